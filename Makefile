@@ -1,0 +1,71 @@
+# Keysteward: build, run, test. `make` alone lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The revision that `keysteward version` tells; "unknown" without git or commits.
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+# BLS and the race detector are C. The version is given by us, so Go need not ask git for it (and
+# fail where git distrusts the folder's owner). The same flags for builds and for the linter let
+# one build cache serve both: go-ethereum and its kin are compiled once.
+export CGO_ENABLED := 1
+export GOFLAGS     := $(strip $(filter-out -buildvcs=% -trimpath,$(GOFLAGS)) -buildvcs=false -trimpath)
+
+GOLANGCI := go tool -modfile=scripts/tools/golangci-lint/go.mod golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## start a cluster of three nodes and a development chain; stays until Ctrl-C
+	@exec bin/keysteward-local --dir .local --examples 2
+
+.PHONY: demo
+demo: build ## the same in a temporary folder, then stop everything: 0 if all of it worked
+	@exec scripts/demo
+
+.PHONY: build
+build: setup ## bin/keysteward and bin/keysteward-local
+	@scripts/build '$(VERSION)'
+
+.PHONY: test
+test: setup ## run all tests under the race detector
+	@echo "testing (the first time: several minutes, everything is compiled for the race detector)"
+	@# Untrimmed like a plain `go test -race ./some/package`, so that both share the build cache.
+	@go test -trimpath=false -race -timeout 20m ./...
+
+.PHONY: lint
+lint: setup ## check generated code, scripts, style and architecture
+	@scripts/shellcheck
+	@scripts/generate --check
+	@echo "linting (the first time: several minutes, the linter is compiled)"
+	@$(GOLANGCI) run
+
+.PHONY: fix
+fix: setup ## format, apply the linter's corrections, tidy go.mod
+	@$(GOLANGCI) fmt
+	@$(GOLANGCI) run --fix
+	@go mod tidy
+
+.PHONY: generate
+generate: setup ## write the code that is generated from api/openapi.yaml and fsm/fsmpb/fsm.proto
+	@scripts/generate
+
+.PHONY: bench
+bench: build ## measure; BENCH_JSON=file writes the figures as JSON too
+	@BENCH_JSON='$(BENCH_JSON)' scripts/bench
+
+.PHONY: fuzz
+fuzz: setup ## run every fuzz target for FUZZTIME (10s)
+	@scripts/fuzz '$(or $(FUZZTIME),10s)'
+
+.PHONY: setup
+setup: ## check that the machine has what is needed
+	@scripts/setup
+
+.PHONY: clean
+clean: ## remove bin/ and the data of `make run`
+	@rm -rf bin .local

@@ -1,0 +1,150 @@
+package fsm
+
+import (
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// MaxKeysPerPod bounds what one pod may hold; servers set a lower limit of their own.
+const MaxKeysPerPod = 100_000
+
+// Allocated is the value of an Allocate command.
+type Allocated struct {
+	// Allocation of the pod name, nil if it holds nothing. It may still be that
+	// of an earlier UID.
+	Allocation *fsmpb.Allocation
+	// Request that waits, nil if the pod holds all that it asked for.
+	Request *fsmpb.Request
+}
+
+// allocate sees to it that the pod holds, or waits for, at least the number of
+// keys it asks for. Its value is [Allocated]. A repeat joins the request that
+// waits and plans nothing more.
+func (w *write) allocate(c *fsmpb.Allocate) Result {
+	p, n := c.GetPod(), c.GetKeys()
+	if p.GetNamespace() == "" || p.GetName() == "" || p.GetUid() == "" {
+		return Result{Refusal: refuse(Invalid, "a pod needs a namespace, a name and a UID")}
+	}
+	if n == 0 || n > MaxKeysPerPod {
+		return Result{Refusal: refuse(Invalid, "%d keys: want 1 to %d", n, MaxKeysPerPod)}
+	}
+	held := w.allocation(p)
+	switch {
+	case held == nil:
+		w.ask(p, n, n)
+	case held.GetPod().GetUid() != p.GetUid():
+		w.askBehind(held, p, n)
+	default:
+		held = w.wake(held)
+		if has := size(held.GetKeys()); n > has {
+			w.ask(p, n, n-has)
+		}
+	}
+	answer := Allocated{Allocation: w.allocation(p), Request: w.request(p)}
+	if c.GetDisclose() && answer.Request == nil {
+		w.record("key.disclose", podName(p), plural(len(answer.Allocation.GetKeys()), "key"))
+	}
+	return Result{Value: answer}
+}
+
+// ask makes the pod's request, or widens the one that waits. One of an earlier
+// UID is taken over with what it reserves, so that nothing is paid for twice.
+func (w *write) ask(p *fsmpb.Pod, keys, want uint32) {
+	old := w.request(p)
+	if old.GetBlocked() {
+		w.withdraw(old)
+		old = nil
+	}
+	sameUID := old.GetPod().GetUid() == p.GetUid()
+	if old != nil && sameUID && old.GetKeys() >= keys {
+		return
+	}
+	r := w.newRequest(p, keys)
+	if old != nil {
+		r = copyRequest(old)
+		r.Pod, r.Keys = p, keys
+	}
+	r.Want = want
+	mustInsert(w.txn, tableRequests, r)
+	w.trim(r)
+	w.record("allocation.request", podName(p), plural(int(keys), "key"))
+	w.settle()
+	w.grantIfReady(w.request(p))
+}
+
+// askBehind lets a new UID wait for the keys of the pod's earlier UID, and for
+// nothing else: what is new is planned when the old holder is surely gone.
+func (w *write) askBehind(held *fsmpb.Allocation, p *fsmpb.Pod, n uint32) {
+	r := w.request(p)
+	switch {
+	case r != nil && r.GetBlocked() && r.GetPod().GetUid() == p.GetUid():
+		if r.GetKeys() >= n {
+			return
+		}
+		r = copyRequest(r)
+		r.Keys = n
+	default:
+		if r != nil {
+			w.withdraw(r)
+		}
+		r = w.newRequest(p, n)
+	}
+	r.Want, r.Blocked = n, true
+	for _, pubkey := range held.GetKeys() {
+		if size(r.GetReserved()) >= n {
+			break
+		}
+		if k := w.key(pubkey); k.GetReservedBy() == "" {
+			k = copyKey(k)
+			k.ReservedBy = podName(p)
+			w.putKey(k)
+			r.Reserved = append(r.Reserved, pubkey)
+		}
+	}
+	mustInsert(w.txn, tableRequests, r)
+	w.record("allocation.request", podName(p), plural(int(n), "key")+", behind UID "+held.GetPod().GetUid())
+}
+
+func (w *write) newRequest(p *fsmpb.Pod, keys uint32) *fsmpb.Request {
+	w.meta.NextRequest++
+	return &fsmpb.Request{Pod: p, Keys: keys, Seq: w.meta.GetNextRequest(), SinceWallMs: w.cmd.GetWallMs()}
+}
+
+// wake gives a pod its own keys back that it had released and that still rest:
+// the holder does not change, so no proof is needed.
+func (w *write) wake(a *fsmpb.Allocation) *fsmpb.Allocation {
+	if a.GetState() != fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+		return a
+	}
+	a = copyAllocation(a)
+	a.State, a.Proof, a.FreeAtMs = fsmpb.AllocationState_ALLOCATION_STATE_HELD, nil, 0
+	a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
+	for _, pubkey := range a.GetKeys() {
+		k := copyKey(w.key(pubkey))
+		k.State = fsmpb.KeyState_KEY_STATE_HELD
+		w.putKey(k)
+	}
+	mustInsert(w.txn, tableAllocations, a)
+	w.record("allocation.wake", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
+	return a
+}
+
+// grantIfReady turns a request whose keys are all free into the pod's allocation.
+func (w *write) grantIfReady(r *fsmpb.Request) {
+	if r == nil || r.GetBlocked() || r.GetReady() < r.GetWant() {
+		return
+	}
+	a := &fsmpb.Allocation{Pod: r.GetPod(), State: fsmpb.AllocationState_ALLOCATION_STATE_HELD}
+	if old := w.allocation(r.GetPod()); old != nil {
+		a = copyAllocation(old)
+	}
+	a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
+	for _, pubkey := range r.GetReserved() {
+		k := copyKey(w.key(pubkey))
+		k.State, k.Holder, k.Fence, k.ReservedBy = fsmpb.KeyState_KEY_STATE_HELD, r.GetPod(), a.GetFence(), ""
+		w.putKey(k)
+		a.Keys = append(a.Keys, k.GetPubkey())
+	}
+	mustInsert(w.txn, tableAllocations, a)
+	mustDelete(w.txn, tableRequests, r)
+	w.record("allocation.grant", podName(r.GetPod()), plural(int(r.GetWant()), "key"))
+}

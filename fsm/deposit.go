@@ -1,0 +1,140 @@
+package fsm
+
+import (
+	"bytes"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// PubkeyLength is the length in bytes of a compressed BLS12-381 public key.
+const PubkeyLength = 48
+
+// generateKeys adds the keys of the seed's next indexes. The command names the
+// first index, so a late repeat is refused instead of making other keys.
+func (w *write) generateKeys(c *fsmpb.GenerateKeys) Result {
+	if w.secret(SecretSeed) == nil {
+		return Result{Refusal: refuse(SeedMissing, "the cluster has no seed")}
+	}
+	if c.GetFirstIndex() != w.meta.GetNextIndex() {
+		return Result{Refusal: refuse(StaleIndex, "keys from index %d: the next index is %d", c.GetFirstIndex(), w.meta.GetNextIndex())}
+	}
+	seen := make(map[string]bool, len(c.GetPubkeys()))
+	for i, pubkey := range c.GetPubkeys() {
+		if len(pubkey) != PubkeyLength {
+			return Result{Refusal: refuse(Invalid, "public key %d has %d bytes", i, len(pubkey))}
+		}
+		if seen[string(pubkey)] || w.key(pubkey) != nil {
+			return Result{Refusal: refuse(StaleIndex, "public key %x is known", pubkey)}
+		}
+		seen[string(pubkey)] = true
+	}
+	for _, pubkey := range c.GetPubkeys() {
+		w.meta.NextKey++
+		w.putKey(&fsmpb.Key{
+			Pubkey: pubkey, State: fsmpb.KeyState_KEY_STATE_GENERATED,
+			Ordinal: w.meta.GetNextKey(), Index: w.meta.GetNextIndex(),
+		})
+		w.meta.NextIndex++
+	}
+	w.settle()
+	return Result{}
+}
+
+// planDeposit says that a key's stake is to be paid. It assigns nothing else.
+func (w *write) planDeposit(pubkey []byte) {
+	w.meta.NextDeposit++
+	w.putDeposit(&fsmpb.Deposit{
+		Pubkey: pubkey, Seq: w.meta.GetNextDeposit(), State: fsmpb.DepositState_DEPOSIT_STATE_PLANNED,
+	})
+}
+
+func isPlanned(d *fsmpb.Deposit) bool {
+	return d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED
+}
+
+// isUnpaid reports whether nothing was ever signed for this deposit. One that
+// was lost before is kept even when nobody needs it: it is part of the account.
+func isUnpaid(d *fsmpb.Deposit) bool { return isPlanned(d) && len(d.GetLosses()) == 0 }
+
+// firstUnpaid returns the deposit next in order that can still be given up for
+// a free key, nil if there is none.
+func (w *write) firstUnpaid() *fsmpb.Deposit {
+	for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState+"_prefix", []byte{byte(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)}) {
+		if isUnpaid(d) {
+			return d
+		}
+	}
+	return nil
+}
+
+// openAccount begins the nonces of a funding account; the same again changes nothing.
+func (w *write) openAccount(c *fsmpb.OpenAccount) Result {
+	a := c.GetAccount()
+	if a.GetChainId() == 0 || len(a.GetAddress()) != 20 || len(a.GetGenesisHash()) != 32 {
+		return Result{Refusal: refuse(Invalid, "an account needs a chain ID, a genesis hash and an address")}
+	}
+	old := w.account(a.GetChainId(), a.GetAddress())
+	if old == nil {
+		mustInsert(w.txn, tableAccounts, a)
+		w.record("account.open", hexName(a.GetAddress()), "")
+		return Result{}
+	}
+	if !bytes.Equal(old.GetGenesisHash(), a.GetGenesisHash()) {
+		return Result{Refusal: refuse(ForeignChain, "chain %d was recorded with genesis %x, not %x", a.GetChainId(), old.GetGenesisHash(), a.GetGenesisHash())}
+	}
+	return Result{}
+}
+
+func (w *write) account(chainID uint64, address []byte) *fsmpb.Account {
+	return first[*fsmpb.Account](w.txn, tableAccounts, accountKey(chainID, address))
+}
+
+// signDeposits logs signed transactions, all or none: every deposit must be
+// planned and the nonces must be the account's next ones, in order. This is the
+// only way in which a nonce is used up.
+func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
+	account := w.account(c.GetChainId(), c.GetAccount())
+	if account == nil {
+		return Result{Refusal: refuse(NotFound, "account %x on chain %d is not open", c.GetAccount(), c.GetChainId())}
+	}
+	seen := make(map[string]bool, len(c.GetDeposits()))
+	for i, s := range c.GetDeposits() {
+		if want := account.GetNextNonce() + uint64(i); s.GetAttempt().GetNonce() != want {
+			return Result{Refusal: refuse(StaleNonce, "nonce %d: the next one is %d", s.GetAttempt().GetNonce(), want)}
+		}
+		d := w.deposit(s.GetPubkey())
+		if d == nil || !isPlanned(d) || w.key(s.GetPubkey()).GetReservedBy() == "" || seen[string(s.GetPubkey())] {
+			return Result{Refusal: refuse(NotPlanned, "the deposit for %x is not planned", s.GetPubkey())}
+		}
+		if len(s.GetAttempt().GetRaw()) == 0 || len(s.GetAttempt().GetTxHash()) != 32 {
+			return Result{Refusal: refuse(Invalid, "the transaction for %x is empty", s.GetPubkey())}
+		}
+		seen[string(s.GetPubkey())] = true
+	}
+	for _, s := range c.GetDeposits() {
+		d := copyDeposit(w.deposit(s.GetPubkey()))
+		d.State = fsmpb.DepositState_DEPOSIT_STATE_SIGNED
+		d.AmountGwei, d.Credentials, d.Signature = s.GetAmountGwei(), s.GetCredentials(), s.GetSignature()
+		d.ChainId, d.Account = c.GetChainId(), c.GetAccount()
+		d.Attempts = []*fsmpb.Attempt{s.GetAttempt()}
+		w.putDeposit(d)
+		w.record("deposit.sign", hexName(d.GetPubkey()), hexName(s.GetAttempt().GetTxHash()))
+	}
+	account = proto.CloneOf(account)
+	account.NextNonce += uint64(len(c.GetDeposits()))
+	mustInsert(w.txn, tableAccounts, account)
+	return Result{}
+}
+
+// setDepositStatus keeps why deposits wait, with the time since it is so.
+func (w *write) setDepositStatus(c *fsmpb.SetDepositStatus) Result {
+	old := first[*fsmpb.DepositStatus](w.txn, tableStatus, []byte{0})
+	s := &fsmpb.DepositStatus{Code: c.GetCode(), Detail: c.GetDetail(), SinceWallMs: w.cmd.GetWallMs()}
+	if old.GetCode() == s.GetCode() {
+		s.SinceWallMs = old.GetSinceWallMs()
+	}
+	mustInsert(w.txn, tableStatus, s)
+	return Result{}
+}

@@ -1,0 +1,184 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// Check reads the whole state and reports everything in it that must never be:
+// a key with two holders, a held key outside of its holder's allocation, a
+// nonce that belongs to two deposits, counts that do not add up. It is made for
+// tests and for an operator who doubts; it costs a pass over the state.
+func (v *View) Check() error {
+	c := &checker{view: v, meta: v.Meta(), owner: make(map[string]string), nonces: make(map[string][]byte)}
+	c.checkAllocations()
+	c.checkRequests()
+	c.checkKeys()
+	c.checkDeposits()
+	return errors.Join(c.found...)
+}
+
+type checker struct {
+	view   *View
+	meta   *fsmpb.Meta
+	owner  map[string]string // public key → allocation that lists it
+	nonces map[string][]byte // account and nonce → public key
+	found  []error
+}
+
+func (c *checker) failf(format string, args ...any) {
+	c.found = append(c.found, fmt.Errorf(format, args...))
+}
+
+func (c *checker) checkAllocations() {
+	for a := range c.view.Allocations() {
+		name := podName(a.GetPod())
+		if a.GetFence() == 0 || a.GetFence() > c.meta.GetFence() {
+			c.failf("allocation %s has fence %d of %d", name, a.GetFence(), c.meta.GetFence())
+		}
+		if len(a.GetKeys()) == 0 {
+			c.failf("allocation %s is empty", name)
+		}
+		want := fsmpb.KeyState_KEY_STATE_HELD
+		if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+			want = fsmpb.KeyState_KEY_STATE_RESTING
+		}
+		for _, pubkey := range a.GetKeys() {
+			if other, ok := c.owner[string(pubkey)]; ok {
+				c.failf("key %x is in the allocations %s and %s", pubkey, other, name)
+			}
+			c.owner[string(pubkey)] = name
+			if k := c.view.Key(pubkey); k.GetState() != want || k.GetHolder().GetUid() != a.GetPod().GetUid() || podName(k.GetHolder()) != name {
+				c.failf("key %x of allocation %s (%v) is %v of %v", pubkey, name, a.GetState(), k.GetState(), k.GetHolder())
+			}
+		}
+	}
+}
+
+func (c *checker) checkRequests() {
+	for r := range c.view.Requests() {
+		name := podName(r.GetPod())
+		if size(r.GetReserved()) > r.GetWant() || r.GetWant() > r.GetKeys() {
+			c.failf("request %s reserves %d of %d of %d keys", name, len(r.GetReserved()), r.GetWant(), r.GetKeys())
+		}
+		ready := uint32(0)
+		for _, pubkey := range r.GetReserved() {
+			k := c.view.Key(pubkey)
+			if k.GetReservedBy() != name {
+				c.failf("key %x of request %s is reserved by %q", pubkey, name, k.GetReservedBy())
+			}
+			if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE {
+				ready++
+			}
+		}
+		if ready != r.GetReady() {
+			c.failf("request %s counts %d ready keys, there are %d", name, r.GetReady(), ready)
+		}
+		if !r.GetBlocked() && r.GetReady() >= r.GetWant() {
+			c.failf("request %s is ready and was not granted", name)
+		}
+		if a := c.view.Allocation(r.GetPod().GetNamespace(), r.GetPod().GetName()); r.GetBlocked() != (a != nil && a.GetPod().GetUid() != r.GetPod().GetUid()) {
+			c.failf("request %s of UID %s is blocked: %t, beside an allocation of UID %q", name, r.GetPod().GetUid(), r.GetBlocked(), a.GetPod().GetUid())
+		}
+	}
+	if c.view.Shortfall() > 0 && lowest[*fsmpb.Key](c.view.txn, tableKeys, indexPool) != nil {
+		c.failf("requests lack keys while the pool has some")
+	}
+}
+
+func (c *checker) checkKeys() {
+	counts := make([]uint64, len(c.meta.GetKeyCounts()))
+	for k := range c.view.Keys(nil) {
+		counts[k.GetState()]++
+		_, owned := c.owner[string(k.GetPubkey())]
+		if held := k.GetHolder() != nil; held != owned {
+			c.failf("key %x (%v) has a holder: %t, is in an allocation: %t", k.GetPubkey(), k.GetState(), held, owned)
+		}
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && k.GetProofFence() != k.GetFence() {
+			c.failf("key %x is free at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
+		}
+		if name := k.GetReservedBy(); name != "" && !c.reserves(name, k.GetPubkey()) {
+			c.failf("key %x says that %s reserves it, which does not", k.GetPubkey(), name)
+		}
+		c.checkStake(k)
+	}
+	if !slices.Equal(counts, c.meta.GetKeyCounts()) {
+		c.failf("keys are counted as %v, there are %v", c.meta.GetKeyCounts(), counts)
+	}
+}
+
+// checkStake sees to it that a key is handed out only with a final deposit.
+func (c *checker) checkStake(k *fsmpb.Key) {
+	d := c.view.Deposit(k.GetPubkey())
+	final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL
+	switch k.GetState() {
+	case fsmpb.KeyState_KEY_STATE_GENERATED:
+		if d != nil || k.GetReservedBy() != "" {
+			c.failf("generated key %x has a deposit or a reservation", k.GetPubkey())
+		}
+	case fsmpb.KeyState_KEY_STATE_DEPOSITING:
+		if d == nil || final {
+			c.failf("depositing key %x has a deposit in state %v", k.GetPubkey(), d.GetState())
+		}
+	case fsmpb.KeyState_KEY_STATE_FREE, fsmpb.KeyState_KEY_STATE_HELD, fsmpb.KeyState_KEY_STATE_RESTING:
+		if !final {
+			c.failf("key %x is %v with a deposit in state %v", k.GetPubkey(), k.GetState(), d.GetState())
+		}
+	case fsmpb.KeyState_KEY_STATE_RETIRED, fsmpb.KeyState_KEY_STATE_UNSPECIFIED:
+	}
+}
+
+func (c *checker) reserves(name string, pubkey []byte) bool {
+	for r := range c.view.Requests() {
+		if podName(r.GetPod()) == name {
+			return slices.ContainsFunc(r.GetReserved(), func(b []byte) bool { return bytes.Equal(b, pubkey) })
+		}
+	}
+	return false
+}
+
+func (c *checker) checkDeposits() {
+	counts := make([]uint64, len(c.meta.GetDepositCounts()))
+	for d := range c.view.Deposits(nil) {
+		counts[d.GetState()]++
+		if c.view.Key(d.GetPubkey()) == nil {
+			c.failf("a deposit for %x, which is no key", d.GetPubkey())
+		}
+		c.checkNonces(d)
+	}
+	if !slices.Equal(counts, c.meta.GetDepositCounts()) {
+		c.failf("deposits are counted as %v, there are %v", c.meta.GetDepositCounts(), counts)
+	}
+}
+
+// checkNonces sees to it that a nonce belongs to one deposit, and a signed
+// deposit to one nonce.
+func (c *checker) checkNonces(d *fsmpb.Deposit) {
+	attempts := make([]uint64, 0, len(d.GetAttempts()))
+	for _, a := range d.GetAttempts() {
+		attempts = append(attempts, a.GetNonce())
+	}
+	attempts = slices.Compact(attempts)
+	if signed := !isPlanned(d); signed != (len(attempts) == 1) {
+		c.failf("deposit %x is %v with the nonces %v", d.GetPubkey(), d.GetState(), attempts)
+	}
+	for _, nonce := range attempts {
+		c.claim(d, d.GetChainId(), d.GetAccount(), nonce)
+	}
+	for _, l := range d.GetLosses() {
+		c.claim(d, l.GetChainId(), l.GetAccount(), l.GetNonce())
+	}
+}
+
+func (c *checker) claim(d *fsmpb.Deposit, chainID uint64, account []byte, nonce uint64) {
+	next := c.view.Account(chainID, account).GetNextNonce()
+	name := string(accountKey(chainID, account)) + string(orderKey(nonce))
+	if other, ok := c.nonces[name]; ok || nonce >= next {
+		c.failf("nonce %d of deposit %x (next %d) belongs to %x too", nonce, d.GetPubkey(), next, other)
+	}
+	c.nonces[name] = d.GetPubkey()
+}

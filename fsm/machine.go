@@ -1,0 +1,146 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// CommandVersion is the newest version of the command format that this code applies.
+const CommandVersion = 1
+
+// ErrDamaged says that a log entry or snapshot is not what was once written.
+var ErrDamaged = errors.New("damaged data")
+
+// ErrUnknownCommand says that a log entry was written by a newer version of
+// Keysteward; this node has to be upgraded before it can go on.
+var ErrUnknownCommand = errors.New("command of a newer version")
+
+// Machine is one replica of the state. Apply and Restore must not run
+// concurrently with each other; everything else may.
+type Machine struct {
+	store atomic.Pointer[store]
+}
+
+// store is a database together with the signal that it was replaced by a restore.
+type store struct {
+	db       *memdb.MemDB
+	replaced chan struct{}
+}
+
+// Result is the answer to one command: a refusal, or a value whose type the
+// command's documentation names (nil for most).
+type Result struct {
+	Refusal *Refusal
+	Value   any
+}
+
+// Err returns the refusal as an error, nil if there is none.
+func (r Result) Err() error {
+	if r.Refusal == nil {
+		return nil
+	}
+	return r.Refusal
+}
+
+// New returns a machine with an empty state.
+func New() *Machine {
+	m := &Machine{}
+	s := newStore()
+	txn := s.db.Txn(true)
+	mustInsert(txn, tableMeta, emptyMeta())
+	txn.Commit()
+	m.store.Store(s)
+	return m
+}
+
+func newStore() *store {
+	db, err := memdb.NewMemDB(schema())
+	if err != nil {
+		panic(fmt.Sprintf("the schema is invalid: %v", err))
+	}
+	return &store{db: db, replaced: make(chan struct{})}
+}
+
+func emptyMeta() *fsmpb.Meta {
+	return &fsmpb.Meta{
+		KeyCounts:     make([]uint64, len(fsmpb.KeyState_name)),
+		DepositCounts: make([]uint64, len(fsmpb.DepositState_name)),
+		FirstAudit:    1,
+	}
+}
+
+// Apply applies one log entry (an encoded [fsmpb.Batch]) at its Raft index and
+// term and answers each of its commands. On an error nothing was changed and
+// the machine must not be used further.
+func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
+	var batch fsmpb.Batch
+	if err := proto.Unmarshal(entry, &batch); err != nil {
+		return nil, fmt.Errorf("log entry %d: %w: %w", index, ErrDamaged, err)
+	}
+	for _, c := range batch.GetCommands() {
+		if c.GetVersion() == 0 || c.GetVersion() > CommandVersion || c.GetBody() == nil {
+			return nil, fmt.Errorf("log entry %d, command version %d: %w: upgrade this node", index, c.GetVersion(), ErrUnknownCommand)
+		}
+	}
+	w := beginWrite(m.store.Load().db, index, term)
+	defer w.abort()
+	results := make([]Result, len(batch.GetCommands()))
+	for i, c := range batch.GetCommands() {
+		results[i] = w.apply(c)
+	}
+	w.commit()
+	return results, nil
+}
+
+// apply decides one command. Every command checks before it writes, so a
+// refusal leaves nothing behind.
+func (w *write) apply(c *fsmpb.Command) Result {
+	w.cmd = c
+	if b := c.GetBeginSession(); b != nil {
+		return w.beginSession(b)
+	}
+	if c.GetSession() != w.term || w.meta.GetSession() != w.term {
+		return Result{Refusal: refuse(StaleSession, "decided in session %d, the session is %d", c.GetSession(), w.meta.GetSession())}
+	}
+	switch b := c.GetBody().(type) {
+	case *fsmpb.Command_Allocate:
+		return w.allocate(b.Allocate)
+	case *fsmpb.Command_Release:
+		return w.release(b.Release)
+	case *fsmpb.Command_GenerateKeys:
+		return w.generateKeys(b.GenerateKeys)
+	case *fsmpb.Command_OpenAccount:
+		return w.openAccount(b.OpenAccount)
+	case *fsmpb.Command_SignDeposits:
+		return w.signDeposits(b.SignDeposits)
+	case *fsmpb.Command_ObserveDeposits:
+		return w.observeDeposits(b.ObserveDeposits)
+	case *fsmpb.Command_SetDepositStatus:
+		return w.setDepositStatus(b.SetDepositStatus)
+	default:
+		return w.applyCluster(c)
+	}
+}
+
+// applyCluster decides the commands about the cluster itself.
+func (w *write) applyCluster(c *fsmpb.Command) Result {
+	switch b := c.GetBody().(type) {
+	case *fsmpb.Command_Tick:
+		return w.tick(b.Tick)
+	case *fsmpb.Command_SetMember:
+		return w.setMember(b.SetMember.GetMember())
+	case *fsmpb.Command_RemoveMember:
+		return w.removeMember(b.RemoveMember.GetNodeId())
+	case *fsmpb.Command_InstallKeyring:
+		return w.installKeyring(b.InstallKeyring)
+	case *fsmpb.Command_InstallSeed:
+		return w.installSeed(b.InstallSeed)
+	}
+	return Result{Refusal: refuse(Invalid, "the command has no body")}
+}

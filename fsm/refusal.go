@@ -1,0 +1,54 @@
+package fsm
+
+import "fmt"
+
+// Code names a reason for refusing a command; it is stable and part of the API's problems.
+type Code string
+
+// Reasons for which the state machine refuses a command.
+const (
+	// StaleSession: the command was decided in a leadership that has ended. Nothing was changed.
+	StaleSession Code = "stale-session"
+	// StaleFence: the allocation changed since the caller looked at it.
+	StaleFence Code = "stale-fence"
+	// NotFound: the object of the command does not exist.
+	NotFound Code = "not-found"
+	// Invalid: a field of the command is out of its bounds.
+	Invalid Code = "invalid"
+	// SeedExists: the cluster has another seed.
+	SeedExists Code = "seed-exists"
+	// SeedMissing: the cluster has no seed yet.
+	SeedMissing Code = "seed-missing"
+	// KeyringExists: the cluster has a keyring already.
+	KeyringExists Code = "keyring-exists"
+	// StaleIndex: other keys were generated for these indexes, or the keys are known.
+	StaleIndex Code = "stale-index"
+	// StaleNonce: the nonce is not the account's next one.
+	StaleNonce Code = "stale-nonce"
+	// NotPlanned: the deposit is not waiting to be signed.
+	NotPlanned Code = "not-planned"
+	// ForeignChain: the account is recorded on a chain with another genesis.
+	ForeignChain Code = "foreign-chain"
+)
+
+// Refusal is the state machine's no: deterministic, and nothing was changed.
+type Refusal struct {
+	Code   Code
+	Detail string
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Detail) }
+
+// Is makes errors.Is match refusals by code alone.
+func (r *Refusal) Is(target error) bool {
+	t, ok := target.(*Refusal) //nolint:errorlint // Is compares the target itself, not what it wraps
+	return ok && t.Code == r.Code && t.Detail == ""
+}
+
+// Refused is the target for errors.Is that matches every refusal with the code.
+func Refused(code Code) error { return &Refusal{Code: code} }
+
+func refuse(code Code, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Detail: fmt.Sprintf(format, args...)}
+}

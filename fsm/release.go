@@ -1,0 +1,76 @@
+package fsm
+
+import (
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// release takes the keys of a pod back. Without proof that the holder can no
+// longer sign they rest until a later release brings it; with proof they are
+// free once wait_ms of cluster time have passed. Repeating it is refused with
+// StaleFence or NotFound and changes nothing.
+func (w *write) release(c *fsmpb.Release) Result {
+	p := &fsmpb.Pod{Namespace: c.GetNamespace(), Name: c.GetPod()}
+	a, r := w.allocation(p), w.request(p)
+	switch {
+	case a == nil && r == nil:
+		return Result{Refusal: refuse(NotFound, "pod %s holds no keys and waits for none", podName(p))}
+	case c.GetFence() == 0 && r != nil:
+		w.withdraw(r)
+		return Result{}
+	case a == nil:
+		return Result{Refusal: refuse(StaleFence, "fence %d: pod %s holds no keys, it waits for some (fence 0 withdraws the request)", c.GetFence(), podName(p))}
+	case c.GetFence() != a.GetFence():
+		return Result{Refusal: refuse(StaleFence, "fence %d: the allocation of pod %s is at fence %d", c.GetFence(), podName(p), a.GetFence())}
+	}
+	if r != nil && r.GetPod().GetUid() == a.GetPod().GetUid() {
+		w.withdraw(r)
+	}
+	w.rest(a, c)
+	return Result{}
+}
+
+// rest ends the holding of an allocation, and its rest if there is proof.
+func (w *write) rest(old *fsmpb.Allocation, c *fsmpb.Release) {
+	a := copyAllocation(old)
+	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD {
+		a.State = fsmpb.AllocationState_ALLOCATION_STATE_RESTING
+		a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
+		for _, pubkey := range a.GetKeys() {
+			k := copyKey(w.key(pubkey))
+			k.State = fsmpb.KeyState_KEY_STATE_RESTING
+			w.putKey(k)
+		}
+		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
+	}
+	if c.GetProof() != nil && a.GetProof() == nil {
+		a.Proof = c.GetProof()
+		a.FreeAtMs = w.meta.GetClusterTimeMs() + min(c.GetWaitMs(), maxWaitMS)
+		w.record("allocation.proof", podName(a.GetPod()), c.GetProof().GetKind().String()+" by "+c.GetProof().GetBy())
+	}
+	mustInsert(w.txn, tableAllocations, a)
+	if a.GetProof() != nil && a.GetFreeAtMs() <= w.meta.GetClusterTimeMs() {
+		w.endRest(a)
+	}
+}
+
+// maxWaitMS keeps sums of cluster time within 64 bits.
+const maxWaitMS = 1 << 50
+
+// endRest frees the keys of an allocation whose holder is proven gone, and lets
+// a request of the pod's next UID go on.
+func (w *write) endRest(a *fsmpb.Allocation) {
+	mustDelete(w.txn, tableAllocations, a)
+	if r := w.request(a.GetPod()); r.GetBlocked() {
+		r = copyRequest(r)
+		r.Blocked = false
+		mustInsert(w.txn, tableRequests, r)
+	}
+	keys := make([]*fsmpb.Key, len(a.GetKeys()))
+	for i, pubkey := range a.GetKeys() {
+		k := copyKey(w.key(pubkey))
+		k.Holder, k.ProofFence = nil, k.GetFence()
+		keys[i] = k
+	}
+	w.record("allocation.free", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
+	w.free(keys)
+}

@@ -1,0 +1,147 @@
+package fsm
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/encoding/protodelim"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// maxRecord bounds one record of a snapshot: an allocation of MaxKeysPerPod keys.
+const maxRecord = 8 << 20
+
+// Restore replaces the whole state by the one of a stream that [View.WriteTo]
+// wrote. It reads record by record. On an error, which wraps [ErrDamaged]
+// unless reading itself failed, the old state stays.
+func (m *Machine) Restore(in io.Reader) error {
+	s := newStore()
+	txn := s.db.Txn(true)
+	defer txn.Abort()
+	if err := restore(txn, in); err != nil {
+		return fmt.Errorf("restore snapshot: %w", err)
+	}
+	txn.Commit()
+	if old := m.store.Swap(s); old != nil {
+		close(old.replaced)
+	}
+	return nil
+}
+
+func restore(txn *memdb.Txn, in io.Reader) error {
+	r := &recordReader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
+	head, err := r.next()
+	if err != nil {
+		return err
+	}
+	if head.GetHeader().GetFormat() != SnapshotFormat {
+		return fmt.Errorf("format %d, this version reads %d: %w", head.GetHeader().GetFormat(), SnapshotFormat, ErrDamaged)
+	}
+	for {
+		before := r.sum.Sum(nil)
+		rec, err := r.next()
+		if err != nil {
+			return err
+		}
+		if t := rec.GetTrailer(); t != nil {
+			if t.GetRecords() != r.records-1 || !bytes.Equal(t.GetSha256(), before) {
+				return fmt.Errorf("the trailer does not match the records: %w", ErrDamaged)
+			}
+			return checkMeta(txn)
+		}
+		if err := insertRecord(txn, rec); err != nil {
+			return err
+		}
+	}
+}
+
+// checkMeta sees to it that code which trusts the counters can.
+func checkMeta(txn *memdb.Txn) error {
+	meta := first[*fsmpb.Meta](txn, tableMeta, []byte{0})
+	if meta == nil {
+		return fmt.Errorf("no counters: %w", ErrDamaged)
+	}
+	if len(meta.GetKeyCounts()) != len(fsmpb.KeyState_name) || len(meta.GetDepositCounts()) != len(fsmpb.DepositState_name) {
+		return fmt.Errorf("counters of %d key and %d deposit states: %w", len(meta.GetKeyCounts()), len(meta.GetDepositCounts()), ErrDamaged)
+	}
+	return nil
+}
+
+func insertRecord(txn *memdb.Txn, rec *fsmpb.Record) error {
+	table, row := rowOfRecord(rec)
+	if row == nil {
+		return fmt.Errorf("a record of an unknown kind: %w", ErrDamaged)
+	}
+	if err := txn.Insert(table, row); err != nil {
+		return fmt.Errorf("%s: %w: %w", table, ErrDamaged, err)
+	}
+	return nil
+}
+
+func rowOfRecord(rec *fsmpb.Record) (string, any) {
+	switch r := rec.GetRecord().(type) {
+	case *fsmpb.Record_Meta:
+		return tableMeta, r.Meta
+	case *fsmpb.Record_Member:
+		return tableMembers, r.Member
+	case *fsmpb.Record_Secret:
+		return tableSecrets, r.Secret
+	case *fsmpb.Record_Key:
+		return tableKeys, r.Key
+	case *fsmpb.Record_Request:
+		return tableRequests, r.Request
+	case *fsmpb.Record_Allocation:
+		return tableAllocations, r.Allocation
+	case *fsmpb.Record_Deposit:
+		return tableDeposits, r.Deposit
+	case *fsmpb.Record_Account:
+		return tableAccounts, r.Account
+	case *fsmpb.Record_DepositStatus:
+		return tableStatus, r.DepositStatus
+	case *fsmpb.Record_Audit:
+		return tableAudit, r.Audit
+	}
+	return "", nil
+}
+
+// recordReader reads records and hashes the bytes that it consumed.
+type recordReader struct {
+	in      *bufio.Reader
+	sum     hash.Hash
+	records uint64
+}
+
+// Read implements protodelim.Reader.
+func (r *recordReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	_, _ = r.sum.Write(p[:n])
+	return n, err //nolint:wrapcheck // io.Reader's contract
+}
+
+// ReadByte implements protodelim.Reader.
+func (r *recordReader) ReadByte() (byte, error) {
+	b, err := r.in.ReadByte()
+	if err == nil {
+		_, _ = r.sum.Write([]byte{b})
+	}
+	return b, err //nolint:wrapcheck // io.ByteReader's contract
+}
+
+func (r *recordReader) next() (*fsmpb.Record, error) {
+	var rec fsmpb.Record
+	if err := (protodelim.UnmarshalOptions{MaxSize: maxRecord}).UnmarshalFrom(r, &rec); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fmt.Errorf("the stream ends early: %w", ErrDamaged)
+		}
+		return nil, fmt.Errorf("record %d: %w: %w", r.records, ErrDamaged, err)
+	}
+	r.records++
+	return &rec, nil
+}

@@ -1,0 +1,139 @@
+package fsm
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// settle hands out what is there, the oldest request first: keys of the pool,
+// then keys whose stake is on its way for nobody any more, then generated ones.
+// What is left of the pool takes the place of keys whose deposit was not signed
+// yet, because a recycled key costs nothing.
+func (w *write) settle() {
+	for {
+		r := lowest[*fsmpb.Request](w.txn, tableRequests, indexUnfilled)
+		if r == nil || !w.fill(copyRequest(r)) {
+			break
+		}
+	}
+	for {
+		k := lowest[*fsmpb.Key](w.txn, tableKeys, indexPool)
+		d := w.firstUnpaid()
+		if k == nil || d == nil {
+			return
+		}
+		w.swap(d, k)
+	}
+}
+
+// fill reserves keys for the request until it has all or there are no more,
+// and reports whether it has all.
+func (w *write) fill(r *fsmpb.Request) bool {
+	for len(r.GetReserved()) < int(r.GetWant()) {
+		k := w.firstAvailable()
+		if k == nil {
+			break
+		}
+		k = copyKey(k)
+		k.ReservedBy = podName(r.GetPod())
+		switch k.GetState() {
+		case fsmpb.KeyState_KEY_STATE_FREE:
+			r.Ready++
+		case fsmpb.KeyState_KEY_STATE_GENERATED:
+			k.State = fsmpb.KeyState_KEY_STATE_DEPOSITING
+			w.planDeposit(k.GetPubkey())
+		}
+		w.putKey(k)
+		r.Reserved = append(r.Reserved, k.GetPubkey())
+	}
+	mustInsert(w.txn, tableRequests, r)
+	full := len(r.GetReserved()) == int(r.GetWant())
+	w.grantIfReady(r)
+	return full
+}
+
+func (w *write) firstAvailable() *fsmpb.Key {
+	for _, index := range []string{indexPool, indexLoose, indexSpare} {
+		if k := lowest[*fsmpb.Key](w.txn, tableKeys, index); k != nil {
+			return k
+		}
+	}
+	return nil
+}
+
+// swap puts a free key in the place of one whose deposit is only planned.
+func (w *write) swap(d *fsmpb.Deposit, free *fsmpb.Key) {
+	unpaid := copyKey(w.key(d.GetPubkey()))
+	r := copyRequest(w.requestOf(unpaid))
+	at := slices.IndexFunc(r.GetReserved(), func(b []byte) bool { return bytes.Equal(b, unpaid.GetPubkey()) })
+	r.Reserved[at] = free.GetPubkey()
+	r.Ready++
+	free = copyKey(free)
+	free.ReservedBy = unpaid.GetReservedBy()
+	w.putKey(free)
+	w.unreserve(unpaid)
+	mustInsert(w.txn, tableRequests, r)
+	w.grantIfReady(r)
+}
+
+// unreserve lets go of a key that was reserved: a deposit that was never signed
+// is not made, one that is on its way goes on and the key becomes free for all.
+func (w *write) unreserve(k *fsmpb.Key) {
+	k.ReservedBy = ""
+	if d := w.deposit(k.GetPubkey()); d != nil && isUnpaid(d) {
+		w.deleteDeposit(d)
+		k.State = fsmpb.KeyState_KEY_STATE_GENERATED
+	}
+	w.putKey(k)
+}
+
+// trim lets go of reserved keys beyond those that the request wants.
+func (w *write) trim(r *fsmpb.Request) {
+	if size(r.GetReserved()) <= r.GetWant() {
+		return
+	}
+	r = copyRequest(r)
+	for _, pubkey := range r.GetReserved()[r.GetWant():] {
+		k := copyKey(w.key(pubkey))
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE {
+			r.Ready--
+		}
+		w.unreserve(k)
+	}
+	r.Reserved = r.Reserved[:r.GetWant()]
+	mustInsert(w.txn, tableRequests, r)
+}
+
+// withdraw forgets a request. The caller settles, or has a command that does.
+func (w *write) withdraw(r *fsmpb.Request) {
+	mustDelete(w.txn, tableRequests, r)
+	for _, pubkey := range r.GetReserved() {
+		w.unreserve(copyKey(w.key(pubkey)))
+	}
+	w.record("allocation.withdraw", podName(r.GetPod()), plural(int(r.GetWant()), "key"))
+	w.settle()
+}
+
+// free makes keys usable: for the requests that reserve them, else for the pool.
+func (w *write) free(keys []*fsmpb.Key) {
+	ready := make(map[string]uint32)
+	var waiting []*fsmpb.Request
+	for _, k := range keys {
+		k.State = fsmpb.KeyState_KEY_STATE_FREE
+		w.putKey(k)
+		if r := w.requestOf(k); r != nil {
+			if ready[k.GetReservedBy()]++; ready[k.GetReservedBy()] == 1 {
+				waiting = append(waiting, r)
+			}
+		}
+	}
+	for _, r := range waiting {
+		r = copyRequest(r)
+		r.Ready += ready[podName(r.GetPod())]
+		mustInsert(w.txn, tableRequests, r)
+		w.grantIfReady(r)
+	}
+	w.settle()
+}
