@@ -38,17 +38,18 @@ test: setup ## run all tests under the race detector
 	@go test -trimpath=false -race -timeout 20m ./...
 
 .PHONY: lint
-lint: setup ## check generated code, scripts, style and architecture
+lint: setup ## check scripts, generated code, go.mod, style and architecture
 	@scripts/shellcheck
 	@scripts/generate --check
 	@echo "linting (the first time: several minutes, the linter is compiled)"
 	@$(GOLANGCI) run
+	@go mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run 'make fix'" >&2; exit 1; }
 
 .PHONY: fix
 fix: setup ## format, apply the linter's corrections, tidy go.mod
 	@$(GOLANGCI) fmt
-	@$(GOLANGCI) run --fix
 	@go mod tidy
+	@$(GOLANGCI) run --fix
 
 .PHONY: generate
 generate: setup ## write the code that is generated from api/openapi.yaml and fsm/fsmpb/fsm.proto

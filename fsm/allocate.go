@@ -12,7 +12,7 @@ type Allocated struct {
 	// Allocation of the pod name, nil if it holds nothing. It may still be that
 	// of an earlier UID.
 	Allocation *fsmpb.Allocation
-	// Request that waits, nil if the pod holds all that it asked for.
+	// Request of this UID that waits, nil if it holds all that it asked for.
 	Request *fsmpb.Request
 }
 
@@ -21,8 +21,8 @@ type Allocated struct {
 // waits and plans nothing more.
 func (w *write) allocate(c *fsmpb.Allocate) Result {
 	p, n := c.GetPod(), c.GetKeys()
-	if p.GetNamespace() == "" || p.GetName() == "" || p.GetUid() == "" {
-		return Result{Refusal: refuse(Invalid, "a pod needs a namespace, a name and a UID")}
+	if no := checkPod(p); no != nil {
+		return Result{Refusal: no}
 	}
 	if n == 0 || n > MaxKeysPerPod {
 		return Result{Refusal: refuse(Invalid, "%d keys: want 1 to %d", n, MaxKeysPerPod)}
@@ -39,7 +39,10 @@ func (w *write) allocate(c *fsmpb.Allocate) Result {
 			w.ask(p, n, n-has)
 		}
 	}
-	answer := Allocated{Allocation: w.allocation(p), Request: w.request(p)}
+	answer := Allocated{Allocation: w.allocation(p)}
+	if r := w.request(p); r.GetPod().GetUid() == p.GetUid() { // a later UID's may wait behind this one
+		answer.Request = r
+	}
 	if c.GetDisclose() && answer.Request == nil {
 		w.record("key.disclose", podName(p), plural(len(answer.Allocation.GetKeys()), "key"))
 	}

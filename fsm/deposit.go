@@ -69,11 +69,19 @@ func (w *write) firstUnpaid() *fsmpb.Deposit {
 	return nil
 }
 
+const (
+	// maxNonce leaves so many nonces to count on that none can ever come round
+	// again (EIP-2681 ends them at 2^64-2).
+	maxNonce = 1<<63 - 1
+	// maxRaw is the longest transaction, in bytes, that execution clients pass on.
+	maxRaw = 128 << 10
+)
+
 // openAccount begins the nonces of a funding account; the same again changes nothing.
 func (w *write) openAccount(c *fsmpb.OpenAccount) Result {
 	a := c.GetAccount()
-	if a.GetChainId() == 0 || len(a.GetAddress()) != 20 || len(a.GetGenesisHash()) != 32 {
-		return Result{Refusal: refuse(Invalid, "an account needs a chain ID, a genesis hash and an address")}
+	if a.GetChainId() == 0 || len(a.GetAddress()) != 20 || len(a.GetGenesisHash()) != 32 || a.GetNextNonce() > maxNonce {
+		return Result{Refusal: refuse(Invalid, "an account needs a chain ID, a genesis hash, an address and a nonce below 2^63")}
 	}
 	old := w.account(a.GetChainId(), a.GetAddress())
 	if old == nil {
@@ -108,8 +116,8 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 		if d == nil || !isPlanned(d) || w.key(s.GetPubkey()).GetReservedBy() == "" || seen[string(s.GetPubkey())] {
 			return Result{Refusal: refuse(NotPlanned, "the deposit for %x is not planned", s.GetPubkey())}
 		}
-		if len(s.GetAttempt().GetRaw()) == 0 || len(s.GetAttempt().GetTxHash()) != 32 {
-			return Result{Refusal: refuse(Invalid, "the transaction for %x is empty", s.GetPubkey())}
+		if n := len(s.GetAttempt().GetRaw()); n == 0 || n > maxRaw || len(s.GetAttempt().GetTxHash()) != 32 {
+			return Result{Refusal: refuse(Invalid, "the transaction for %x has %d bytes, its hash %d", s.GetPubkey(), n, len(s.GetAttempt().GetTxHash()))}
 		}
 		seen[string(s.GetPubkey())] = true
 	}

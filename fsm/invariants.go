@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +13,10 @@ import (
 // nonce that belongs to two deposits, counts that do not add up. It is made for
 // tests and for an operator who doubts; it costs a pass over the state.
 func (v *View) Check() error {
-	c := &checker{view: v, meta: v.Meta(), owner: make(map[string]string), nonces: make(map[string][]byte)}
+	c := &checker{
+		view: v, meta: v.Meta(), owner: make(map[string]string),
+		reserver: make(map[string]string), nonces: make(map[string][]byte),
+	}
 	c.checkAllocations()
 	c.checkRequests()
 	c.checkKeys()
@@ -23,11 +25,12 @@ func (v *View) Check() error {
 }
 
 type checker struct {
-	view   *View
-	meta   *fsmpb.Meta
-	owner  map[string]string // public key → allocation that lists it
-	nonces map[string][]byte // account and nonce → public key
-	found  []error
+	view     *View
+	meta     *fsmpb.Meta
+	owner    map[string]string // public key → allocation that lists it
+	reserver map[string]string // public key → request that lists it
+	nonces   map[string][]byte // account and nonce → public key
+	found    []error
 }
 
 func (c *checker) failf(format string, args ...any) {
@@ -65,17 +68,7 @@ func (c *checker) checkRequests() {
 		if size(r.GetReserved()) > r.GetWant() || r.GetWant() > r.GetKeys() {
 			c.failf("request %s reserves %d of %d of %d keys", name, len(r.GetReserved()), r.GetWant(), r.GetKeys())
 		}
-		ready := uint32(0)
-		for _, pubkey := range r.GetReserved() {
-			k := c.view.Key(pubkey)
-			if k.GetReservedBy() != name {
-				c.failf("key %x of request %s is reserved by %q", pubkey, name, k.GetReservedBy())
-			}
-			if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE {
-				ready++
-			}
-		}
-		if ready != r.GetReady() {
+		if ready := c.checkReserved(name, r); ready != r.GetReady() {
 			c.failf("request %s counts %d ready keys, there are %d", name, r.GetReady(), ready)
 		}
 		if !r.GetBlocked() && r.GetReady() >= r.GetWant() {
@@ -85,9 +78,36 @@ func (c *checker) checkRequests() {
 			c.failf("request %s of UID %s is blocked: %t, beside an allocation of UID %q", name, r.GetPod().GetUid(), r.GetBlocked(), a.GetPod().GetUid())
 		}
 	}
-	if c.view.Shortfall() > 0 && lowest[*fsmpb.Key](c.view.txn, tableKeys, indexPool) != nil {
-		c.failf("requests lack keys while the pool has some")
+	if c.view.Shortfall() == 0 {
+		return
 	}
+	for _, index := range []string{indexPool, indexLoose, indexSpare} {
+		if k := lowest[*fsmpb.Key](c.view.txn, tableKeys, index); k != nil {
+			c.failf("requests lack keys while key %x is to be had", k.GetPubkey())
+		}
+	}
+}
+
+// checkReserved looks at the keys that a request reserves and counts the free ones.
+func (c *checker) checkReserved(name string, r *fsmpb.Request) uint32 {
+	ready := uint32(0)
+	for _, pubkey := range r.GetReserved() {
+		if other, ok := c.reserver[string(pubkey)]; ok {
+			c.failf("key %x is reserved by the requests %s and %s", pubkey, other, name)
+		}
+		c.reserver[string(pubkey)] = name
+		k := c.view.Key(pubkey)
+		if k.GetReservedBy() != name {
+			c.failf("key %x of request %s is reserved by %q", pubkey, name, k.GetReservedBy())
+		}
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE {
+			ready++
+		}
+		if k.GetHolder() != nil && !r.GetBlocked() {
+			c.failf("key %x of request %s, which is not blocked, is held", pubkey, name)
+		}
+	}
+	return ready
 }
 
 func (c *checker) checkKeys() {
@@ -95,14 +115,15 @@ func (c *checker) checkKeys() {
 	for k := range c.view.Keys(nil) {
 		counts[k.GetState()]++
 		_, owned := c.owner[string(k.GetPubkey())]
-		if held := k.GetHolder() != nil; held != owned {
-			c.failf("key %x (%v) has a holder: %t, is in an allocation: %t", k.GetPubkey(), k.GetState(), held, owned)
+		held := k.GetState() == fsmpb.KeyState_KEY_STATE_HELD || k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING
+		if held != owned || held != (k.GetHolder() != nil) {
+			c.failf("key %x (%v) of %v is in an allocation: %t", k.GetPubkey(), k.GetState(), k.GetHolder(), owned)
 		}
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && k.GetProofFence() != k.GetFence() {
 			c.failf("key %x is free at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
 		}
-		if name := k.GetReservedBy(); name != "" && !c.reserves(name, k.GetPubkey()) {
-			c.failf("key %x says that %s reserves it, which does not", k.GetPubkey(), name)
+		if name := k.GetReservedBy(); name != c.reserver[string(k.GetPubkey())] {
+			c.failf("key %x says that %q reserves it, which does not", k.GetPubkey(), name)
 		}
 		c.checkStake(k)
 	}
@@ -132,21 +153,15 @@ func (c *checker) checkStake(k *fsmpb.Key) {
 	}
 }
 
-func (c *checker) reserves(name string, pubkey []byte) bool {
-	for r := range c.view.Requests() {
-		if podName(r.GetPod()) == name {
-			return slices.ContainsFunc(r.GetReserved(), func(b []byte) bool { return bytes.Equal(b, pubkey) })
-		}
-	}
-	return false
-}
-
 func (c *checker) checkDeposits() {
 	counts := make([]uint64, len(c.meta.GetDepositCounts()))
 	for d := range c.view.Deposits(nil) {
 		counts[d.GetState()]++
 		if c.view.Key(d.GetPubkey()) == nil {
 			c.failf("a deposit for %x, which is no key", d.GetPubkey())
+		}
+		if isUnpaid(d) && c.reserver[string(d.GetPubkey())] == "" {
+			c.failf("a deposit for %x is planned for nobody", d.GetPubkey())
 		}
 		c.checkNonces(d)
 	}

@@ -14,6 +14,10 @@ import (
 // CommandVersion is the newest version of the command format that this code applies.
 const CommandVersion = 1
 
+// maxCommand bounds one command, in bytes, so that every row that it makes fits
+// a record of a snapshot ([maxRecord]).
+const maxCommand = 4 << 20
+
 // ErrDamaged says that a log entry or snapshot is not what was once written.
 var ErrDamaged = errors.New("damaged data")
 
@@ -102,6 +106,9 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 // refusal leaves nothing behind.
 func (w *write) apply(c *fsmpb.Command) Result {
 	w.cmd = c
+	if n := proto.Size(c); n > maxCommand {
+		return Result{Refusal: refuse(Invalid, "a command of %d bytes, the longest has %d", n, maxCommand)}
+	}
 	if b := c.GetBeginSession(); b != nil {
 		return w.beginSession(b)
 	}

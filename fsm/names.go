@@ -20,6 +20,23 @@ func (w *write) requestOf(k *fsmpb.Key) *fsmpb.Request {
 	return w.request(&fsmpb.Pod{Namespace: namespace, Name: name})
 }
 
+// maxName bounds a namespace, a pod's name and a UID, in bytes (Kubernetes: 63, 253, 36).
+const maxName = 253
+
+// checkPod refuses a pod whose parts are empty, or could not be told apart in
+// "namespace/name" and in an index key.
+func checkPod(p *fsmpb.Pod) *Refusal {
+	for _, s := range []string{p.GetNamespace(), p.GetName(), p.GetUid()} {
+		if s == "" || len(s) > maxName || strings.ContainsAny(s, "/\x00") {
+			return refuse(Invalid, "a pod needs a namespace, a name and a UID of 1 to %d bytes without slashes", maxName)
+		}
+	}
+	return nil
+}
+
+// brief cuts a text that came from outside to what is worth keeping forever.
+func brief(s string) string { return strings.ToValidUTF8(s[:min(len(s), 1024)], "") }
+
 func hexName(b []byte) string { return "0x" + hex.EncodeToString(b) }
 
 func plural(n int, word string) string {

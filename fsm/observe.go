@@ -27,15 +27,17 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 			w.record("deposit.final", hexName(d.GetPubkey()), hexName(d.GetTxHash()))
 			freed = append(freed, copyKey(w.key(d.GetPubkey())))
 		case fsmpb.Observation_KIND_LOST:
-			w.record("deposit.lost", hexName(d.GetPubkey()), o.GetReason())
+			w.record("deposit.lost", hexName(d.GetPubkey()), brief(o.GetReason()))
 		case fsmpb.Observation_KIND_UNMINED:
-			w.record("deposit.unmined", hexName(d.GetPubkey()), o.GetReason())
+			w.record("deposit.unmined", hexName(d.GetPubkey()), brief(o.GetReason()))
 		case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_SENT, fsmpb.Observation_KIND_MINED:
 		}
 	}
 	w.free(freed)
 	return Result{}
 }
+
+const blockHashLength = 32
 
 // observe changes the deposit if the observation fits its state.
 func observe(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
@@ -52,7 +54,7 @@ func observe(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
 		}
 		d.State = sent
 	case fsmpb.Observation_KIND_MINED:
-		if !in(signed, sent, mined) || !logged(d, o.GetTxHash()) || bytes.Equal(d.GetBlockHash(), o.GetBlockHash()) {
+		if !in(signed, sent, mined) || !logged(d, o.GetTxHash()) || len(o.GetBlockHash()) != blockHashLength || bytes.Equal(d.GetBlockHash(), o.GetBlockHash()) {
 			return false
 		}
 		d.State, d.TxHash = mined, o.GetTxHash()
@@ -74,8 +76,8 @@ func observe(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
 		if !in(signed, sent) || !logged(d, o.GetTxHash()) {
 			return false
 		}
-		planAgain(d, o.GetReason())
-	case fsmpb.Observation_KIND_UNSPECIFIED:
+		planAgain(d, brief(o.GetReason()))
+	default:
 		return false
 	}
 	return true

@@ -9,6 +9,9 @@ import (
 // free once wait_ms of cluster time have passed. Repeating it is refused with
 // StaleFence or NotFound and changes nothing.
 func (w *write) release(c *fsmpb.Release) Result {
+	if c.GetProof() != nil && !isProof(c.GetProof()) {
+		return Result{Refusal: refuse(Invalid, "a proof of kind %d proves nothing", c.GetProof().GetKind())}
+	}
 	p := &fsmpb.Pod{Namespace: c.GetNamespace(), Name: c.GetPod()}
 	a, r := w.allocation(p), w.request(p)
 	switch {
@@ -27,6 +30,12 @@ func (w *write) release(c *fsmpb.Release) Result {
 	}
 	w.rest(a, c)
 	return Result{}
+}
+
+// isProof reports whether the proof is of a kind that this version knows.
+func isProof(p *fsmpb.Proof) bool {
+	_, known := fsmpb.Proof_Kind_name[int32(p.GetKind())]
+	return known && p.GetKind() != fsmpb.Proof_KIND_UNSPECIFIED
 }
 
 // rest ends the holding of an allocation, and its rest if there is proof.

@@ -15,7 +15,8 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// maxRecord bounds one record of a snapshot: an allocation of MaxKeysPerPod keys.
+// maxRecord bounds one record of a snapshot, in bytes: an allocation of
+// MaxKeysPerPod keys, or what one command of maxCommand brought.
 const maxRecord = 8 << 20
 
 // Restore replaces the whole state by the one of a stream that [View.WriteTo]
@@ -79,10 +80,34 @@ func insertRecord(txn *memdb.Txn, rec *fsmpb.Record) error {
 	if row == nil {
 		return fmt.Errorf("a record of an unknown kind: %w", ErrDamaged)
 	}
+	if !isSound(row) {
+		return fmt.Errorf("%s: a row without a name or in an unknown state: %w", table, ErrDamaged)
+	}
 	if err := txn.Insert(table, row); err != nil {
 		return fmt.Errorf("%s: %w: %w", table, ErrDamaged, err)
 	}
 	return nil
+}
+
+// isSound reports whether a row has what the code relies on wherever it reads
+// one. Whether the rows agree with each other is for [View.Check].
+func isSound(row any) bool {
+	known := func(states map[int32]string, state int32) bool { return states[state] != "" && state != 0 }
+	switch r := row.(type) {
+	case *fsmpb.Key:
+		return len(r.GetPubkey()) == PubkeyLength && known(fsmpb.KeyState_name, int32(r.GetState()))
+	case *fsmpb.Deposit:
+		return len(r.GetPubkey()) == PubkeyLength && known(fsmpb.DepositState_name, int32(r.GetState()))
+	case *fsmpb.Allocation:
+		return checkPod(r.GetPod()) == nil && known(fsmpb.AllocationState_name, int32(r.GetState()))
+	case *fsmpb.Request:
+		return checkPod(r.GetPod()) == nil && size(r.GetReserved()) <= r.GetWant()
+	case *fsmpb.Member:
+		return r.GetNodeId() != ""
+	case *fsmpb.Secret:
+		return r.GetName() != ""
+	}
+	return true
 }
 
 func rowOfRecord(rec *fsmpb.Record) (string, any) {
@@ -116,13 +141,21 @@ type recordReader struct {
 	in      *bufio.Reader
 	sum     hash.Hash
 	records uint64
+	failed  error // of reading, not of what was read
+}
+
+func (r *recordReader) fail(err error) error {
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.failed = err
+	}
+	return err
 }
 
 // Read implements protodelim.Reader.
 func (r *recordReader) Read(p []byte) (int, error) {
 	n, err := r.in.Read(p)
 	_, _ = r.sum.Write(p[:n])
-	return n, err //nolint:wrapcheck // io.Reader's contract
+	return n, r.fail(err)
 }
 
 // ReadByte implements protodelim.Reader.
@@ -131,12 +164,15 @@ func (r *recordReader) ReadByte() (byte, error) {
 	if err == nil {
 		_, _ = r.sum.Write([]byte{b})
 	}
-	return b, err //nolint:wrapcheck // io.ByteReader's contract
+	return b, r.fail(err)
 }
 
 func (r *recordReader) next() (*fsmpb.Record, error) {
 	var rec fsmpb.Record
 	if err := (protodelim.UnmarshalOptions{MaxSize: maxRecord}).UnmarshalFrom(r, &rec); err != nil {
+		if r.failed != nil {
+			return nil, fmt.Errorf("record %d: %w", r.records, r.failed)
+		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, fmt.Errorf("the stream ends early: %w", ErrDamaged)
 		}

@@ -106,7 +106,7 @@ func (w *write) trim(r *fsmpb.Request) {
 	mustInsert(w.txn, tableRequests, r)
 }
 
-// withdraw forgets a request. The caller settles, or has a command that does.
+// withdraw forgets a request and hands what it reserved to those that wait.
 func (w *write) withdraw(r *fsmpb.Request) {
 	mustDelete(w.txn, tableRequests, r)
 	for _, pubkey := range r.GetReserved() {

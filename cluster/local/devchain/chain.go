@@ -78,7 +78,7 @@ func open(ctx context.Context, config Config, first *core.Genesis, listener net.
 	if c.server, err = serveRPC(listener, apis, &c.durable); err != nil {
 		return nil, errors.Join(err, c.stack.Close())
 	}
-	go c.sealBlocks()
+	go c.sealBlocks(c.seal)
 	c.log.Info("development chain runs", "rpc", c.url, "chainId", config.ChainID,
 		"block", c.backend.BlockChain().CurrentBlock().Number, "period", config.Period)
 	return c, nil
@@ -118,18 +118,20 @@ func (c *Chain) awaitIndex(ctx context.Context) error {
 			return err
 		}
 	}
-	for !c.backend.BlockChain().TxIndexDone() {
+	for ctx.Err() == nil {
+		if c.backend.BlockChain().TxIndexDone() {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("index the development chain's transactions: %w", ctx.Err())
 		case <-ticker.C:
 		}
 	}
-	return nil
+	return fmt.Errorf("start the development chain: %w", ctx.Err())
 }
 
-// sealBlocks seals a block each Period until Close.
-func (c *Chain) sealBlocks() {
+// sealBlocks calls seal each Period until Close, or until it fails.
+func (c *Chain) sealBlocks(seal func() error) {
 	defer close(c.done)
 	ticker := time.NewTicker(c.config.Period)
 	defer ticker.Stop()
@@ -138,7 +140,7 @@ func (c *Chain) sealBlocks() {
 		case <-c.stop:
 			return
 		case <-ticker.C:
-			if err := c.durable.seal(c.seal); err != nil {
+			if err := c.durable.seal(seal); err != nil {
 				c.failure = fmt.Errorf("development chain stopped: %w", err)
 				c.log.Error("development chain stopped", "error", err)
 				return

@@ -66,7 +66,7 @@ func ethereumConfig(first *core.Genesis) *ethconfig.Config {
 	config.StateScheme = rawdb.HashScheme
 	config.NoPruning = true
 	config.TransactionHistory = 0 // no limit: receipts of all blocks are found by hash
-	config.LogNoHistory = false
+	config.LogNoHistory = true    // no log index, which costs four times as much as sealing: a search reads the headers
 
 	// The defaults are for mainnet; these are megabytes.
 	config.DatabaseCache, config.DatabaseHandles = 16, 64

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/supranational/blst/bindings/go"
+	blst "github.com/supranational/blst/bindings/go"
 )
 
 // ErrPublicKey is wrapped by every error about a malformed public key.

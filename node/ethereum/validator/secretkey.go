@@ -3,7 +3,7 @@ package validator
 import (
 	"errors"
 
-	"github.com/supranational/blst/bindings/go"
+	blst "github.com/supranational/blst/bindings/go"
 )
 
 // ErrSecretKey is returned for bytes that are no BLS secret key.

@@ -6,7 +6,7 @@ import (
 	"math"
 	"sync"
 
-	"github.com/supranational/blst/bindings/go"
+	blst "github.com/supranational/blst/bindings/go"
 )
 
 const (

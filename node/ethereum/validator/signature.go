@@ -3,7 +3,7 @@ package validator
 import (
 	"encoding/hex"
 
-	"github.com/supranational/blst/bindings/go"
+	blst "github.com/supranational/blst/bindings/go"
 )
 
 // Signature is a compressed BLS12-381 signature.

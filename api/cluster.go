@@ -1,0 +1,65 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/node"
+)
+
+// getCluster answers from what this node knows.
+func (s *Server) getCluster(c *call) (answer, error) {
+	st := s.node.Status()
+	w := wire.Cluster{
+		ClusterID: c.reading.view.Meta().GetClusterId(),
+		Leader:    st.LeaderID, Term: signed(st.Term),
+		FailureTolerance: failureTolerance(st.Peers),
+		Nodes:            make([]wire.Node, 0, len(st.Peers)),
+	}
+	for _, p := range st.Peers {
+		w.Nodes = append(w.Nodes, wire.Node{ID: p.ID, API: p.API, Raft: p.Raft, Voter: p.Voter, Lag: max(p.Lag, -1)})
+	}
+	return ok(w), nil
+}
+
+// failureTolerance is how many of the configured voters may be lost: what is
+// beyond a majority. Voters that are down already are not subtracted, because a
+// node can not know that; the lag of each tells.
+func failureTolerance(peers []node.Peer) int {
+	voters := 0
+	for _, p := range peers {
+		if p.Voter {
+			voters++
+		}
+	}
+	return max(0, voters-1) / 2
+}
+
+// livez says that the process runs; whether there is a leader does not matter.
+func (s *Server) livez(c *call) (answer, error) {
+	return answer{}, c.echo.String(http.StatusOK, "ok\n")
+}
+
+// readyz has a line for each check, and 503 if one is not well.
+func (s *Server) readyz(*call) (answer, error) {
+	w := wire.Readiness{Ready: true, Node: s.node.Status().NodeID}
+	status := http.StatusOK
+	for _, check := range s.node.Checks() {
+		w.Checks = append(w.Checks, struct {
+			Detail string `json:"detail"`
+			Name   string `json:"name"`
+			Ok     bool   `json:"ok"`
+		}{check.Detail, check.Name, check.OK})
+		if !check.OK {
+			w.Ready, status = false, http.StatusServiceUnavailable
+		}
+	}
+	return answer{status: status, body: w}, nil
+}
+
+// home leads people to the page.
+func (s *Server) home(*call) (answer, error) {
+	return answer{status: http.StatusFound, header: http.Header{echo.HeaderLocation: {"/assignments"}}}, nil
+}

@@ -1,0 +1,39 @@
+package api
+
+import (
+	"context"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
+)
+
+// Node is what the interface needs of a cluster's member.
+type Node interface {
+	// Status is what the node knows about itself and the leader now.
+	Status() node.Status
+	// View is the state as this node has applied it.
+	View() *fsm.View
+	// Barrier returns once everything that was committed before the call is
+	// applied here; [node.ErrNotLeader] if this node does not lead.
+	Barrier(ctx context.Context) error
+	// Propose fills in version, session and wall clock of the command and returns
+	// its value, or an error: one that wraps [fsm.Refusal], or
+	// [node.ErrNotLeader], [node.ErrUnknownOutcome] or [node.ErrTooLarge].
+	Propose(ctx context.Context, cmd *fsmpb.Command) (any, error)
+	// Checks are the lines of the node's readiness.
+	Checks() []node.Check
+}
+
+// Vault is what the interface needs of the cluster's secrets. All but Sealed
+// return [node.ErrSealed] on a sealed node.
+type Vault interface {
+	// SigningKeys derives the secrets of the keys with these derivation indexes,
+	// in their order. The caller zeroes them.
+	SigningKeys(ctx context.Context, indexes []uint64) ([]*validator.SecretKey, error)
+	// InstallSeed seals the seed and proposes it on behalf of the caller.
+	InstallSeed(ctx context.Context, seed *validator.Seed, caller *fsmpb.Caller, requestID string) error
+	// Sealed tells whether the node is sealed, and why.
+	Sealed() (reason string, sealed bool)
+}

@@ -1,0 +1,105 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// Reasons for which a request waits, besides the codes of [fsmpb.DepositStatus].
+const (
+	reasonOtherUID    = "other-uid"
+	reasonSeedMissing = "seed-missing"
+	reasonGenerating  = "generating"
+	reasonDepositing  = "depositing"
+)
+
+// pending describes what the pod waits for, in counts and in words.
+func pending(view *fsm.View, body allocationBody) wire.PendingAllocation {
+	r := view.Request(body.Namespace, body.Pod)
+	if r.GetPod().GetUid() != body.PodUID {
+		return outrun(view, body, r)
+	}
+	return pendingOf(view, r)
+}
+
+// pendingOf describes a request of the state.
+func pendingOf(view *fsm.View, r *fsmpb.Request) wire.PendingAllocation {
+	pod := r.GetPod()
+	p := wire.PendingAllocation{
+		ClusterID: view.Meta().GetClusterId(),
+		Namespace: pod.GetNamespace(), Pod: pod.GetName(), PodUID: pod.GetUid(),
+		Keys: int(r.GetKeys()), Since: wallTime(r.GetSinceWallMs()),
+	}
+	a := view.Allocation(pod.GetNamespace(), pod.GetName())
+	if a.GetPod().GetUid() == pod.GetUid() {
+		p.Held = len(a.GetKeys())
+	}
+	deposits := make(map[fsmpb.DepositState]int)
+	for _, pubkey := range r.GetReserved() {
+		switch view.Key(pubkey).GetState() { //nolint:exhaustive // others are not there yet
+		case fsmpb.KeyState_KEY_STATE_FREE:
+			p.Ready++
+		case fsmpb.KeyState_KEY_STATE_DEPOSITING:
+			p.Depositing++
+			deposits[view.Deposit(pubkey).GetState()]++
+		}
+	}
+	p.Missing = max(0, p.Keys-p.Held-p.Ready-p.Depositing)
+	p.Reason = reasonFor(view, r, a, p, deposits)
+	return p
+}
+
+// outrun is for a request that changed hands between the command and the answer,
+// or for a holder behind whom another UID waits: the pod's other UID is told.
+func outrun(view *fsm.View, body allocationBody, r *fsmpb.Request) wire.PendingAllocation {
+	p := wire.PendingAllocation{
+		ClusterID: view.Meta().GetClusterId(),
+		Namespace: body.Namespace, Pod: body.Pod, PodUID: body.PodUID,
+		Keys: int(body.Keys), Missing: int(body.Keys), Since: wallTime(r.GetSinceWallMs()),
+	}
+	p.Reason = wire.Reason{
+		Code:   reasonOtherUID,
+		Detail: fmt.Sprintf("UID %q of this pod asked for keys as well; repeat the request if this one is the newer", r.GetPod().GetUid()),
+	}
+	return p
+}
+
+func reasonFor(view *fsm.View, r *fsmpb.Request, a *fsmpb.Allocation, p wire.PendingAllocation, deposits map[fsmpb.DepositState]int) wire.Reason {
+	status := view.DepositStatus()
+	switch {
+	case r.GetBlocked():
+		return wire.Reason{Code: reasonOtherUID, Since: wallTime(a.GetSinceWallMs()), Detail: otherUID(view.Meta(), a)}
+	case p.Missing > 0 && view.Secret(fsm.SecretSeed) == nil:
+		return wire.Reason{Code: reasonSeedMissing, Detail: "the cluster has no seed to derive keys from: run keysteward init"}
+	case status.GetCode() != "":
+		return wire.Reason{Code: status.GetCode(), Detail: status.GetDetail(), Since: wallTime(status.GetSinceWallMs())}
+	case p.Missing > 0:
+		return wire.Reason{Code: reasonGenerating, Detail: fmt.Sprintf("%d keys are being generated", p.Missing)}
+	}
+	return wire.Reason{Code: reasonDepositing, Detail: fmt.Sprintf(
+		"%d deposits are under way: %d to be signed, %d signed, %d sent, %d mined and not final",
+		p.Depositing,
+		deposits[fsmpb.DepositState_DEPOSIT_STATE_PLANNED], deposits[fsmpb.DepositState_DEPOSIT_STATE_SIGNED],
+		deposits[fsmpb.DepositState_DEPOSIT_STATE_SENT], deposits[fsmpb.DepositState_DEPOSIT_STATE_MINED],
+	)}
+}
+
+func otherUID(m *fsmpb.Meta, a *fsmpb.Allocation) string {
+	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+		return fmt.Sprintf("the keys of this pod's earlier UID %s rest: %s", a.GetPod().GetUid(), restsUntil(m, a))
+	}
+	return fmt.Sprintf("this pod's earlier UID %s still holds %d keys; they have to be released first", a.GetPod().GetUid(), len(a.GetKeys()))
+}
+
+// retryAfter is longer where only a person or the chain can help.
+func retryAfter(p wire.PendingAllocation) time.Duration {
+	switch p.Reason.Code {
+	case reasonGenerating, reasonDepositing, reasonOtherUID:
+		return time.Second
+	}
+	return 5 * time.Second
+}

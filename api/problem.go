@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node"
+)
+
+// kind is the stable `type` of a problem (RFC 9457), a relative reference.
+type kind string
+
+const (
+	invalidField     kind = "invalid-field"
+	malformedBody    kind = "malformed-body"
+	bodyTooLarge     kind = "body-too-large"
+	unsupportedMedia kind = "unsupported-media-type"
+	unauthenticated  kind = "unauthenticated"
+	forbidden        kind = "forbidden"
+	notFound         kind = "not-found"
+	methodNotAllowed kind = "method-not-allowed"
+	staleFence       kind = "stale-fence"
+	seedExists       kind = "seed-exists"
+	staleRecipient   kind = "stale-recipient"
+	notLeader        kind = "not-leader"
+	noLeader         kind = "no-leader"
+	outcomeUnknown   kind = "outcome-unknown"
+	sealed           kind = "sealed"
+	overloaded       kind = "overloaded"
+	internal         kind = "internal"
+)
+
+// kinds gives every kind its status and title.
+var kinds = map[kind]struct {
+	status int
+	title  string
+}{
+	invalidField:     {http.StatusBadRequest, "A field is invalid"},
+	malformedBody:    {http.StatusBadRequest, "The body cannot be read"},
+	bodyTooLarge:     {http.StatusRequestEntityTooLarge, "The body is too large"},
+	unsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not JSON"},
+	unauthenticated:  {http.StatusUnauthorized, "A valid token is required"},
+	forbidden:        {http.StatusForbidden, "The caller may not do this"},
+	notFound:         {http.StatusNotFound, "Not found"},
+	methodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here"},
+	staleFence:       {http.StatusConflict, "The allocation has changed"},
+	seedExists:       {http.StatusConflict, "The cluster has another seed"},
+	staleRecipient:   {http.StatusConflict, "The seed is sealed to another leader"},
+	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
+	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
+	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},
+	sealed:           {http.StatusServiceUnavailable, "The node is sealed"},
+	overloaded:       {http.StatusServiceUnavailable, "The node is overloaded"},
+	internal:         {http.StatusInternalServerError, "Internal error"},
+}
+
+// statusClientGone is for metrics only: nobody reads the answer.
+const statusClientGone = 499
+
+// problem is an error as the caller is told.
+type problem struct {
+	kind     kind
+	detail   string
+	field    string
+	retry    time.Duration
+	location string
+	// challenge is the WWW-Authenticate header.
+	challenge string
+}
+
+// Error implements error.
+func (p *problem) Error() string { return string(p.kind) + ": " + p.detail }
+
+func newProblem(k kind, format string, args ...any) *problem {
+	p := &problem{kind: k, detail: fmt.Sprintf(format, args...)}
+	if kinds[k].status == http.StatusServiceUnavailable {
+		p.retry = time.Second
+	}
+	return p
+}
+
+// badField is the problem that names a field of the body, a parameter or a header.
+func badField(field, format string, args ...any) *problem {
+	p := newProblem(invalidField, field+": "+format, args...)
+	p.field = field
+	return p
+}
+
+// problemOf decides what the caller is told about an error. What it does not
+// know is internal, and told in the log only.
+func (s *Server) problemOf(err error, r *http.Request) *problem {
+	var p *problem
+	var refusal *fsm.Refusal
+	var http *echo.HTTPError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, node.ErrNotLeader), errors.Is(err, fsm.Refused(fsm.StaleSession)):
+		return s.elsewhere(r)
+	case errors.Is(err, node.ErrUnknownOutcome):
+		return newProblem(outcomeUnknown, "the change may or may not have been made; repeating the request is safe")
+	case errors.Is(err, node.ErrTooLarge):
+		return newProblem(bodyTooLarge, "the change is too large for one log entry")
+	case errors.Is(err, node.ErrSealed):
+		return s.sealedProblem()
+	case errors.As(err, &refusal):
+		return refusalProblem(refusal)
+	case errors.As(err, &http):
+		return echoProblem(http)
+	}
+	return newProblem(internal, "the node could not answer; its log has more under the request ID")
+}
+
+func refusalProblem(r *fsm.Refusal) *problem {
+	known := map[fsm.Code]kind{
+		fsm.StaleFence: staleFence, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.SeedExists: seedExists,
+	}
+	if k, ok := known[r.Code]; ok {
+		return newProblem(k, "%s", r.Detail)
+	}
+	return newProblem(internal, "the cluster refused the change: %s", r.Code)
+}
+
+func echoProblem(err *echo.HTTPError) *problem {
+	switch err.Code {
+	case http.StatusNotFound:
+		return newProblem(notFound, "there is nothing at this path")
+	case http.StatusMethodNotAllowed:
+		return newProblem(methodNotAllowed, "the path has other methods, see the header Allow")
+	}
+	return newProblem(internal, "the node could not answer: status %d", err.Code)
+}
+
+func (s *Server) sealedProblem() *problem {
+	reason, _ := s.vault.Sealed()
+	p := newProblem(sealed, "this node has no usable key-encryption key: %s", reason)
+	p.retry = 5 * time.Second
+	return p
+}
+
+// fail writes the answer for an error; it is echo's HTTPErrorHandler.
+func (s *Server) fail(err error, e echo.Context) {
+	if e.Response().Committed {
+		s.log.Warn("an answer broke off", "requestId", requestID(e), "path", e.Path(), "error", err)
+		return
+	}
+	if errors.Is(e.Request().Context().Err(), context.Canceled) {
+		e.Response().WriteHeader(statusClientGone)
+		return
+	}
+	p := s.problemOf(err, e.Request())
+	if p.kind == internal {
+		s.log.Error("request failed", "requestId", requestID(e), "path", e.Path(), "error", err)
+	}
+	p.write(e)
+}
+
+func (p *problem) write(e echo.Context) {
+	h := e.Response().Header()
+	h.Set(echo.HeaderContentType, "application/problem+json")
+	h.Set(echo.HeaderCacheControl, "no-store")
+	if p.retry > 0 {
+		h.Set(echo.HeaderRetryAfter, seconds(p.retry))
+	}
+	if p.location != "" {
+		h.Set(echo.HeaderLocation, p.location)
+	}
+	if p.challenge != "" {
+		h.Set(echo.HeaderWWWAuthenticate, p.challenge)
+	}
+	body, err := json.Marshal(wire.Problem{
+		Type: string(p.kind), Title: kinds[p.kind].title, Status: kinds[p.kind].status,
+		Detail: p.detail, Field: p.field, RequestID: requestID(e),
+	})
+	if err != nil {
+		panic(fmt.Sprintf("a problem does not encode: %v", err))
+	}
+	e.Response().WriteHeader(kinds[p.kind].status)
+	_, _ = e.Response().Write(append(body, '\n'))
+}
+
+// seconds rounds up to the whole seconds of a Retry-After header.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

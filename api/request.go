@@ -1,0 +1,84 @@
+package api
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+const requestIDKey = "keysteward.requestId"
+
+var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// identify gives the request its ID, the client's own if it is a sane one, and
+// sets the headers that every answer has.
+func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		id := e.Request().Header.Get(echo.HeaderXRequestID)
+		if !saneRequestID.MatchString(id) {
+			id = rand.Text()
+		}
+		e.Set(requestIDKey, id)
+		h := e.Response().Header()
+		h.Set(echo.HeaderXRequestID, id)
+		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		return next(e)
+	}
+}
+
+func requestID(e echo.Context) string {
+	id, _ := e.Get(requestIDKey).(string)
+	return id
+}
+
+// observe measures and logs the request. It sends the answer for an error
+// itself, so that it knows the status.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		start := time.Now()
+		if err := next(e); err != nil {
+			s.fail(err, e)
+		}
+		took := time.Since(start)
+		s.metrics.request(e, took)
+		s.log.Debug("request", "requestId", requestID(e), "method", e.Request().Method,
+			"route", e.Path(), "status", e.Response().Status, "took", took)
+		return nil
+	}
+}
+
+// recover turns a panic into an internal error. The panic's value is logged by
+// its type only where it is not an error or a text, because it may hold a secret.
+func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(e echo.Context) (err error) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if e, isError := v.(error); isError && errors.Is(e, http.ErrAbortHandler) {
+				panic(v)
+			}
+			s.log.Error("a handler panicked", "requestId", requestID(e), "route", e.Path(),
+				"panic", panicText(v), "stack", string(debug.Stack()))
+			err = newProblem(internal, "the node could not answer; its log has more under the request ID")
+		}()
+		return next(e)
+	}
+}
+
+func panicText(v any) string {
+	switch v := v.(type) {
+	case error:
+		return v.Error()
+	case string:
+		return v
+	}
+	return fmt.Sprintf("%T", v)
+}

@@ -1,0 +1,84 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// route is a row of the table: an operation of openapi.yaml, who may call it,
+// which node answers, and the query parameters that it knows.
+type route struct {
+	method string
+	path   string
+	access access
+	runs   place
+	query  []string
+	handle func(*Server, *call) (answer, error)
+}
+
+// routes lists every operation. Nothing is served that is not here.
+func routes() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	page := []string{"state", "cursor", "limit", consistencyParam}
+	one := []string{consistencyParam}
+	return []route{
+		{post, "/v1/allocations", changers, onLeader, []string{"wait"}, withBody((*Server).allocate)},
+		{get, "/v1/allocations", readers, reads, one, (*Server).listAllocations},
+		{get, "/v1/allocations/{namespace}/{pod}", readers, reads, one, (*Server).getAllocation},
+		{del, "/v1/allocations/{namespace}/{pod}", changers, onLeader, []string{"fence", "confirmStopped"}, (*Server).release},
+		{get, "/assignments", assignmentReaders, staleReads, one, (*Server).assignments},
+		{get, "/allocations", assignmentReaders, staleReads, one, (*Server).assignments},
+		{get, "/v1/keys", readers, reads, page, (*Server).listKeys},
+		{get, "/v1/keys/{pubkey}", readers, reads, one, (*Server).getKey},
+		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
+		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
+		{get, "/v1/seed", admins, onLeader, nil, (*Server).getSeed},
+		{put, "/v1/seed", admins, onLeader, nil, withBody((*Server).putSeed)},
+		{get, "/v1/cluster", readers, here, nil, (*Server).getCluster},
+		{get, "/livez", everybody, aside, nil, (*Server).livez},
+		{get, "/readyz", everybody, aside, nil, (*Server).readyz},
+		{get, "/metrics", metricsReaders, aside, nil, (*Server).showMetrics},
+		{get, "/openapi.yaml", everybody, aside, nil, (*Server).document},
+		{get, "/", everybody, aside, nil, (*Server).home},
+	}
+}
+
+// echoPath is the route's path the way echo writes it: /v1/keys/:pubkey.
+func (r route) echoPath() string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(r.path)
+}
+
+func (s *Server) router() *echo.Echo {
+	e := echo.New()
+	e.HTTPErrorHandler = s.fail
+	e.Use(s.identify, s.observe, s.recover)
+	for _, r := range routes() {
+		e.Add(r.method, r.echoPath(), s.serve(r))
+	}
+	return e
+}
+
+// serve is the one way through which every request goes.
+func (s *Server) serve(r route) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		caller, err := s.authorize(r.access, e.Request())
+		if err != nil {
+			return err
+		}
+		query, err := knownQuery(e.Request().URL, r.query)
+		if err != nil {
+			return err
+		}
+		c := &call{echo: e, caller: caller, query: query}
+		if err := s.settle(c, r.runs); err != nil {
+			return err
+		}
+		a, err := r.handle(s, c)
+		if err != nil {
+			return err
+		}
+		return a.send(e)
+	}
+}

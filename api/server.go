@@ -1,0 +1,130 @@
+package api
+
+import (
+	"context"
+	"crypto/hpke"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/fsm"
+)
+
+// Who besides an operator can testify that a pod is gone ([Config].Witness).
+const (
+	// WitnessNone: nobody can, so a release by the caller is taken as proof.
+	WitnessNone = "none"
+	// WitnessOperator: a released key rests until an operator confirms.
+	WitnessOperator = "operator"
+)
+
+// Defaults of [Config].
+const (
+	DefaultMaxKeysPerPod = 1000
+	DefaultMaxHeld       = 10_000
+)
+
+// ErrConfig is wrapped by every error of [New].
+var ErrConfig = errors.New("invalid configuration of the API")
+
+// Config is what a [Server] is made of.
+type Config struct {
+	Node   Node
+	Vault  Vault
+	Tokens *Tokens
+	// AssignmentsPublic shows /assignments to everybody.
+	AssignmentsPublic bool
+	// MaxKeysPerPod bounds what one pod may ask for; 0 is [DefaultMaxKeysPerPod].
+	MaxKeysPerPod int
+	// MaxHeld bounds the requests held by ?wait at any time; 0 is [DefaultMaxHeld].
+	MaxHeld int
+	// Witness is [WitnessNone] or [WitnessOperator].
+	Witness string
+	// RestAfterProof is how much cluster time a key goes on resting after the
+	// proof that its holder is gone.
+	RestAfterProof time.Duration
+	Logger         *slog.Logger
+	// Registry receives the metrics of this package and is what /metrics shows.
+	Registry *prometheus.Registry
+	// Version of the program, for the metrics.
+	Version string
+}
+
+// Server answers HTTP requests. It is stopped once: when the first Serve ends,
+// requests that are held elsewhere wake up too.
+type Server struct {
+	cfg     Config
+	node    Node
+	vault   Vault
+	log     *slog.Logger
+	echo    *echo.Echo
+	metrics *metrics
+	holds   *holds
+	// refused bounds how often refused callers are logged.
+	refused *rate.Limiter
+	// To the seed key the first seed is sealed; it lives as long as the process.
+	seedKey       hpke.PrivateKey
+	seedRecipient wire.Recipient
+	// stopping is done when the server shuts down.
+	stopping context.Context //nolint:containedctx // the life of the server, not of a call
+	stop     context.CancelFunc
+}
+
+// New makes a server; its errors wrap [ErrConfig].
+func New(cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	key, recipient, err := wire.NewRecipient(wire.KEMMLKEM768X25519)
+	if err != nil {
+		return nil, fmt.Errorf("key for the seed: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, node: cfg.Node, vault: cfg.Vault, log: cfg.Logger,
+		holds:   &holds{node: cfg.Node, limit: cfg.MaxHeld},
+		refused: rate.NewLimiter(rate.Every(time.Second), 10),
+		seedKey: key, seedRecipient: recipient,
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	if s.metrics, err = newMetrics(s); err != nil {
+		return nil, fmt.Errorf("%w: metrics: %w", ErrConfig, err)
+	}
+	s.echo = s.router()
+	return s, nil
+}
+
+// Handler serves every route; [Server.Serve] is for real connections.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+func (c *Config) complete() error {
+	switch {
+	case c.Node == nil, c.Vault == nil, c.Tokens == nil:
+		return fmt.Errorf("%w: node, vault and tokens are required", ErrConfig)
+	case c.Witness != WitnessNone && c.Witness != WitnessOperator:
+		return fmt.Errorf("%w: witness %q: want %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator)
+	case c.RestAfterProof < 0:
+		return fmt.Errorf("%w: rest after proof of %s is negative", ErrConfig, c.RestAfterProof)
+	case c.MaxKeysPerPod < 0 || c.MaxKeysPerPod > fsm.MaxKeysPerPod:
+		return fmt.Errorf("%w: %d keys per pod: want at most %d", ErrConfig, c.MaxKeysPerPod, fsm.MaxKeysPerPod)
+	}
+	if c.MaxKeysPerPod == 0 {
+		c.MaxKeysPerPod = DefaultMaxKeysPerPod
+	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = DefaultMaxHeld
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/keysteward/keysteward/api/wire"
+)
+
+const (
+	pathCluster = "/v1/cluster"
+	pathSeed    = "/v1/seed"
+	pathReady   = "/readyz"
+)
+
+// Cluster returns members and leader as some node knows them. The members that a
+// configured server names are trusted from then on.
+func (c *Client) Cluster(ctx context.Context) (wire.Cluster, error) {
+	return c.clusterBy(ctx, call{})
+}
+
+func (c *Client) clusterBy(ctx context.Context, q call) (wire.Cluster, error) {
+	q.method, q.path = http.MethodGet, pathCluster
+	r, err := c.do(ctx, q)
+	if err != nil {
+		return wire.Cluster{}, fmt.Errorf("cluster: %w", err)
+	}
+	cluster, err := decode[wire.Cluster](r)
+	if err != nil {
+		return cluster, fmt.Errorf("cluster: %w", err)
+	}
+	if slices.ContainsFunc(c.servers, func(u *url.URL) bool { return origin(u) == origin(r.from) }) {
+		c.remember(cluster)
+	}
+	return cluster, nil
+}
+
+// Ready returns the readiness of the first server that is ready, else of the last
+// that answered. A node that is not ready is no error.
+func (c *Client) Ready(ctx context.Context) (wire.Readiness, error) {
+	q := call{method: http.MethodGet, path: pathReady}
+	var answer wire.Readiness
+	var answered bool
+	var failure error
+	for _, server := range c.candidates() {
+		r, err := c.send(ctx, sentTo(server, q), q)
+		if err == nil && r.status != http.StatusOK && r.status != http.StatusServiceUnavailable {
+			err = decodeProblem(r)
+		}
+		var one wire.Readiness
+		if err == nil {
+			one, err = decode[wire.Readiness](r)
+		}
+		if err != nil {
+			failure = err
+			continue
+		}
+		if answer, answered = one, true; one.Ready {
+			return one, nil
+		}
+	}
+	if answered {
+		return answer, nil
+	}
+	return answer, fmt.Errorf("readiness: %w: %w", ErrUnavailable, failure)
+}
+
+// Seed tells whether the cluster has a seed, and to whom a new one is sealed.
+func (c *Client) Seed(ctx context.Context) (wire.SeedStatus, error) {
+	status, err := get[wire.SeedStatus](ctx, c, call{method: http.MethodGet, path: pathSeed})
+	if err != nil {
+		return status, fmt.Errorf("seed of the cluster: %w", err)
+	}
+	return status, nil
+}
+
+// PutSeed gives the cluster its seed, sealed to the recipient of an earlier Seed.
+// A Problem of type seed-exists says that it has another one, stale-recipient that
+// the leader has changed since.
+func (c *Client) PutSeed(ctx context.Context, seed wire.SealedSeed) error {
+	body, err := encode(seed)
+	if err != nil {
+		return err
+	}
+	if _, err := c.do(ctx, call{method: http.MethodPut, path: pathSeed, body: body}); err != nil {
+		return fmt.Errorf("give the cluster its seed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,21 @@
+package keystore
+
+import "errors"
+
+var (
+	// ErrPassword is returned when a keystore's checksum does not fit the password.
+	ErrPassword = errors.New("wrong password for the keystore")
+	// ErrKeystore is wrapped by errors about a malformed or unsupported keystore,
+	// also one whose key derivation would cost too much.
+	ErrKeystore = errors.New("malformed keystore")
+	// ErrPublicKeyMismatch is returned when a keystore's secret is not the one of the
+	// public key that it names.
+	ErrPublicKeyMismatch = errors.New("the secret does not belong to the public key")
+	// ErrOccupied is wrapped by the errors about a folder with foreign files, other
+	// keys or another layout. Nothing in it was touched.
+	ErrOccupied = errors.New("folder is occupied")
+	// ErrBusy is returned when another process is writing to the folder.
+	ErrBusy = errors.New("another run is writing to the folder")
+	// ErrIncomplete is returned by Read for a folder without a complete set of keys.
+	ErrIncomplete = errors.New("folder holds no complete set of keys")
+)

@@ -1,0 +1,6 @@
+// Package cluster makes single nodes into a cluster: members find each other,
+// the first of them founds the cluster once all are there and empty, and each
+// tells the leader where its API is.
+//
+// README.md and DESIGN.md beside this file are for operators and for readers.
+package cluster

@@ -1,0 +1,48 @@
+package devchain
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/params"
+	"github.com/stretchr/testify/require"
+)
+
+func TestGenesisHoldsTheDepositContract(t *testing.T) {
+	t.Parallel()
+	contract := genesis(DefaultChainID, common.Address{1}).Alloc[depositContract()]
+	require.Len(t, contract.Code, 6358)
+	require.Len(t, contract.Storage, 31, "the zero hashes")
+}
+
+// TestGenesisStaysTheSame guards existing folders: with another genesis block they are refused.
+func TestGenesisStaysTheSame(t *testing.T) {
+	t.Parallel()
+	want := common.HexToHash("0xd22acb56b68ebb80e2c43f488d5f699cbbdac3a82d7d588b796c36a2e6fd32cf")
+	require.Equal(t, want, genesis(DefaultChainID, common.Address{1}).ToBlock().Hash())
+	require.Equal(t, want, genesis(7777, common.Address{1}).ToBlock().Hash(), "the chain ID is not part of it: hence the marker")
+	require.NotEqual(t, want, genesis(DefaultChainID, common.Address{2}).ToBlock().Hash())
+}
+
+func TestGenesisLeavesSharedConfigAlone(t *testing.T) {
+	t.Parallel()
+	genesis(7777, common.Address{1})
+	require.Equal(t, uint64(1337), params.AllDevChainProtocolChanges.ChainID.Uint64())
+}
+
+// TestGethLog is not parallel: the logger belongs to the process.
+func TestGethLog(t *testing.T) { //nolint:paralleltest // other chains would take the logger
+	var lines bytes.Buffer
+	before := slog.Default()
+	geth := captureGethLog(slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	require.Same(t, before, slog.Default(), "the process's own logger is not touched")
+
+	geth.Info("quiet")
+	geth.With("a", 1).Info("quiet")
+	geth.Warn("Unclean shutdown detected")
+	require.Empty(t, lines.String())
+	geth.With("a", 1).Warn("loud")
+	require.Contains(t, lines.String(), `level=WARN msg=loud from=go-ethereum a=1`)
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/keysteward/keysteward/node/ethereum"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
+)
+
+const networkCustom = "custom"
+
+// config makes the duty's configuration of the flags. Without an execution
+// client there are no deposits, and nothing else about them may be set.
+func (o *depositOptions) config() (ethereum.Config, error) {
+	cfg := ethereum.Config{
+		RPC: o.rpc, AmountGwei: o.amountGwei, InFlight: o.inFlight,
+		Confirmations: o.confirmations, StartBlock: o.startBlock,
+	}
+	if len(o.rpc) == 0 {
+		if o.keystore != "" || o.withdrawalAddress != "" || o.bls {
+			return cfg, errors.New("--execution-rpc is missing: the other flags about deposits need it")
+		}
+		return cfg, nil
+	}
+	var err error
+	if cfg.Network, err = o.networkOf(); err != nil {
+		return cfg, err
+	}
+	if cfg.Withdrawal, err = o.withdrawal(); err != nil {
+		return cfg, err
+	}
+	if o.keystore == "" || o.passwordFile == "" {
+		return cfg, errors.New("--funding-keystore and --funding-password-file are required with --execution-rpc")
+	}
+	if cfg.Funding, err = ethereum.FundingFromKeystore(o.keystore, o.passwordFile); err != nil {
+		return cfg, fmt.Errorf("--funding-keystore: %w", err)
+	}
+	return cfg, nil
+}
+
+func (o *depositOptions) networkOf() (validator.Network, error) {
+	custom := o.chainID != 0 || o.contract != "" || o.forkVersion != "" || o.confirmations != 0
+	if o.network != networkCustom {
+		if custom {
+			return validator.Network{}, errors.New("--chain-id, --deposit-contract, --fork-version and --confirmations are for --network custom")
+		}
+		n, err := validator.NetworkByName(o.network)
+		if err != nil {
+			return n, fmt.Errorf("--network: %w, or %s", err, networkCustom)
+		}
+		return n, nil
+	}
+	n := validator.Network{Name: networkCustom, ChainID: o.chainID}
+	if o.chainID == 0 {
+		return n, errors.New("--chain-id is required with --network custom")
+	}
+	version, err := hex.DecodeString(strings.TrimPrefix(o.forkVersion, "0x"))
+	if err != nil || len(version) != len(n.ForkVersion) {
+		return n, fmt.Errorf("--fork-version %q: want 0x and 8 hex digits", o.forkVersion)
+	}
+	n.ForkVersion = [4]byte(version)
+	if n.DepositContract, err = validator.ParseAddress(o.contract); err != nil {
+		return n, fmt.Errorf("--deposit-contract: %w", err)
+	}
+	return n, nil
+}
+
+func (o *depositOptions) withdrawal() (ethereum.Withdrawal, error) {
+	switch {
+	case o.bls && (o.withdrawalAddress != "" || o.compounding):
+		return ethereum.Withdrawal{}, errors.New("--bls-withdrawal excludes --withdrawal-address and --compounding")
+	case o.bls:
+		return ethereum.Withdrawal{Kind: ethereum.BLS}, nil
+	case o.withdrawalAddress == "":
+		return ethereum.Withdrawal{}, errors.New("say where stakes are withdrawn to: --withdrawal-address or --bls-withdrawal")
+	}
+	to, err := validator.ParseAddress(o.withdrawalAddress)
+	if err != nil {
+		return ethereum.Withdrawal{}, fmt.Errorf("--withdrawal-address: %w", err)
+	}
+	kind := ethereum.Address
+	if o.compounding {
+		kind = ethereum.Compounding
+	}
+	return ethereum.Withdrawal{Kind: kind, To: to}, nil
+}

@@ -1,0 +1,382 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// world is a copy of the state, read back from its snapshot and so independent
+// of indexes and of rows that are changed in place.
+type world struct {
+	digest      [32]byte
+	meta        *fsmpb.Meta
+	keys        map[string]*fsmpb.Key
+	requests    map[string]*fsmpb.Request
+	allocations map[string]*fsmpb.Allocation
+	deposits    map[string]*fsmpb.Deposit
+	accounts    map[string]*fsmpb.Account
+}
+
+func look(t rapid.TB, v *View) *world {
+	t.Helper()
+	w := &world{
+		digest: digest(v), keys: map[string]*fsmpb.Key{}, requests: map[string]*fsmpb.Request{},
+		allocations: map[string]*fsmpb.Allocation{}, deposits: map[string]*fsmpb.Deposit{}, accounts: map[string]*fsmpb.Account{},
+	}
+	in := bytes.NewReader(snapshot(t, v))
+	for {
+		rec := &fsmpb.Record{}
+		require.NoError(t, protodelim.UnmarshalFrom(in, rec))
+		switch r := rec.GetRecord().(type) {
+		case *fsmpb.Record_Meta:
+			w.meta = r.Meta
+		case *fsmpb.Record_Key:
+			w.keys[string(r.Key.GetPubkey())] = r.Key
+		case *fsmpb.Record_Request:
+			w.requests[podName(r.Request.GetPod())] = r.Request
+		case *fsmpb.Record_Allocation:
+			w.allocations[podName(r.Allocation.GetPod())] = r.Allocation
+		case *fsmpb.Record_Deposit:
+			w.deposits[string(r.Deposit.GetPubkey())] = r.Deposit
+		case *fsmpb.Record_Account:
+			w.accounts[string(accountKey(r.Account.GetChainId(), r.Account.GetAddress()))] = r.Account
+		case *fsmpb.Record_Trailer:
+			return w
+		}
+	}
+}
+
+// holders maps each public key to the pod with UID that holds it.
+func (w *world) holders(t rapid.TB) map[string]string {
+	t.Helper()
+	by := map[string]string{}
+	for name, a := range w.allocations {
+		for _, k := range a.GetKeys() {
+			require.NotContains(t, by, string(k), "a key in two allocations")
+			by[string(k)] = name + "#" + a.GetPod().GetUid()
+		}
+	}
+	return by
+}
+
+// planned counts the deposits that nothing was ever signed for.
+func (w *world) planned() int {
+	n := 0
+	for _, d := range w.deposits {
+		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED && len(d.GetLosses()) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// ledger is the naive second opinion: it follows the accepted commands with
+// plain maps and says what must be so after each of them.
+type ledger struct {
+	clock    uint64
+	pods     map[string]*holding // pod name → what it holds
+	ended    map[string]bool     // pods whose holding was ended by the last command, by proof
+	deposits map[string]*paid    // public key → its stake, once something was signed
+	nonces   map[string]string   // account and nonce → public key
+	last     map[string]string   // public key → last holder
+	rested   map[string]bool     // public keys whose last holder is proven gone
+	births   map[string]uint64   // public key → derivation index
+}
+
+type holding struct {
+	uid      string
+	state    fsmpb.AllocationState
+	proven   bool
+	deadline uint64
+}
+
+type paid struct {
+	state  fsmpb.DepositState
+	hash   string
+	block  string
+	signs  int
+	losses int
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		pods: map[string]*holding{}, deposits: map[string]*paid{}, nonces: map[string]string{},
+		last: map[string]string{}, rested: map[string]bool{}, births: map[string]uint64{},
+	}
+}
+
+// check follows one command and compares.
+func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, after *world) {
+	t.Helper()
+	if res.Refusal != nil {
+		require.Equal(t, before.digest, after.digest, "a refusal changed the state: %v", res.Refusal)
+		return
+	}
+	l.ended = map[string]bool{}
+	switch {
+	case c.GetTick() != nil:
+		l.clock += min(c.GetTick().GetElapsedMs(), 60_000)
+	case c.GetAllocate() != nil:
+		l.allocate(t, c.GetAllocate(), res, before, after)
+	case c.GetRelease() != nil:
+		l.release(c.GetRelease())
+	case c.GetSignDeposits() != nil:
+		l.sign(t, c.GetSignDeposits())
+	case c.GetObserveDeposits() != nil:
+		for _, o := range c.GetObserveDeposits().GetObservations() {
+			l.observe(o)
+		}
+	}
+	for name, h := range l.pods {
+		if h.proven && l.clock >= h.deadline {
+			l.ended[name] = true
+			delete(l.pods, name)
+		}
+	}
+	require.Equal(t, l.clock, after.meta.GetClusterTimeMs())
+	l.checkHolders(t, before, after)
+	l.checkAllocations(t, c, before, after)
+	l.checkDeposits(t, after)
+	checkRequests(t, after)
+	checkCounts(t, after)
+}
+
+func (l *ledger) allocate(t rapid.TB, c *fsmpb.Allocate, res Result, before, after *world) {
+	t.Helper()
+	name, uid, n := podName(c.GetPod()), c.GetPod().GetUid(), c.GetKeys()
+	answer, ok := res.Value.(Allocated)
+	require.True(t, ok)
+	if answer.Request == nil {
+		require.Equal(t, uid, answer.Allocation.GetPod().GetUid(), "done, but held by another UID")
+		require.Equal(t, fsmpb.AllocationState_ALLOCATION_STATE_HELD, answer.Allocation.GetState())
+		require.GreaterOrEqual(t, len(answer.Allocation.GetKeys()), int(n), "done, but with fewer keys")
+	} else {
+		require.Equal(t, uid, answer.Request.GetPod().GetUid(), "told about the request of another UID")
+		require.GreaterOrEqual(t, answer.Request.GetKeys(), n)
+	}
+	had, asked := before.allocations[name], before.requests[name]
+	mine := had.GetPod().GetUid() == uid
+	enough := mine && len(had.GetKeys()) >= int(n)
+	joined := asked.GetPod().GetUid() == uid && asked.GetKeys() >= n
+	grown := after.planned() - before.planned()
+	switch {
+	case enough || joined:
+		require.Equal(t, before.meta.GetNextDeposit(), after.meta.GetNextDeposit(), "a repeat planned deposits")
+	case had != nil && !mine:
+		require.LessOrEqual(t, grown, 0, "deposits were planned for a UID that has to wait for an earlier one")
+	case mine:
+		require.LessOrEqual(t, grown, int(n)-len(had.GetKeys()))
+	default:
+		require.LessOrEqual(t, grown, int(n))
+	}
+	if h := l.pods[name]; h != nil && h.uid == uid {
+		*h = holding{uid: uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD}
+	}
+}
+
+func (l *ledger) release(c *fsmpb.Release) {
+	h := l.pods[c.GetNamespace()+"/"+c.GetPod()]
+	if h == nil || c.GetFence() == 0 {
+		return
+	}
+	h.state = fsmpb.AllocationState_ALLOCATION_STATE_RESTING
+	if c.GetProof() != nil && !h.proven {
+		h.proven, h.deadline = true, l.clock+min(c.GetWaitMs(), 1<<50)
+	}
+}
+
+func (l *ledger) sign(t rapid.TB, c *fsmpb.SignDeposits) {
+	t.Helper()
+	for _, s := range c.GetDeposits() {
+		nonce := fmt.Sprintf("%d %x %d", c.GetChainId(), c.GetAccount(), s.GetAttempt().GetNonce())
+		require.NotContains(t, l.nonces, nonce, "a nonce was used twice")
+		l.nonces[nonce] = string(s.GetPubkey())
+		p := l.deposits[string(s.GetPubkey())]
+		if p == nil {
+			p = &paid{state: fsmpb.DepositState_DEPOSIT_STATE_PLANNED}
+			l.deposits[string(s.GetPubkey())] = p
+		}
+		require.Equal(t, fsmpb.DepositState_DEPOSIT_STATE_PLANNED, p.state, "signed twice: two stakes for one key")
+		p.state, p.hash = fsmpb.DepositState_DEPOSIT_STATE_SIGNED, string(s.GetAttempt().GetTxHash())
+		p.signs++
+	}
+}
+
+// observe is the table of a deposit's moves.
+func (l *ledger) observe(o *fsmpb.Observation) {
+	p := l.deposits[string(o.GetPubkey())]
+	if p == nil {
+		return
+	}
+	ours, block := p.hash == string(o.GetTxHash()), string(o.GetBlockHash())
+	pending := p.state == fsmpb.DepositState_DEPOSIT_STATE_SIGNED || p.state == fsmpb.DepositState_DEPOSIT_STATE_SENT
+	mined := p.state == fsmpb.DepositState_DEPOSIT_STATE_MINED
+	switch {
+	case o.GetKind() == fsmpb.Observation_KIND_SENT && pending && ours:
+		p.state = fsmpb.DepositState_DEPOSIT_STATE_SENT
+	case o.GetKind() == fsmpb.Observation_KIND_MINED && (pending || mined) && ours && block != "":
+		p.state, p.block = fsmpb.DepositState_DEPOSIT_STATE_MINED, block
+	case o.GetKind() == fsmpb.Observation_KIND_UNMINED && mined && block == p.block:
+		p.state, p.block = fsmpb.DepositState_DEPOSIT_STATE_SENT, ""
+	case o.GetKind() == fsmpb.Observation_KIND_FINAL && mined && block == p.block:
+		p.state = fsmpb.DepositState_DEPOSIT_STATE_FINAL
+	case o.GetKind() == fsmpb.Observation_KIND_LOST && pending && ours:
+		p.state, p.hash = fsmpb.DepositState_DEPOSIT_STATE_PLANNED, ""
+		p.losses++
+	}
+}
+
+// checkHolders: a key leaves a holder only when the holding ended by proof, and
+// is given to another only after that.
+func (l *ledger) checkHolders(t rapid.TB, before, after *world) {
+	t.Helper()
+	was, is := before.holders(t), after.holders(t)
+	for pubkey, k := range after.keys {
+		if index, ok := l.births[pubkey]; ok {
+			require.Equal(t, index, k.GetIndex(), "a key changed its derivation index")
+		}
+		l.births[pubkey] = k.GetIndex()
+		if was[pubkey] == is[pubkey] {
+			continue
+		}
+		if was[pubkey] != "" {
+			name := podName(before.keys[pubkey].GetHolder())
+			require.True(t, l.ended[name], "key %x left %s without proof", pubkey, was[pubkey])
+			l.rested[pubkey] = true
+		}
+		if is[pubkey] != "" {
+			require.True(t, l.last[pubkey] == "" || l.rested[pubkey], "key %x went from %s to %s", pubkey, l.last[pubkey], is[pubkey])
+			require.Greater(t, k.GetFence(), before.keys[pubkey].GetFence(), "a new holder at an old fence")
+			require.Equal(t, fsmpb.DepositState_DEPOSIT_STATE_FINAL, after.deposits[pubkey].GetState(), "held without a stake")
+			l.last[pubkey], l.rested[pubkey] = is[pubkey], false
+		}
+	}
+	require.Len(t, after.keys, len(l.births), "a key was forgotten")
+}
+
+// checkAllocations: states follow the commands, keys are granted whole and their
+// order only grows.
+func (l *ledger) checkAllocations(t rapid.TB, c *fsmpb.Command, before, after *world) {
+	t.Helper()
+	fences := map[uint64]bool{}
+	for name, a := range after.allocations {
+		require.False(t, fences[a.GetFence()], "two allocations with one fence")
+		fences[a.GetFence()] = true
+		uid := a.GetPod().GetUid()
+		h, old := l.pods[name], before.allocations[name]
+		if h == nil {
+			h, old = &holding{uid: uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD}, nil
+			l.pods[name] = h
+		}
+		require.Equal(t, h.uid, uid, "allocation %s changed its UID without proof", name)
+		require.Equal(t, h.state, a.GetState(), "allocation %s", name)
+		require.Equal(t, h.proven, a.GetProof() != nil, "allocation %s", name)
+		require.GreaterOrEqual(t, len(a.GetKeys()), len(old.GetKeys()), "keys were taken away")
+		for i, k := range old.GetKeys() {
+			require.Equal(t, k, a.GetKeys()[i], "the order of %s changed", name)
+		}
+		changed := old == nil || old.GetState() != a.GetState() || len(old.GetKeys()) != len(a.GetKeys())
+		require.Equal(t, changed, a.GetFence() != old.GetFence(), "the fence of %s went from %d to %d", name, old.GetFence(), a.GetFence())
+		require.GreaterOrEqual(t, a.GetFence(), old.GetFence())
+		if len(a.GetKeys()) > len(old.GetKeys()) {
+			want := before.requests[name].GetKeys()
+			if p := c.GetAllocate().GetPod(); p != nil && podName(p) == name {
+				// A new UID decides for itself; the same UID never asks for fewer.
+				if want = max(want, c.GetAllocate().GetKeys()); before.requests[name].GetPod().GetUid() != p.GetUid() {
+					want = c.GetAllocate().GetKeys()
+				}
+			}
+			require.Len(t, a.GetKeys(), int(want), "%s was not granted whole", name)
+			require.NotContains(t, after.requests, name)
+		}
+	}
+	for name := range l.pods {
+		require.Contains(t, after.allocations, name, "an allocation vanished without proof")
+	}
+}
+
+func (l *ledger) checkDeposits(t rapid.TB, after *world) {
+	t.Helper()
+	for pubkey, d := range after.deposits {
+		p := l.deposits[pubkey]
+		if p == nil {
+			p = &paid{state: fsmpb.DepositState_DEPOSIT_STATE_PLANNED}
+		}
+		require.Equal(t, p.state, d.GetState(), "deposit %x", pubkey)
+		require.Len(t, d.GetLosses(), p.losses)
+		require.LessOrEqual(t, p.signs-p.losses, 1, "two stakes for one key")
+		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED {
+			require.Empty(t, d.GetAttempts())
+			continue
+		}
+		require.Len(t, d.GetAttempts(), 1)
+		a := d.GetAttempts()[0]
+		require.Equal(t, p.hash, string(a.GetTxHash()))
+		require.Equal(t, pubkey, l.nonces[fmt.Sprintf("%d %x %d", d.GetChainId(), d.GetAccount(), a.GetNonce())])
+		final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL
+		require.Equal(t, final, len(a.GetRaw()) == 0, "the bytes are needed until the deposit is final")
+		require.Equal(t, p.block, string(d.GetBlockHash()))
+	}
+	for pubkey := range l.deposits {
+		require.Contains(t, after.deposits, pubkey, "a deposit that was signed was forgotten")
+	}
+	used := uint64(0)
+	for _, a := range after.accounts {
+		used += a.GetNextNonce() - 5
+	}
+	require.Len(t, l.nonces, int(used), "a nonce was used up by something else than logged bytes")
+}
+
+func checkRequests(t rapid.TB, after *world) {
+	t.Helper()
+	reserved := map[string]string{}
+	for name, r := range after.requests {
+		require.LessOrEqual(t, len(r.GetReserved()), int(r.GetWant()))
+		for _, k := range r.GetReserved() {
+			require.NotContains(t, reserved, string(k), "reserved twice")
+			reserved[string(k)] = name
+		}
+	}
+	for pubkey, k := range after.keys {
+		require.Equal(t, reserved[pubkey], k.GetReservedBy())
+		d := after.deposits[pubkey]
+		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED && len(d.GetLosses()) == 0 {
+			require.NotEmpty(t, reserved[pubkey], "a deposit is planned for nobody")
+		}
+	}
+}
+
+func checkCounts(t rapid.TB, after *world) {
+	t.Helper()
+	keys, deposits := make([]uint64, 7), make([]uint64, 6)
+	for _, k := range after.keys {
+		keys[k.GetState()]++
+	}
+	for _, d := range after.deposits {
+		deposits[d.GetState()]++
+	}
+	require.Equal(t, keys, after.meta.GetKeyCounts())
+	require.Equal(t, deposits, after.meta.GetDepositCounts())
+	require.EqualValues(t, len(after.keys), after.meta.GetNextIndex())
+}
+
+// sameResult compares answers of two machines.
+func sameResult(t rapid.TB, want, got Result) {
+	t.Helper()
+	require.Equal(t, want.Refusal, got.Refusal)
+	a, ok := want.Value.(Allocated)
+	if !ok {
+		require.Equal(t, want.Value, got.Value)
+		return
+	}
+	b, ok := got.Value.(Allocated)
+	require.True(t, ok)
+	require.True(t, proto.Equal(a.Allocation, b.Allocation) && proto.Equal(a.Request, b.Request), "%v\n%v", want, got)
+}

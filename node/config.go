@@ -1,0 +1,85 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/keysteward/keysteward/fsm"
+)
+
+// Config says how a node runs. Zero values of times are replaced by defaults.
+type Config struct {
+	// Name of the node as its operator calls it (a StatefulSet's pod name). The
+	// node's ID is minted from it once and kept in DataDir.
+	Name string
+	// DataDir holds the log, the snapshots and the node's ID.
+	DataDir string
+	// RaftAdvertise is the host:port under which the other members reach this one.
+	RaftAdvertise string
+	// APIAdvertise is the URL of this node's API.
+	APIAdvertise string
+
+	// HeartbeatTimeout without word from the leader starts an election.
+	HeartbeatTimeout time.Duration
+	ElectionTimeout  time.Duration
+	// LeaseTimeout without a quorum makes a leader step down; at most half of HeartbeatTimeout.
+	LeaseTimeout time.Duration
+	// TickInterval is how often a leader logs the time that passed.
+	TickInterval time.Duration
+	// CommitTimeout is how long a leader may be unable to commit before it
+	// gives up and the process ends.
+	CommitTimeout time.Duration
+
+	// Vault decides whether this node may lead.
+	Vault Vault
+	Logger *slog.Logger
+}
+
+// Vault is what a node must know about its key-encryption key.
+type Vault interface {
+	// Usable reports whether secrets of this state can be opened; if not, the
+	// reason is in words. A node without an answer votes and replicates, but
+	// opens no session.
+	Usable(view *fsm.View) (reason string, ok bool)
+}
+
+// Defaults of the times; with them a crashed leader is replaced in about a second.
+const (
+	DefaultHeartbeatTimeout = 500 * time.Millisecond
+	DefaultElectionTimeout  = 500 * time.Millisecond
+	DefaultLeaseTimeout     = 250 * time.Millisecond
+	defaultTickInterval     = 5 * time.Second
+	defaultCommitTimeout    = 20 * time.Second
+	sealedPatience          = 4 // how much longer a sealed node waits before it stands for election
+)
+
+func (c *Config) complete() error {
+	fallback := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	fallback(&c.HeartbeatTimeout, DefaultHeartbeatTimeout)
+	fallback(&c.ElectionTimeout, DefaultElectionTimeout)
+	fallback(&c.LeaseTimeout, DefaultLeaseTimeout)
+	fallback(&c.TickInterval, defaultTickInterval)
+	fallback(&c.CommitTimeout, defaultCommitTimeout)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Name == "":
+		return errors.New("node name is empty")
+	case c.RaftAdvertise == "":
+		return errors.New("advertised Raft address is empty")
+	case c.Vault == nil:
+		return errors.New("node has no vault")
+	case c.LeaseTimeout > c.HeartbeatTimeout/2:
+		return fmt.Errorf("lease time-out %v: at most half of the heartbeat time-out %v", c.LeaseTimeout, c.HeartbeatTimeout)
+	case c.ElectionTimeout < c.HeartbeatTimeout:
+		return fmt.Errorf("election time-out %v: at least the heartbeat time-out %v", c.ElectionTimeout, c.HeartbeatTimeout)
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package ethereum
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"encoding/json"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	goethereum "github.com/ethereum/go-ethereum"
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/eth/ethconfig"
+	"github.com/ethereum/go-ethereum/ethclient/simulated"
+	"github.com/ethereum/go-ethereum/node"
+	"github.com/ethereum/go-ethereum/params"
+	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/node/ethereum/validator"
+)
+
+// simulatedChainID is the chain ID of every ethclient/simulated backend.
+const simulatedChainID = 1337
+
+// contractAddress is where the real deposit contract stands on Hoodi.
+var contractAddress = params.HoodiChainConfig.DepositContractAddress
+
+// chain is an execution client with the real deposit contract, reached over HTTP
+// through a front where requests can fail, hang, or lose their answer.
+type chain struct {
+	t       *testing.T
+	backend *simulated.Backend
+	client  simulated.Client
+	key     *ecdsa.PrivateKey // of the funding account
+	rich    *ecdsa.PrivateKey // of somebody else
+	socket  string
+	front   *front
+}
+
+// newChain starts a chain whose funding account owns so many ETH. Changes of the
+// genesis block may be given.
+func newChain(t *testing.T, eth int64, changes ...func(types.GenesisAlloc)) *chain {
+	t.Helper()
+	c := &chain{t: t, key: accountKey(1), rich: accountKey(2)}
+	alloc := types.GenesisAlloc{
+		contractAddress:                          core.DefaultHoodiGenesisBlock().Alloc[contractAddress],
+		crypto.PubkeyToAddress(c.key.PublicKey):  {Balance: ether(eth)},
+		crypto.PubkeyToAddress(c.rich.PublicKey): {Balance: ether(1_000_000)},
+	}
+	for _, change := range changes {
+		change(alloc)
+	}
+	c.socket = filepath.Join(t.TempDir(), "c")
+	require.Less(t, len(c.socket), 100, "the path of a socket is too long")
+	c.backend = simulated.NewBackend(alloc, func(nodeConf *node.Config, ethConf *ethconfig.Config) {
+		nodeConf.IPCPath = c.socket
+		ethConf.Genesis.BaseFee = big.NewInt(params.GWei)
+		ethConf.TxPool.AccountSlots = MaxInFlight
+		ethConf.TrieCleanCache, ethConf.SnapshotCache, ethConf.DatabaseCache = 1, 0, 1
+	})
+	t.Cleanup(func() { require.NoError(t, c.backend.Close()) })
+	c.client = c.backend.Client()
+	c.front = newFront(t, c.socket)
+	return c
+}
+
+func accountKey(n int64) *ecdsa.PrivateKey {
+	key, err := crypto.ToECDSA(common.LeftPadBytes(big.NewInt(n).Bytes(), 32))
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func ether(n int64) *big.Int { return new(big.Int).Mul(big.NewInt(n), big.NewInt(params.Ether)) }
+
+func (c *chain) address() common.Address { return crypto.PubkeyToAddress(c.key.PublicKey) }
+
+// network is the custom network of the chain.
+func (c *chain) network() validator.Network {
+	return validator.Network{
+		Name: "test", ChainID: simulatedChainID, ForkVersion: [4]byte{0x10, 0, 0, 0x39}, DepositContract: contractAddress,
+	}
+}
+
+// events returns the DepositEvents on the canonical chain, in order.
+func (c *chain) events() []validator.DepositData {
+	c.t.Helper()
+	logs, err := c.client.FilterLogs(c.t.Context(), goethereum.FilterQuery{
+		FromBlock: new(big.Int), Addresses: []common.Address{contractAddress},
+	})
+	require.NoError(c.t, err)
+	events := make([]validator.DepositData, len(logs))
+	for i := range logs {
+		events[i], err = parseDepositEvent(&logs[i], contractAddress)
+		require.NoError(c.t, err)
+	}
+	return events
+}
+
+// count asks the contract how many deposits it has taken.
+func (c *chain) count() uint64 {
+	c.t.Helper()
+	input, err := contractABI.Pack("get_deposit_count")
+	require.NoError(c.t, err)
+	output, err := c.client.CallContract(c.t.Context(), goethereum.CallMsg{To: &contractAddress, Data: input}, nil)
+	require.NoError(c.t, err)
+	count, ok := depositCount(output)
+	require.True(c.t, ok, "the contract answers %x", output)
+	return count
+}
+
+func (c *chain) nonce() uint64 {
+	c.t.Helper()
+	nonce, err := c.client.NonceAt(c.t.Context(), c.address(), nil)
+	require.NoError(c.t, err)
+	return nonce
+}
+
+func (c *chain) head() *types.Header {
+	c.t.Helper()
+	header, err := c.client.HeaderByNumber(c.t.Context(), nil)
+	require.NoError(c.t, err)
+	return header
+}
+
+// pay sends a transaction of key, at its next nonce.
+func (c *chain) pay(key *ecdsa.PrivateKey, to common.Address, wei *big.Int, input []byte) {
+	c.t.Helper()
+	nonce, err := c.client.PendingNonceAt(c.t.Context(), crypto.PubkeyToAddress(key.PublicKey))
+	require.NoError(c.t, err)
+	c.payAt(key, nonce, to, wei, input)
+}
+
+func (c *chain) payAt(key *ecdsa.PrivateKey, nonce uint64, to common.Address, wei *big.Int, input []byte) {
+	c.t.Helper()
+	chainID := big.NewInt(simulatedChainID)
+	tx, err := types.SignNewTx(key, types.LatestSignerForChainID(chainID), &types.DynamicFeeTx{
+		ChainID: chainID, Nonce: nonce, To: &to, Value: wei, Data: input,
+		Gas: gasLimit, GasTipCap: big.NewInt(3 * params.GWei), GasFeeCap: big.NewInt(50 * params.GWei),
+	})
+	require.NoError(c.t, err)
+	require.NoError(c.t, c.client.SendTransaction(c.t.Context(), tx))
+}
+
+// front stands before the execution client. Its hooks see the methods of every
+// request before it is forwarded and after it was answered; false loses it.
+type front struct {
+	URL    string
+	mu     sync.Mutex
+	before func(methods []string) bool
+	after  func(methods []string) bool
+}
+
+func newFront(t *testing.T, socket string) *front {
+	t.Helper()
+	f := &front{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		methods := methodsOf(body)
+		if before, _ := f.hooks(); before != nil && !before(methods) {
+			panic(http.ErrAbortHandler)
+		}
+		answer, err := forward(socket, body)
+		if _, after := f.hooks(); err != nil || after != nil && !after(methods) {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	}))
+	t.Cleanup(server.Close)
+	f.URL = server.URL
+	return f
+}
+
+func (f *front) hooks() (before, after func([]string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.before, f.after
+}
+
+// hook replaces the hooks; nil lets everything through.
+func (f *front) hook(before, after func(methods []string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before, f.after = before, after
+}
+
+func methodsOf(body []byte) []string {
+	type message struct{ Method string }
+	var batch []message
+	if json.Unmarshal(body, &batch) != nil {
+		var single message
+		_ = json.Unmarshal(body, &single)
+		batch = []message{single}
+	}
+	methods := make([]string, len(batch))
+	for i, m := range batch {
+		methods[i] = m.Method
+	}
+	return slices.Compact(methods)
+}
+
+// forward speaks to the client over its socket: one JSON value there, one back.
+func forward(socket string, body []byte) ([]byte, error) {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, err := conn.Write(bytes.TrimSpace(body)); err != nil {
+		return nil, err
+	}
+	var answer json.RawMessage
+	err = json.NewDecoder(conn).Decode(&answer)
+	return answer, err
+}

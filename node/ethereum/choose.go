@@ -1,0 +1,114 @@
+package ethereum
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/rpc"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
+)
+
+// mostLosses is how often one deposit may be lost, and its gas with it, before
+// no more money is spent on trying.
+const mostLosses = 3
+
+// chooseKeys returns the keys whose deposits are to be signed now: the oldest
+// that are planned, as many as may be in flight, and none while anything about
+// the account or the chain is in doubt.
+func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, error) {
+	if w := p.checkNonces(); w != nil {
+		return nil, w
+	}
+	if stopped(view) {
+		return nil, waitFor(Stopped, "%s", view.DepositStatus().GetDetail())
+	}
+	for _, w := range p.waits {
+		if w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing {
+			return nil, nil // whatever it is, it can not be told twice
+		}
+	}
+	room := p.duty.cfg.InFlight
+	for _, state := range []fsmpb.DepositState{fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.DepositState_DEPOSIT_STATE_SENT} {
+		for range view.DepositsIn(state) {
+			room--
+		}
+	}
+	var keys []*fsmpb.Key
+	for d := range view.ToSign() {
+		if len(keys) >= room {
+			break
+		}
+		if !p.duty.events.at(p.world.head) {
+			return nil, waitFor(IndexingEvents, "reading earlier deposits from the chain: block %d of %d", p.duty.events.next(), uint64(p.world.head.Number))
+		}
+		w, err := p.forbids(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if w != nil {
+			p.wait(w)
+			continue
+		}
+		keys = append(keys, view.Key(d.GetPubkey()))
+	}
+	return keys, nil
+}
+
+// forbids returns why this one deposit must not be made.
+func (p *pass) forbids(ctx context.Context, d *fsmpb.Deposit) (*waiting, error) {
+	if n := len(d.GetLosses()); n >= mostLosses {
+		return waitFor(ContractReverts, "the deposit for 0x%x was lost %d times, the last time because: %s", d.GetPubkey(), n, d.GetLosses()[n-1].GetReason()), nil
+	}
+	for _, at := range p.duty.events.index.seen(validator.PublicKey(d.GetPubkey())) {
+		gone, err := p.gone(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		if !gone {
+			return waitFor(ForeignDeposit, "the chain holds a deposit for 0x%x that is not ours, in transaction %s of block %d: paying again would only top it up",
+				d.GetPubkey(), at.TxHash, at.BlockNumber), nil
+		}
+	}
+	return nil, nil
+}
+
+// gone reports whether it is final that the block in which an event was seen is
+// not part of the chain.
+func (p *pass) gone(ctx context.Context, at place) (bool, error) {
+	if !p.world.isFinal(at.BlockNumber) {
+		return false, nil
+	}
+	var now *block
+	if err := p.duty.client.all(ctx, getBlock(at.BlockNumber, &now)); err != nil {
+		return false, fmt.Errorf("block %d: %w", at.BlockNumber, err)
+	}
+	return now != nil && now.Hash != at.BlockHash, nil
+}
+
+// rehearse has the client run the deposits without paying, and drops those that
+// would be reverted or need more gas than they get.
+func (p *pass) rehearse(ctx context.Context, payments []payment) ([]payment, error) {
+	estimates := make([]quantity, len(payments))
+	calls := make([]rpc.BatchElem, len(payments))
+	for i, pay := range payments {
+		calls[i] = estimate(p.duty.cfg, pay, &estimates[i])
+	}
+	if err := p.duty.client.batch(ctx, calls); err != nil {
+		return nil, err
+	}
+	var good []payment
+	for i, pay := range payments {
+		switch err := calls[i].Error; {
+		case err != nil:
+			p.wait(waitFor(ContractReverts, "the deposit for %s would fail: %v", pay.data.PublicKey, err))
+		case uint64(estimates[i]) > gasEnough:
+			p.wait(waitFor(ContractReverts, "the deposit for %s would need %d gas, of which no more than %d is expected", pay.data.PublicKey, uint64(estimates[i]), uint64(gasEnough)))
+		default:
+			good = append(good, pay)
+		}
+	}
+	return good, nil
+}

@@ -1,0 +1,166 @@
+package ethereum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
+)
+
+// Session is the leadership in which the duty runs.
+type Session interface {
+	// View returns the applied state, which includes everything that was logged
+	// before the session began.
+	View() *fsm.View
+	// Propose has the command decided, after filling in version, session, caller
+	// and wall clock, and returns its value. The error wraps a *fsm.Refusal where
+	// the state machine refused; any other means that the outcome is unknown or
+	// that the session is over. When it returns without one, View shows the change.
+	Propose(ctx context.Context, cmd *fsmpb.Command) (any, error)
+}
+
+// Errors of a SeedSource.
+var (
+	// ErrNoSeed says that no seed was installed in the cluster yet.
+	ErrNoSeed = errors.New("the cluster has no seed")
+	// ErrSealed says that this node can not open the cluster's secrets.
+	ErrSealed = errors.New("this node is sealed")
+)
+
+// SeedSource opens the cluster's seed.
+type SeedSource interface {
+	// Seed returns the seed, a copy of the caller's own, who clears it with Zero.
+	// Errors wrap ErrNoSeed or ErrSealed where that is the reason.
+	Seed(ctx context.Context) (*validator.Seed, error)
+}
+
+// Duty derives keys and makes deposits. Between passes it keeps nothing but its
+// connection and what it has read of the chain, all of which can be read again.
+type Duty struct {
+	cfg      Config
+	seeds    SeedSource
+	log      *slog.Logger
+	metrics  *metrics
+	client   *client
+	checked  bool      // the contract was seen on this connection
+	events   *eventLog // every DepositEvent up to some block
+	reported time.Time // when the status was last proposed
+}
+
+// New returns a duty that has not connected to anything yet. Errors wrap
+// ErrConfig or are about registering metrics.
+func New(cfg Config, seeds SeedSource) (*Duty, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(cfg.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Duty{
+		cfg: cfg, seeds: seeds, log: cfg.Logger, metrics: m,
+		events: newEventLog(cfg.StartBlock, newMemoryIndex()),
+	}, nil
+}
+
+// Run makes passes until ctx ends, and then returns nil: whatever goes wrong
+// meanwhile is told by the status and tried again. A duty runs in one session
+// at a time.
+func (d *Duty) Run(ctx context.Context, s Session) error {
+	defer d.metrics.reset()
+	for ctx.Err() == nil {
+		view := s.View()
+		started := d.cfg.Now()
+		err := d.pass(ctx, s)
+		d.metrics.passed(err, d.cfg.Now().Sub(started))
+		if err != nil && ctx.Err() == nil {
+			d.log.Debug("deposit pass ended early", "error", err)
+		}
+		d.rest(ctx, s, view, err)
+	}
+	if d.client != nil {
+		d.client.rpc.Close()
+		d.client = nil
+	}
+	return nil
+}
+
+// rest waits until the next pass is due: the poll interval is over, or the state
+// changed since view and there is something to do. Between two passes there is
+// always a short while, in which much that happens at once is gathered.
+func (d *Duty) rest(ctx context.Context, s Session, view *fsm.View, failed error) {
+	const gather = 10 // of a poll interval
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.Poll)
+	defer cancel()
+	pause, stop := context.WithTimeout(ctx, d.cfg.Poll/gather)
+	defer stop()
+	<-pause.Done()
+	if failed != nil {
+		<-ctx.Done()
+		return
+	}
+	for view.WatchWork().Wait(ctx.Done()) {
+		if view = s.View(); hasWork(view) {
+			return
+		}
+	}
+}
+
+// hasWork reports whether anything is left to derive, to pay, or to watch.
+func hasWork(view *fsm.View) bool {
+	for range view.ToSign() {
+		return true
+	}
+	for range open(view) {
+		return true
+	}
+	return view.Shortfall() > 0
+}
+
+// pass is one time through everything.
+type pass struct {
+	duty    *Duty
+	session Session
+	view    *fsm.View // the state before the world was looked at
+	world   world
+	waits   []*waiting           // why something has to wait, the most important first
+	settled map[common.Hash]bool // attempts that need not be sent: known to the client, or landed
+}
+
+// pass runs the steps in order. A reason to wait ends it early; so does any other
+// error, which leaves the status as it is.
+func (d *Duty) pass(ctx context.Context, s Session) error {
+	p := &pass{duty: d, session: s, view: s.View(), settled: make(map[common.Hash]bool)}
+	steps := []func(context.Context) error{p.generate}
+	if d.cfg.configured() {
+		steps = append(steps, p.look, p.watch, p.send, p.openAccount, p.readEvents, p.sign, p.send)
+	} else {
+		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
+	}
+	for _, step := range steps {
+		err := step(ctx)
+		if w := (*waiting)(nil); errors.As(err, &w) {
+			if ctx.Err() != nil {
+				return fmt.Errorf("the pass was cut off: %w", ctx.Err())
+			}
+			p.wait(w)
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.metrics.observe(p.session.View(), d.cfg, p.world, d.events)
+	return p.report(ctx)
+}
+
+// wait notes a reason that keeps something, but not the rest of the pass.
+func (p *pass) wait(w *waiting) { p.waits = append(p.waits, w) }

@@ -1,0 +1,124 @@
+package ethereum
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/rpc"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
+)
+
+// claim is an observation that counts only with final proof.
+type claim struct {
+	deposit *fsmpb.Deposit
+	kind    fsmpb.Observation_Kind
+	reason  string
+	block   *receipt // where it happened, nil if another transaction used the nonce
+}
+
+// evidence is what claims are checked against: the chain's blocks by number, and
+// how many transactions each account had in the newest final one.
+type evidence struct {
+	blocks map[uint64]*block
+	nonces map[common.Address]*hexutil.Uint64
+}
+
+// prove returns the observations whose claims are proven and keeps the rest for
+// a later pass. A loss by a foreign transaction stops all new deposits first.
+func (p *pass) prove(ctx context.Context, claims []claim) ([]*fsmpb.Observation, error) {
+	if len(claims) == 0 || !p.world.hasFinal {
+		return nil, nil
+	}
+	e, err := p.gather(ctx, claims)
+	if err != nil {
+		return nil, err
+	}
+	var proven []*fsmpb.Observation
+	for _, c := range claims {
+		ok, w := p.holds(c, e)
+		if w != nil {
+			p.waits = append([]*waiting{w}, p.waits...)
+		}
+		if !ok {
+			continue
+		}
+		if c.block == nil {
+			if err := p.stop(ctx, *foreignNonce(c)); err != nil {
+				return nil, err
+			}
+		}
+		proven = append(proven, c.observation())
+	}
+	return proven, nil
+}
+
+// gather asks for the evidence, after the receipts: what these did not show of a
+// final block is not in it.
+func (p *pass) gather(ctx context.Context, claims []claim) (evidence, error) {
+	e := evidence{blocks: make(map[uint64]*block), nonces: make(map[common.Address]*hexutil.Uint64)}
+	for _, c := range claims {
+		if c.block != nil {
+			e.blocks[uint64(c.block.BlockNumber)] = nil
+		} else {
+			e.nonces[common.Address(c.deposit.GetAccount())] = new(hexutil.Uint64)
+		}
+	}
+	numbers := slices.Sorted(maps.Keys(e.blocks))
+	blocks := make([]*block, len(numbers))
+	var calls []rpc.BatchElem
+	for i, number := range numbers {
+		calls = append(calls, getBlock(number, &blocks[i]))
+	}
+	for account, nonce := range e.nonces {
+		calls = append(calls, getNonce(account, p.world.final, nonce))
+	}
+	if err := p.duty.client.all(ctx, calls...); err != nil {
+		return e, err
+	}
+	for i, number := range numbers {
+		e.blocks[number] = blocks[i]
+	}
+	return e, nil
+}
+
+// holds decides one claim.
+func (p *pass) holds(c claim, e evidence) (bool, *waiting) {
+	if c.block != nil {
+		now := e.blocks[uint64(c.block.BlockNumber)]
+		return now != nil && now.Hash == c.block.BlockHash, nil
+	}
+	used := uint64(*e.nonces[common.Address(c.deposit.GetAccount())]) > c.deposit.GetAttempts()[0].GetNonce()
+	if !used || !p.duty.events.covers(p.world.final) {
+		return false, nil
+	}
+	if seen := p.duty.events.index.seen(validator.PublicKey(c.deposit.GetPubkey())); len(seen) > 0 {
+		return false, waitFor(ReceiptsMissing, "the chain holds a deposit for 0x%x in transaction %s, and the execution client at %s has no receipt of ours: use one that indexes all transactions",
+			c.deposit.GetPubkey(), seen[0].TxHash, p.duty.client.host)
+	}
+	return true, nil
+}
+
+func foreignNonce(c claim) *waiting {
+	return waitFor(Stopped, "nonce %d of the funding account %s was used by a transaction that is not ours, so the deposit for 0x%x was lost; find out who has the account's key, then resume",
+		c.deposit.GetAttempts()[0].GetNonce(), common.Address(c.deposit.GetAccount()), c.deposit.GetPubkey())
+}
+
+func (c claim) observation() *fsmpb.Observation {
+	o := &fsmpb.Observation{
+		Pubkey: c.deposit.GetPubkey(), Kind: c.kind, TxHash: c.deposit.GetAttempts()[0].GetTxHash(), Reason: c.reason,
+	}
+	if c.block != nil {
+		o.TxHash, o.BlockNumber, o.BlockHash = c.block.TxHash[:], uint64(c.block.BlockNumber), bytes.Clone(c.block.BlockHash[:])
+		if c.reason != "" {
+			o.Reason = fmt.Sprintf("%s in block %d", c.reason, o.GetBlockNumber())
+		}
+	}
+	return o
+}

@@ -1,0 +1,183 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// MaxCommandBytes bounds one encoded command.
+const MaxCommandBytes = 1 << 20
+
+const (
+	maxBatch       = 256       // commands in one log entry
+	maxBatchBytes  = 512 << 10 // of one log entry, unless a single command is larger
+	maxInFlight    = 4         // log entries on their way to a quorum
+	enqueueTimeout = 5 * time.Second
+)
+
+// proposal is a command that waits for its outcome.
+type proposal struct {
+	cmd   *fsmpb.Command
+	bytes int
+	done  chan outcome // buffered: nobody waits for whoever gave up
+}
+
+type outcome struct {
+	value any
+	err   error
+}
+
+// Propose has a command agreed on and applied, and returns its value. The
+// command's version, session and wall clock are filled in; it belongs to the
+// node from then on. The error wraps *fsm.Refusal if the state machine said no,
+// [ErrNotLeader] or [ErrTooLarge] if surely nothing happened, and
+// [ErrUnknownOutcome] if that can not be told.
+func (n *Node) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
+	s := n.session.Load()
+	if s == nil || n.leaving.Load() {
+		return nil, ErrNotLeader
+	}
+	return s.Propose(ctx, cmd)
+}
+
+// Propose is [Node.Propose] in this very session: once it is over, every
+// command that was decided in it is refused.
+func (s *Session) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
+	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, s.term, time.Now().UnixMilli()
+	p := &proposal{cmd: cmd, bytes: proto.Size(cmd), done: make(chan outcome, 1)}
+	if p.bytes > MaxCommandBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, p.bytes, MaxCommandBytes)
+	}
+	select {
+	case s.queue <- p:
+	case <-s.done:
+		return nil, ErrNotLeader
+	case <-ctx.Done():
+		return nil, fmt.Errorf("propose: %w", ctx.Err())
+	}
+	select {
+	case o := <-p.done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	case <-s.done: // the coalescer may be gone; what it had taken is answered
+		select {
+		case o := <-p.done:
+			return o.value, o.err
+		case <-time.After(enqueueTimeout):
+			return nil, ErrUnknownOutcome
+		}
+	}
+}
+
+// coalesce turns the commands that wait together into one log entry, keeps a
+// few entries on their way, and ends with the session.
+func (s *Session) coalesce(ctx context.Context) {
+	slots := make(chan struct{}, maxInFlight)
+	defer func() {
+		for range maxInFlight { // wait for the entries that are on their way
+			slots <- struct{}{}
+		}
+		s.dismiss()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case slots <- struct{}{}:
+		}
+		select {
+		case <-ctx.Done():
+			<-slots
+			return
+		case first := <-s.queue:
+			batch := s.gather(first)
+			future, err := s.enqueue(batch)
+			go func() { // ended by its future, and waited for through its slot
+				defer func() { <-slots }()
+				deliver(batch, future, err)
+			}()
+		}
+	}
+}
+
+func (s *Session) gather(first *proposal) []*proposal {
+	batch, size := []*proposal{first}, first.bytes
+	for len(batch) < maxBatch && size < maxBatchBytes {
+		select {
+		case p := <-s.queue:
+			batch, size = append(batch, p), size+p.bytes
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (s *Session) enqueue(batch []*proposal) (raft.ApplyFuture, error) {
+	b := &fsmpb.Batch{Commands: make([]*fsmpb.Command, len(batch))}
+	for i, p := range batch {
+		b.Commands[i] = p.cmd
+	}
+	entry, err := proto.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("encode commands: %w", err)
+	}
+	return s.node.raft.Apply(entry, enqueueTimeout), nil
+}
+
+// dismiss answers the proposals that nobody will take any more.
+func (s *Session) dismiss() {
+	for {
+		select {
+		case p := <-s.queue:
+			p.done <- outcome{err: ErrNotLeader}
+		default:
+			return
+		}
+	}
+}
+
+// deliver waits for the log entry and answers its proposals.
+func deliver(batch []*proposal, future raft.ApplyFuture, err error) {
+	var results []fsm.Result
+	if err == nil {
+		results, err = applied(future, len(batch))
+	}
+	for i, p := range batch {
+		o := outcome{err: err}
+		if err == nil {
+			o.value = results[i].Value
+			if r := results[i].Refusal; r != nil {
+				o.err = fmt.Errorf("refused: %w", r)
+			}
+		}
+		p.done <- o
+	}
+}
+
+// applied classifies what Raft says: only these errors mean that the entry was
+// surely not written.
+func applied(future raft.ApplyFuture, want int) ([]fsm.Result, error) {
+	err := future.Error()
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
+		errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	results, ok := future.Response().([]fsm.Result)
+	if !ok || len(results) != want {
+		return nil, fmt.Errorf("%w: answer of type %T", ErrUnknownOutcome, future.Response())
+	}
+	return results, nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/keysteward/keysteward/api"
+	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/ethereum"
+)
+
+// serverOptions are the flags of `keysteward server`.
+type serverOptions struct {
+	name, dataDir           string
+	apiAddr, apiAdvertise   string
+	raftAddr, raftAdvertise string
+	peers                   []string
+	tlsCert, tlsKey         string
+	tokenHashes, seal       string
+	witness                 string
+	restAfterProof          time.Duration
+	maxKeysPerPod           int
+	assignmentsPublic       bool
+	heartbeat, election     time.Duration
+	lease, shutdown         time.Duration
+	logFormat, logLevel     string
+	deposits                depositOptions
+}
+
+// depositOptions are the flags about the chain and the money.
+type depositOptions struct {
+	rpc                    []string
+	network                string
+	chainID                uint64
+	contract, forkVersion  string
+	confirmations          uint64
+	startBlock             uint64
+	withdrawalAddress      string
+	compounding, bls       bool
+	amountGwei             uint64
+	keystore, passwordFile string
+	inFlight               int
+}
+
+const defaultRest = 2 * 32 * 12 * time.Second // what is left of an epoch, and the next one
+
+func (o *serverOptions) bind(f *pflag.FlagSet) {
+	host, _ := os.Hostname()
+	f.StringVar(&o.name, "name", host, "name of this node; its ID is minted from it once")
+	f.StringVar(&o.dataDir, "data-dir", "", "folder for log, snapshots and the node's ID (required)")
+	f.StringVar(&o.apiAddr, "api-addr", "127.0.0.1:8200", "address of the API; beyond loopback it needs --tls-cert")
+	f.StringVar(&o.apiAdvertise, "advertise-api", "", "URL under which clients reach this node (default: from --api-addr)")
+	f.StringVar(&o.raftAddr, "raft-addr", "127.0.0.1:8300", "address for the other members, on loopback")
+	f.StringVar(&o.raftAdvertise, "advertise-raft", "", "host:port under which the other members reach this node (default: --raft-addr)")
+	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…, this node included")
+	f.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain of the API, PEM")
+	f.StringVar(&o.tlsKey, "tls-key", "", "private key of the API, PEM")
+	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
+	f.StringVar(&o.seal, "seal", "", "key-encryption key: file:PATH, 64 hex digits such as `openssl rand -hex 32` writes (required)")
+	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
+	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
+	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")
+	f.BoolVar(&o.assignmentsPublic, "assignments-public", false, "show /assignments without a token")
+	f.DurationVar(&o.heartbeat, "heartbeat-timeout", node.DefaultHeartbeatTimeout, "time without word from the leader before an election")
+	f.DurationVar(&o.election, "election-timeout", node.DefaultElectionTimeout, "time after which a candidate tries again")
+	f.DurationVar(&o.lease, "lease-timeout", node.DefaultLeaseTimeout, "time without a quorum after which a leader steps down; at most half of --heartbeat-timeout")
+	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.deposits.bind(f)
+}
+
+func (o *depositOptions) bind(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.rpc, "execution-rpc", nil, "JSON-RPC URL of an execution client; without one no deposit is made")
+	f.StringVar(&o.network, "network", "", "mainnet, sepolia, holesky, hoodi or custom")
+	f.Uint64Var(&o.chainID, "chain-id", 0, "chain ID of a custom network")
+	f.StringVar(&o.contract, "deposit-contract", "", "deposit contract of a custom network, 0x…")
+	f.StringVar(&o.forkVersion, "fork-version", "", "genesis fork version of a custom network, 0x and 8 hex digits")
+	f.Uint64Var(&o.confirmations, "confirmations", 0, "blocks after which a deposit is final, on a custom network (default: the finalized block)")
+	f.Uint64Var(&o.startBlock, "deposit-start-block", 0, "block in which the deposit contract was made")
+	f.StringVar(&o.withdrawalAddress, "withdrawal-address", "", "execution address to which stakes are withdrawn (credentials 0x01)")
+	f.BoolVar(&o.compounding, "compounding", false, "with --withdrawal-address: compounding validators (credentials 0x02)")
+	f.BoolVar(&o.bls, "bls-withdrawal", false, "withdrawal keys of the same seed (credentials 0x00)")
+	f.Uint64Var(&o.amountGwei, "amount-gwei", 32_000_000_000, "stake per key in gwei")
+	f.StringVar(&o.keystore, "funding-keystore", "", "keystore file of the account that pays")
+	f.StringVar(&o.passwordFile, "funding-password-file", "", "file with the password of --funding-keystore")
+	f.IntVar(&o.inFlight, "deposits-in-flight", ethereum.DefaultInFlight, "deposits that may be signed and not mined at a time")
+}
+
+// check finds what is wrong with the flags before anything is touched.
+func (o *serverOptions) check() error {
+	for _, required := range []struct{ flag, value string }{
+		{"name", o.name}, {"data-dir", o.dataDir}, {"token-hashes", o.tokenHashes}, {"seal", o.seal},
+	} {
+		if required.value == "" {
+			return fmt.Errorf("--%s is required", required.flag)
+		}
+	}
+	switch {
+	case (o.tlsCert == "") != (o.tlsKey == ""):
+		return fmt.Errorf("--tls-cert and --tls-key go together")
+	case !isLoopback(o.raftAddr):
+		return fmt.Errorf("--raft-addr %s: members do not speak TLS to each other yet, so only loopback is allowed", o.raftAddr)
+	case !isLoopback(o.apiAddr) && o.tlsCert == "":
+		return fmt.Errorf("--api-addr %s: beyond loopback the API needs --tls-cert and --tls-key", o.apiAddr)
+	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
+		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)
+	case o.maxKeysPerPod < 1:
+		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
+	}
+	return nil
+}
+
+// logger writes to standard error in the format and from the level that were asked for.
+func (o *serverOptions) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", o.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch strings.ToLower(o.logFormat) {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: want text or json", o.logFormat)
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keysteward/keysteward/api"
+	"github.com/keysteward/keysteward/client/cli"
+	"github.com/keysteward/keysteward/cluster"
+	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/ethereum"
+	"github.com/keysteward/keysteward/node/seal"
+)
+
+func newServerCommand() *cobra.Command {
+	var o serverOptions
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run one member of the cluster",
+		Long: `Run one member of the cluster until SIGTERM or Ctrl-C.
+
+A new cluster is founded once all --peers have answered that they are empty, by
+the first of them. A node with data goes on where it was.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return cli.UsageError(err)
+			}
+			return serve(cmd.Context(), &o)
+		},
+	}
+	o.bind(cmd.Flags())
+	cli.BindEnv(cmd)
+	return cmd
+}
+
+// serve wires one node together and runs it until the context ends.
+func serve(ctx context.Context, o *serverOptions) error {
+	log, err := o.logger()
+	if err != nil {
+		return cli.UsageError(err)
+	}
+	parts, err := o.parts(ctx, log)
+	if err != nil {
+		return err
+	}
+	log.Info("keysteward runs", "version", version, "node", parts.node.ID(), "api", parts.apiURL, "raft", parts.link.Advertised())
+	err = parts.run(ctx, o)
+	log.Info("keysteward stops", "node", parts.node.ID())
+	return errors.Join(err, parts.node.Close())
+}
+
+// parts are what a running node consists of.
+type parts struct {
+	log      *slog.Logger
+	listener net.Listener
+	tls      *tls.Config
+	apiURL   string
+	link     *node.Link
+	node     *node.Node
+	vault    *seal.Vault
+	duty     *ethereum.Duty
+	api      *api.Server
+	founders []cluster.Peer
+}
+
+// parts checks and opens everything, the data folder last: what is wrong with
+// the flags or the ports leaves the data untouched.
+func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (p *parts, err error) {
+	p = &parts{log: log}
+	if p.founders, err = o.founders(); err != nil {
+		return nil, cli.UsageError(err)
+	}
+	kek, err := seal.ParseKEK(o.seal)
+	if err != nil {
+		return nil, cli.UsageError(fmt.Errorf("--seal: %w", err))
+	}
+	deposits, err := o.deposits.config()
+	if err != nil {
+		return nil, cli.UsageError(err)
+	}
+	tokens, err := api.OpenTokens(o.tokenHashes, log)
+	if err != nil {
+		return nil, fmt.Errorf("--token-hashes: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			p.abandon()
+		}
+	}()
+	if err := o.listen(ctx, p); err != nil {
+		return nil, err
+	}
+	p.vault = seal.NewVault(kek)
+	p.node, err = node.Open(node.Config{
+		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
+		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
+		Vault: p.vault, Logger: log,
+	}, p.link)
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	seeds := ethereum.NewSeeds(p.vault, p.node)
+	deposits.Logger, deposits.Metrics = log, registry
+	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
+		return nil, cli.UsageError(err)
+	}
+	p.api, err = api.New(api.Config{
+		Node: p.node, Vault: seeds, Tokens: tokens,
+		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod,
+		Witness: o.witness, RestAfterProof: o.restAfterProof,
+		Logger: log, Registry: registry, Version: version,
+	})
+	if err != nil {
+		return nil, cli.UsageError(err)
+	}
+	return p, nil
+}
+
+// run serves until the context ends or the node can not go on, then stops in
+// this order: refuse work, hand leadership over, finish requests, leave.
+func (p *parts) run(ctx context.Context, o *serverOptions) error {
+	p.node.Start(p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error {
+		return p.duty.Run(ctx, s)
+	}))
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, background := errgroup.WithContext(background)
+	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
+	g.Go(func() error {
+		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Founders: p.founders, Logger: p.log})
+	})
+	var failure error
+	select {
+	case <-ctx.Done():
+		handover, cancel := context.WithTimeout(background, o.shutdown)
+		if err := p.node.StepDown(handover); err != nil {
+			p.log.Warn("nobody took the leadership over", "error", err)
+		}
+		cancel()
+	case failure = <-p.node.Failed():
+	case <-background.Done():
+	}
+	stop()
+	return errors.Join(failure, g.Wait())
+}
+
+// abandon closes what was opened before the node took it over.
+func (p *parts) abandon() {
+	if p.listener != nil {
+		_ = p.listener.Close()
+	}
+	if p.node != nil {
+		_ = p.node.Close()
+	} else if p.link != nil {
+		_ = p.link.Close()
+	}
+}
