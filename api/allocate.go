@@ -41,7 +41,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		return answer{}, node.ErrSealed // before anything is allocated
 	}
 	deadline := time.Now().Add(wait)
-	view, proposed := s.node.View(), false
+	view, fresh := s.node.View(), false
 	for {
 		if !waits(view, body) {
 			got, err := s.ask(c, body)
@@ -51,7 +51,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 			if granted(got, body) {
 				return s.grant(c.ctx(), body, got.Allocation)
 			}
-			view, proposed = s.node.View(), true
+			view, fresh = s.node.View(), true
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
@@ -61,13 +61,13 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
+		fresh = false
 		if !changed {
-			proposed = false
 			break
 		}
 		view = s.node.View()
 	}
-	return s.stillWaiting(c, body, view, proposed)
+	return s.stillWaiting(c, body, view, fresh)
 }
 
 // stillWaiting answers 202. Unless a command was just applied the state may be

@@ -39,6 +39,8 @@ type answer struct {
 	// stream, if set, writes the body of this type instead.
 	stream      func(io.Writer) error
 	contentType string
+	// handler, if set, answers by itself.
+	handler http.Handler
 }
 
 func ok(body any) answer { return answer{status: http.StatusOK, body: body} }
@@ -55,6 +57,9 @@ func (a answer) send(e echo.Context) error {
 		h[name] = values
 	}
 	switch {
+	case a.handler != nil:
+		a.handler.ServeHTTP(e.Response(), e.Request())
+		return nil
 	case a.stream != nil:
 		h.Set(echo.HeaderContentType, a.contentType)
 		e.Response().WriteHeader(a.status)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"io"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -38,8 +39,11 @@ func failureTolerance(peers []node.Peer) int {
 }
 
 // livez says that the process runs; whether there is a leader does not matter.
-func (s *Server) livez(c *call) (answer, error) {
-	return answer{}, c.echo.String(http.StatusOK, "ok\n")
+func (s *Server) livez(*call) (answer, error) {
+	return streamed(plainText, func(w io.Writer) error {
+		_, err := io.WriteString(w, "ok\n")
+		return err //nolint:wrapcheck // the caller wraps
+	}), nil
 }
 
 // readyz has a line for each check, and 503 if one is not well.

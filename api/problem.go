@@ -150,7 +150,7 @@ func (s *Server) sealedProblem() *problem {
 // fail writes the answer for an error; it is echo's HTTPErrorHandler.
 func (s *Server) fail(err error, e echo.Context) {
 	if e.Response().Committed {
-		s.log.Warn("an answer broke off", "requestId", requestID(e), "path", e.Path(), "error", err)
+		s.log.Warn("an answer broke off", "requestId", requestID(e), "route", routeOf(e).path, "error", err)
 		return
 	}
 	if errors.Is(e.Request().Context().Err(), context.Canceled) {
@@ -159,7 +159,7 @@ func (s *Server) fail(err error, e echo.Context) {
 	}
 	p := s.problemOf(err, e.Request())
 	if p.kind == internal {
-		s.log.Error("request failed", "requestId", requestID(e), "path", e.Path(), "error", err)
+		s.log.Error("request failed", "requestId", requestID(e), "route", routeOf(e).path, "error", err)
 	}
 	p.write(e)
 }

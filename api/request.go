@@ -48,7 +48,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		took := time.Since(start)
 		s.metrics.request(e, took)
 		s.log.Debug("request", "requestId", requestID(e), "method", e.Request().Method,
-			"route", e.Path(), "status", e.Response().Status, "took", took)
+			"route", routeOf(e).path, "status", e.Response().Status, "took", took)
 		return nil
 	}
 }
@@ -65,7 +65,7 @@ func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 			if e, isError := v.(error); isError && errors.Is(e, http.ErrAbortHandler) {
 				panic(v)
 			}
-			s.log.Error("a handler panicked", "requestId", requestID(e), "route", e.Path(),
+			s.log.Error("a handler panicked", "requestId", requestID(e), "route", routeOf(e).path,
 				"panic", panicText(v), "stack", string(debug.Stack()))
 			err = newProblem(internal, "the node could not answer; its log has more under the request ID")
 		}()

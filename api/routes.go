@@ -60,9 +60,20 @@ func (s *Server) router() *echo.Echo {
 	return e
 }
 
+const routeKey = "keysteward.route"
+
+// routeOf is the route of the request, one named "none" if there is none.
+func routeOf(e echo.Context) route {
+	if r, ok := e.Get(routeKey).(route); ok {
+		return r
+	}
+	return route{method: "none", path: "none"}
+}
+
 // serve is the one way through which every request goes.
 func (s *Server) serve(r route) echo.HandlerFunc {
 	return func(e echo.Context) error {
+		e.Set(routeKey, r)
 		caller, err := s.authorize(r.access, e.Request())
 		if err != nil {
 			return err

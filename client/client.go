@@ -20,10 +20,10 @@ type Client struct {
 	http    *http.Client
 
 	mu      sync.Mutex
-	members []*url.URL          // as one of the servers named them
-	leader  *url.URL            // who answered last; nil if it failed since
-	cluster string              // the ID of the cluster, once known
-	fences  map[podID]int64     // the highest fence seen of an allocation
+	members []*url.URL      // as one of the servers named them
+	leader  *url.URL        // who answered last; nil if it failed since
+	cluster string          // the ID of the cluster, once known
+	fences  map[podID]int64 // the highest fence seen of an allocation
 }
 
 // podID names an allocation in all its parts.

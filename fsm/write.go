@@ -79,8 +79,13 @@ func (w *write) request(p *fsmpb.Pod) *fsmpb.Request {
 	return first[*fsmpb.Request](w.txn, tableRequests, podKey(p.GetNamespace(), p.GetName()))
 }
 
-// first returns the row with this id, nil if there is none.
+// first returns the row with this id, nil if there is none. No row has an empty
+// id, for which memdb would return any row.
 func first[T any](txn *memdb.Txn, table string, id []byte) T {
+	if len(id) == 0 {
+		var none T
+		return none
+	}
 	row, err := txn.First(table, indexID, id)
 	return rowOf[T](row, err)
 }

@@ -40,21 +40,25 @@ type chain struct {
 	t       *testing.T
 	backend *simulated.Backend
 	client  simulated.Client
-	key     *ecdsa.PrivateKey // of the funding account
-	rich    *ecdsa.PrivateKey // of somebody else
 	socket  string
 	front   *front
 }
 
-// newChain starts a chain whose funding account owns so many ETH. Changes of the
-// genesis block may be given.
-func newChain(t *testing.T, eth int64, changes ...func(types.GenesisAlloc)) *chain {
+// Accounts of the genesis block: the rich ones own a million ETH, all others
+// nothing.
+const (
+	stranger     = 0 // somebody who is not us
+	richAccounts = 200
+	poorAccount  = richAccounts
+)
+
+// newChain starts a chain. Changes of its genesis block may be given.
+func newChain(t *testing.T, changes ...func(types.GenesisAlloc)) *chain {
 	t.Helper()
-	c := &chain{t: t, key: accountKey(1), rich: accountKey(2)}
-	alloc := types.GenesisAlloc{
-		contractAddress:                          core.DefaultHoodiGenesisBlock().Alloc[contractAddress],
-		crypto.PubkeyToAddress(c.key.PublicKey):  {Balance: ether(eth)},
-		crypto.PubkeyToAddress(c.rich.PublicKey): {Balance: ether(1_000_000)},
+	c := &chain{t: t}
+	alloc := types.GenesisAlloc{contractAddress: core.DefaultHoodiGenesisBlock().Alloc[contractAddress]}
+	for n := range richAccounts {
+		alloc[crypto.PubkeyToAddress(accountKey(n).PublicKey)] = types.Account{Balance: ether(1_000_000)}
 	}
 	for _, change := range changes {
 		change(alloc)
@@ -73,8 +77,8 @@ func newChain(t *testing.T, eth int64, changes ...func(types.GenesisAlloc)) *cha
 	return c
 }
 
-func accountKey(n int64) *ecdsa.PrivateKey {
-	key, err := crypto.ToECDSA(common.LeftPadBytes(big.NewInt(n).Bytes(), 32))
+func accountKey(n int) *ecdsa.PrivateKey {
+	key, err := crypto.ToECDSA(common.LeftPadBytes(big.NewInt(int64(n)+1).Bytes(), 32))
 	if err != nil {
 		panic(err)
 	}
@@ -82,8 +86,6 @@ func accountKey(n int64) *ecdsa.PrivateKey {
 }
 
 func ether(n int64) *big.Int { return new(big.Int).Mul(big.NewInt(n), big.NewInt(params.Ether)) }
-
-func (c *chain) address() common.Address { return crypto.PubkeyToAddress(c.key.PublicKey) }
 
 // network is the custom network of the chain.
 func (c *chain) network() validator.Network {
@@ -119,9 +121,9 @@ func (c *chain) count() uint64 {
 	return count
 }
 
-func (c *chain) nonce() uint64 {
+func (c *chain) nonce(account common.Address) uint64 {
 	c.t.Helper()
-	nonce, err := c.client.NonceAt(c.t.Context(), c.address(), nil)
+	nonce, err := c.client.NonceAt(c.t.Context(), account, nil)
 	require.NoError(c.t, err)
 	return nonce
 }

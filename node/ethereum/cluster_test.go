@@ -1,6 +1,8 @@
 package ethereum
 
 import (
+	"bytes"
+	"crypto/ecdsa"
 	"context"
 	"errors"
 	"math/big"
@@ -123,38 +125,49 @@ func (s *session) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) 
 }
 
 // seeds is a SeedSource with a fixed seed, or an error.
-type seeds struct{ err error }
+type seeds struct {
+	number byte
+	err    error
+}
 
 func (s seeds) Seed(context.Context) (*validator.Seed, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	return validator.SeedFromBytes(make([]byte, 64))
+	return validator.SeedFromBytes(bytes.Repeat([]byte{s.number}, 64))
 }
 
 // wallet is a Signer that holds a plain key.
-type wallet struct{ chain *chain }
+type wallet struct{ key *ecdsa.PrivateKey }
 
-func (w wallet) Address() common.Address { return crypto.PubkeyToAddress(w.chain.key.PublicKey) }
+func (w wallet) Address() common.Address { return crypto.PubkeyToAddress(w.key.PublicKey) }
 
 func (w wallet) SignTx(tx *types.Transaction, chainID *big.Int) (*types.Transaction, error) {
-	return types.SignTx(tx, types.LatestSignerForChainID(chainID), w.chain.key)
+	return types.SignTx(tx, types.LatestSignerForChainID(chainID), w.key)
 }
 
-// scene is a cluster and a chain, and how its duties are configured.
+// scene is a cluster that pays on a chain, and how its duties are configured.
+// Several scenes may use one chain, each with an account and a seed of its own.
 type scene struct {
 	*cluster
 	*chain
-	t   *testing.T
-	cfg Config
+	t       *testing.T
+	cfg     Config
+	account *ecdsa.PrivateKey
+	seeds   seeds
+	before  uint64 // deposits that the chain held already
 }
 
-func newScene(t *testing.T, c *chain, changes ...func(*Config)) *scene {
+// newScene returns the scene with this number: that of its account and its seed.
+func newScene(t *testing.T, c *chain, number int, changes ...func(*Config)) *scene {
 	t.Helper()
-	s := &scene{cluster: newCluster(t), chain: c, t: t}
+	s := &scene{
+		cluster: newCluster(t), chain: c, t: t,
+		account: accountKey(number), seeds: seeds{number: byte(number)}, before: c.count(),
+	}
 	s.cfg = Config{
 		RPC: []string{c.front.URL}, Network: c.network(), Withdrawal: Withdrawal{Kind: BLS},
-		AmountGwei: validator.ActivationGwei, Confirmations: 1, Funding: wallet{c},
+		AmountGwei: validator.ActivationGwei, Confirmations: 1, Funding: wallet{s.account},
 		Poll: 10 * time.Millisecond,
 	}
 	for _, change := range changes {
@@ -163,10 +176,13 @@ func newScene(t *testing.T, c *chain, changes ...func(*Config)) *scene {
 	return s
 }
 
+// address of the account that pays.
+func (s *scene) address() common.Address { return s.cfg.Funding.Address() }
+
 // duty returns a new duty: what a node has when it becomes the leader.
 func (s *scene) duty() *Duty {
 	s.t.Helper()
-	d, err := New(s.cfg, seeds{})
+	d, err := New(s.cfg, s.seeds)
 	require.NoError(s.t, err)
 	return d
 }
@@ -186,22 +202,23 @@ func (s *scene) settle(d *Duty, in Session) {
 }
 
 // requirePaid checks the whole promise: every deposit is final, the chain holds
-// exactly one DepositEvent for each of the n keys and nothing else, and every
-// nonce of the account was used by a deposit or accounted for as lost.
+// exactly one valid DepositEvent for each of the n keys and nothing else, and the
+// account's nonces were used by deposits and by nothing else.
 func (s *scene) requirePaid(n int) {
 	s.t.Helper()
 	view := s.machine.View()
 	require.NoError(s.t, view.Check())
 	require.Equal(s.t, map[fsmpb.DepositState]int{fsmpb.DepositState_DEPOSIT_STATE_FINAL: n}, s.states(), "status %s", s.detail())
-	require.Equal(s.t, uint64(n), s.count(), "deposits that the contract has taken")
-	paid := make(map[validator.PublicKey]int)
+	require.Equal(s.t, s.before+uint64(n), s.count(), "deposits that the contract has taken")
+	paid := make(map[validator.PublicKey][]validator.DepositData)
 	for _, event := range s.events() {
-		paid[event.PublicKey]++
-		require.NoError(s.t, event.Verify(s.cfg.Network.ForkVersion))
+		paid[event.PublicKey] = append(paid[event.PublicKey], event)
 	}
 	for d := range view.Deposits(nil) {
-		require.Equal(s.t, 1, paid[validator.PublicKey(d.GetPubkey())], "DepositEvents for %x", d.GetPubkey())
+		events := paid[validator.PublicKey(d.GetPubkey())]
+		require.Len(s.t, events, 1, "DepositEvents for %x", d.GetPubkey())
+		require.NoError(s.t, events[0].Verify(s.cfg.Network.ForkVersion))
 	}
 	address := s.address()
-	require.Equal(s.t, view.Account(simulatedChainID, address[:]).GetNextNonce(), s.nonce(), "nonces used up")
+	require.Equal(s.t, view.Account(simulatedChainID, address[:]).GetNextNonce(), s.nonce(address), "nonces used up")
 }

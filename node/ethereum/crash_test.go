@@ -71,20 +71,21 @@ const (
 	crashFlight = 2 // so that there are several rounds
 )
 
-func newCrashScene(t *testing.T) *scene {
+func newCrashScene(t *testing.T, c *chain, number int) *scene {
 	t.Helper()
-	s := newScene(t, newChain(t, 1000), func(cfg *Config) { cfg.InFlight = crashFlight })
+	s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight = crashFlight })
 	s.ask("a", crashKeys)
 	return s
 }
 
 // countSteps counts the steps of an undisturbed run.
-func countSteps(t *testing.T) int {
+func countSteps(t *testing.T, c *chain) int {
 	t.Helper()
-	s := newCrashScene(t)
+	s := newCrashScene(t, c, richAccounts-1)
 	x, leader := newTrap(0, nil), s.begin()
 	x.set(s.front, leader)
 	x.run(t.Context(), s, s.duty(), leader)
+	c.front.hook(nil, nil)
 	s.requirePaid(crashKeys)
 	require.Greater(t, x.steps, 20)
 	return x.steps
@@ -95,10 +96,10 @@ func countSteps(t *testing.T) int {
 // chain, and nothing else.
 func TestLeaderDiesAtAnyStep(t *testing.T) {
 	t.Parallel()
-	for k := range countSteps(t) {
-		t.Run(strconv.Itoa(k+1), func(t *testing.T) {
-			t.Parallel()
-			s := newCrashScene(t)
+	c := newChain(t)
+	for k := range countSteps(t, c) {
+		t.Run(strconv.Itoa(k+1), func(t *testing.T) { //nolint:paralleltest // they share a chain
+			s := newCrashScene(t, c, k+1)
 			ctx, die := context.WithCancel(t.Context())
 			defer die()
 			x, leader := newTrap(k+1, func() bool { die(); return false }), s.begin()
@@ -119,10 +120,10 @@ func TestLeaderDiesAtAnyStep(t *testing.T) {
 // wakes up and goes on where it was as if nothing had happened.
 func TestLeaderIsPausedAtAnyStep(t *testing.T) {
 	t.Parallel()
-	for k := range countSteps(t) {
-		t.Run(strconv.Itoa(k+1), func(t *testing.T) {
-			t.Parallel()
-			s := newCrashScene(t)
+	c := newChain(t)
+	for k := range countSteps(t, c) {
+		t.Run(strconv.Itoa(k+1), func(t *testing.T) { //nolint:paralleltest // they share a chain
+			s := newCrashScene(t, c, k+1)
 			wake, asleep := make(chan struct{}), s.begin()
 			x := newTrap(k+1, func() bool { <-wake; return true })
 			first := s.duty()
@@ -140,6 +141,7 @@ func TestLeaderIsPausedAtAnyStep(t *testing.T) {
 
 			close(wake)
 			<-ended
+			s.front.hook(nil, nil)
 			s.backend.Commit()
 			s.requirePaid(crashKeys)
 			require.Empty(t, s.status())
@@ -151,7 +153,7 @@ func TestLeaderIsPausedAtAnyStep(t *testing.T) {
 // after each of its passes the first makes one, too.
 func TestTwoLeadersAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, newChain(t, 1000), func(cfg *Config) { cfg.InFlight = 3 })
+	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.InFlight = 3 })
 	s.ask("a", 8)
 	old, oldDuty := s.begin(), s.duty()
 	require.NoError(t, oldDuty.pass(t.Context(), old))

@@ -10,7 +10,7 @@ import (
 
 func TestPaysEveryKeyOnce(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, newChain(t, 10_000))
+	s := newScene(t, newChain(t), 1)
 	s.ask("a", 12)
 	s.ask("b", 8)
 	d, leader := s.duty(), s.begin()

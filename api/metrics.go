@@ -1,0 +1,110 @@
+package api
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics counts requests, and reads the state whenever it is asked.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+func newMetrics(s *Server) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keysteward_http_requests_total", Help: "Requests by route, method and status.",
+		}, []string{"route", "method", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "keysteward_http_request_duration_seconds", Help: "Time until the answer was sent, held requests included.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+		}, []string{"route", "method"}),
+	}
+	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keysteward_http_held_requests", Help: "Requests that are held while keys are on their way.",
+	}, func() float64 { return float64(s.holds.held()) })
+	for _, c := range []prometheus.Collector{m.requests, m.duration, held, stateCollector{s}} {
+		if err := s.cfg.Registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// request counts one request. What has no route is not named: paths and methods
+// that strangers make up would fill the memory.
+func (m *metrics) request(e echo.Context, took time.Duration) {
+	r := routeOf(e)
+	m.requests.WithLabelValues(r.path, r.method, strconv.Itoa(e.Response().Status)).Inc()
+	m.duration.WithLabelValues(r.path, r.method).Observe(took.Seconds())
+}
+
+func (s *Server) showMetrics(*call) (answer, error) {
+	return answer{handler: promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})}, nil
+}
+
+var (
+	descKeys      = describe("keys", "Keys by state.", "state")
+	descDeposits  = describe("deposits", "Deposits by state.", "state")
+	descWaiting   = describe("deposits_waiting", "1 while deposits wait, by reason.", "reason")
+	descTime      = describe("cluster_time_seconds", "Cluster time, in which rests and leases count.")
+	descSealed    = describe("sealed", "1 while this node has no usable key-encryption key.")
+	descLeader    = describe("leader", "1 while this node leads.")
+	descApplied   = describe("applied_index", "Raft index of the state of this node.")
+	descTolerance = describe("failure_tolerance", "How many of the configured voters may be lost.")
+	descBuild     = describe("build_info", "1; the version of the program.", "version")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("keysteward_"+name, help, labels, nil)
+}
+
+// stateCollector reads status and state at the moment of a scrape.
+type stateCollector struct{ s *Server }
+
+// Describe implements prometheus.Collector.
+func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descKeys, descDeposits, descWaiting, descTime, descSealed, descLeader, descApplied, descTolerance, descBuild,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	status, view := c.s.node.Status(), c.s.node.View()
+	m := view.Meta()
+	for state, n := range keyCounts(m) {
+		gauge(descKeys, float64(n), state)
+	}
+	for state, n := range depositCounts(m) {
+		gauge(descDeposits, float64(n), state)
+	}
+	if code := view.DepositStatus().GetCode(); code != "" {
+		gauge(descWaiting, 1, code)
+	}
+	_, isSealed := c.s.vault.Sealed()
+	gauge(descTime, float64(m.GetClusterTimeMs())/1000)
+	gauge(descSealed, oneIf(isSealed))
+	gauge(descLeader, oneIf(status.IsLeader))
+	gauge(descApplied, float64(m.GetAppliedIndex()))
+	gauge(descTolerance, float64(failureTolerance(status.Peers)))
+	gauge(descBuild, 1, c.s.cfg.Version)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/client"
+	"github.com/keysteward/keysteward/client/keystore"
+)
+
+// allocation holds the flags of allocate.
+type allocation struct {
+	connection
+
+	namespace, pod, podUID string
+	keys                   int64
+	out, layout, kdf       string
+	passwordFile, kem      string
+}
+
+var kems = map[string]wire.RecipientKem{"mlkem768x25519": wire.KEMMLKEM768X25519, "x25519": wire.KEMX25519}
+
+func (a *app) allocateCommand() *cobra.Command {
+	f := &allocation{}
+	cmd := &cobra.Command{
+		Use:   "allocate --pod NAME --keys N --out DIR --layout LAYOUT",
+		Short: "get the keys of a pod and write them as keystores",
+		Long: `Asks for validator keys for a pod, waits while deposits are made, and writes
+keystores (EIP-2335) in the layout that a validator client reads: all files or
+none. It is made for init containers: it follows the leader, repeats what may be
+repeated, and goes on where an earlier run ended. Run again it asks whether the
+keys are still the pod's own, and writes only what is missing.
+
+Without --pod-uid a UID is minted and kept in DIR, so that a repeated command is
+the same pod. A pod that holds more keys than --keys gets all that it holds.
+
+` + exitHelp,
+		Example: "  keysteward allocate --pod validator-0 --keys 4 --out ./keys --layout lighthouse",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
+	}
+	f.addTo(cmd, 0)
+	flags := cmd.Flags()
+	flags.StringVar(&f.pod, "pod", "", "name of the pod")
+	flags.StringVar(&f.namespace, "namespace", "default", "namespace of the pod")
+	flags.StringVar(&f.podUID, "pod-uid", "", "UID of the pod (default: one minted and kept under --out)")
+	flags.Int64Var(&f.keys, "keys", 0, "how many keys the pod is to hold in all")
+	flags.StringVar(&f.out, "out", "", "folder to write to; made if need be")
+	flags.StringVar(&f.layout, "layout", "", "validator client that will read the folder: "+strings.Join(layoutNames(), ", "))
+	flags.StringVar(&f.kdf, "kdf", string(keystore.PBKDF2), "key derivation of the keystores: pbkdf2 or scrypt (stronger, slower)")
+	flags.StringVar(&f.passwordFile, "password-file", "", "file with the password of the keystores (default: a random one)")
+	flags.StringVar(&f.kem, "kem", "mlkem768x25519", "how secrets travel: mlkem768x25519 or x25519 (HPKE)")
+	complete(cmd, "layout", layoutNames()...)
+	complete(cmd, "kdf", string(keystore.PBKDF2), string(keystore.Scrypt))
+	complete(cmd, "kem", "mlkem768x25519", "x25519")
+	_ = cmd.MarkFlagDirname("out")
+	return cmd
+}
+
+func layoutNames() []string {
+	var names []string
+	for _, layout := range keystore.Layouts() {
+		names = append(names, string(layout))
+	}
+	return names
+}
+
+// plan is what the flags mean, once everything was checked that needs no server.
+type plan struct {
+	layout   keystore.Layout
+	kdf      keystore.KDF
+	kem      wire.RecipientKem
+	password keystore.Password
+}
+
+func (f *allocation) plan(cmd *cobra.Command) (plan, error) {
+	var p plan
+	if err := require(cmd, "pod", "keys", "out", "layout"); err != nil {
+		return p, err
+	}
+	if err := client.CheckPod(f.namespace, f.pod); err != nil {
+		return p, err
+	}
+	if f.podUID != "" {
+		if err := client.CheckPodUID(f.podUID); err != nil {
+			return p, err
+		}
+	}
+	if f.keys < 1 {
+		return p, usagef("--keys %d: want at least 1", f.keys)
+	}
+	var err error
+	if p.layout, err = keystore.ParseLayout(f.layout); err != nil {
+		return p, usagef("--layout: %w", err)
+	}
+	if p.kdf, err = keystore.ParseKDF(f.kdf); err != nil {
+		return p, usagef("--kdf: %w", err)
+	}
+	known := false
+	if p.kem, known = kems[strings.ToLower(f.kem)]; !known {
+		return p, usagef("--kem %q: choose one of mlkem768x25519, x25519", f.kem)
+	}
+	p.password, err = readPassword(f.passwordFile)
+	return p, err
+}
+
+// readPassword returns the zero value, which means a random password, for no file.
+func readPassword(file string) (keystore.Password, error) {
+	if file == "" {
+		return keystore.Password{}, nil
+	}
+	raw, err := readSecretFile(file)
+	if err != nil {
+		return keystore.Password{}, fmt.Errorf("read --password-file: %w", err)
+	}
+	defer clear(raw)
+	password, err := keystore.NewPassword(raw)
+	if err != nil {
+		return keystore.Password{}, fmt.Errorf("--password-file %s: %w", file, err)
+	}
+	return password, nil
+}
+
+// run checks all that can be checked before anybody is asked, then always asks: an
+// init container that restarts has to learn whether its keys are still its own.
+func (f *allocation) run(cmd *cobra.Command, a *app) error {
+	p, err := f.plan(cmd)
+	if err != nil {
+		return err
+	}
+	defer p.password.Zero()
+	c, err := f.open(cmd, a.version)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := keystore.Check(f.out, p.layout); err != nil {
+		return err
+	}
+	podUID, err := claimFolder(f.out, f.namespace, f.pod, f.podUID)
+	if err != nil {
+		return err
+	}
+	m := a.meter(cmd.ErrOrStderr(), f.quiet)
+	defer m.close()
+	set, err := f.ask(cmd.Context(), c, podUID, p.kem, m)
+	if err != nil {
+		return err
+	}
+	defer set.Zero()
+	result, err := f.write(cmd.Context(), a, p, set, m)
+	if err != nil {
+		return err
+	}
+	m.close()
+	if !f.quiet {
+		f.report(cmd.OutOrStdout(), set.Allocation, result)
+	}
+	return nil
+}
+
+func (f *allocation) ask(ctx context.Context, c *client.Client, podUID string, kem wire.RecipientKem, m *meter) (*client.KeySet, error) {
+	ctx, cancel := f.limit(ctx)
+	defer cancel()
+	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: podUID, Keys: f.keys, KEM: kem}
+	return c.AllocateKeys(ctx, options, func(p client.Progress) {
+		switch {
+		case p.Trouble != nil:
+			m.say("trying again: " + p.Trouble.Error())
+		case p.Pending != nil:
+			m.say(fmt.Sprintf("waiting: %s (%s)", p.Pending.Reason.Detail, p.Pending.Reason.Code))
+			m.show("keys ready", p.Pending.Held+p.Pending.Ready, p.Pending.Keys)
+		}
+	})
+}
+
+func (f *allocation) write(ctx context.Context, a *app, p plan, set *client.KeySet, m *meter) (keystore.Result, error) {
+	keys := make([]keystore.Key, len(set.Keys))
+	for i, key := range set.Keys {
+		keys[i] = keystore.Key{Secret: key.Secret, Path: key.Path}
+	}
+	result, err := keystore.Write(ctx, f.out, p.layout, keys, keystore.Options{
+		KDF: p.kdf, Password: p.password, Rand: a.random,
+		Progress: func(done int) { m.show("keystores encrypted", done, len(keys)) },
+	})
+	if errors.Is(err, keystore.ErrOccupied) {
+		return result, fmt.Errorf("pod %s/%s holds %s, which do not belong into this folder: %w", f.namespace, f.pod, plural(len(keys), "key"), err)
+	}
+	return result, err
+}
+
+// report says in the end what is true now.
+func (f *allocation) report(w io.Writer, a wire.Allocation, result keystore.Result) {
+	held := fmt.Sprintf("pod %s/%s holds %s, fence %d", a.Namespace, a.Pod, plural(len(a.Keys), "key"), a.Fence)
+	if int64(len(a.Keys)) > f.keys {
+		held += fmt.Sprintf(" (asked for %d: a pod gets all that it holds)", f.keys)
+	}
+	if result.Written == 0 {
+		fmt.Fprintf(w, "%s; %s is already right\n", held, f.out)
+		return
+	}
+	fmt.Fprintf(w, "%s; %s written to %s for %s", held, plural(result.Written, "keystore"), f.out, f.layout)
+	if result.Kept > 0 {
+		fmt.Fprintf(w, ", %d kept", result.Kept)
+	}
+	fmt.Fprintln(w)
+}

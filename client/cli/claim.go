@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/keysteward/keysteward/client"
+	"github.com/keysteward/keysteward/client/keystore"
+)
+
+// claim says whose folder it is. It is kept in keystore.PodUIDFile, in two lines:
+// the UID, and namespace/pod.
+type claim struct{ podUID, pod string }
+
+func (c claim) text() string { return c.podUID + "\n" + c.pod + "\n" }
+
+// claimFolder returns the pod UID to ask with and writes down, before anybody is
+// asked, that the folder is this pod's: were the UID forgotten, the next run would
+// be another pod, and wait for ever for keys that the first one holds. A folder of
+// another pod is refused, because what it holds cannot be among the answer. A given
+// UID replaces the one kept: the replacement of a pod comes back to its volume.
+func claimFolder(dir, namespace, pod, given string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make folder: %w", err)
+	}
+	wanted := claim{podUID: given, pod: namespace + "/" + pod}
+	kept, err := readClaim(dir)
+	if err != nil {
+		return "", err
+	}
+	if kept == nil {
+		if wanted.podUID == "" {
+			wanted.podUID = uuid.NewString()
+		}
+		if kept, err = wanted.putFirst(dir); err != nil {
+			return "", fmt.Errorf("claim folder %s: %w", dir, err)
+		}
+	}
+	if kept.pod != wanted.pod {
+		return "", fmt.Errorf("%w: %s is the folder of pod %s, not of %s: choose another folder", keystore.ErrOccupied, dir, kept.pod, wanted.pod)
+	}
+	if given == "" || given == kept.podUID {
+		return kept.podUID, nil
+	}
+	if err := wanted.replace(dir); err != nil {
+		return "", fmt.Errorf("claim folder %s: %w", dir, err)
+	}
+	return given, nil
+}
+
+// readClaim returns nil without an error if there is none.
+func readClaim(dir string) (*claim, error) {
+	name := filepath.Join(dir, keystore.PodUIDFile)
+	raw, err := os.ReadFile(name) //nolint:gosec // the folder is the caller's choice
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // no claim is an ordinary answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read whose folder it is: %w", err)
+	}
+	podUID, pod, _ := strings.Cut(strings.TrimSpace(string(raw)), "\n")
+	if err := client.CheckPodUID(podUID); err != nil || pod == "" {
+		return nil, fmt.Errorf("%s is damaged: want a pod UID in its first line, namespace/pod in its second", name)
+	}
+	return &claim{podUID: podUID, pod: pod}, nil
+}
+
+// putFirst writes the claim unless another run was quicker, and returns the one
+// that stands.
+func (c claim) putFirst(dir string) (*claim, error) {
+	temporary, err := c.writeBeside(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.Remove(temporary) }()
+	err = os.Link(temporary, filepath.Join(dir, keystore.PodUIDFile))
+	if errors.Is(err, os.ErrExist) {
+		return readClaim(dir)
+	}
+	if err != nil { // a file system without hard links
+		err = os.Rename(temporary, filepath.Join(dir, keystore.PodUIDFile))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &c, syncFolder(dir)
+}
+
+func (c claim) replace(dir string) error {
+	temporary, err := c.writeBeside(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, filepath.Join(dir, keystore.PodUIDFile)); err != nil {
+		_ = os.Remove(temporary)
+		return err
+	}
+	return syncFolder(dir)
+}
+
+// writeBeside writes the claim to a temporary file, of which package keystore knows
+// by its name that it is ours.
+func (c claim) writeBeside(dir string) (string, error) {
+	f, err := os.CreateTemp(dir, keystore.PodUIDFile+".tmp-*") // of mode 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(c.text())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		_ = os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+// syncFolder makes names in a folder outlive a power cut.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir) //nolint:gosec // the folder is the caller's choice
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

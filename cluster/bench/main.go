@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// figure is one line of the result.
+type figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	P50ms float64 `json:"p50Ms,omitempty"`
+	P99ms float64 `json:"p99Ms,omitempty"`
+	Runs  int     `json:"runs,omitempty"`
+}
+
+type options struct {
+	bin       string
+	duration  time.Duration
+	failovers int
+	stock     int
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.bin, "bin", "bin", "folder with keysteward and keysteward-local")
+	flag.DurationVar(&o.duration, "duration", 5*time.Second, "of each load")
+	flag.IntVar(&o.failovers, "failovers", 9, "how often the leader is killed")
+	flag.IntVar(&o.stock, "stock", 288, "deposited keys in the pool before measuring")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "keysteward-bench-")
+	if err != nil {
+		return fmt.Errorf("temporary folder: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	var figures []figure
+	say := func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) } //nolint:errcheck // progress only
+
+	say("raft with bolt, three members in one process")
+	baseline, err := measureCommits(ctx, filepath.Join(dir, "raft"), o.duration)
+	if err != nil {
+		return fmt.Errorf("raft alone: %w", err)
+	}
+	figures = append(figures, baseline...)
+
+	say("starting a cluster")
+	c, err := startCluster(ctx, o.bin, filepath.Join(dir, "cluster"))
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	for _, section := range []struct {
+		what    string
+		measure func(context.Context) ([]figure, error)
+	}{
+		{fmt.Sprintf("depositing %d keys", o.stock), func(ctx context.Context) ([]figure, error) { return c.stockPool(ctx, o.stock) }},
+		{"allocations", func(ctx context.Context) ([]figure, error) { return c.measureAllocations(ctx, o.duration) }},
+		{"keysteward allocate of 64 keys", c.measureKeystores},
+		{"kill -9 of the leader", func(ctx context.Context) ([]figure, error) { return c.measureFailover(ctx, o.failovers) }},
+	} {
+		say(section.what)
+		f, err := section.measure(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", section.what, err)
+		}
+		figures = append(figures, f...)
+	}
+	printTable(out, figures)
+	return writeJSON(figures)
+}
+
+func printTable(out io.Writer, figures []figure) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(w, "what\tvalue\tunit\tp50 ms\tp99 ms\t")
+	for _, f := range figures {
+		_, _ = fmt.Fprintf(w, "%s\t%.2f\t%s\t%s\t%s\t\n", f.Name, f.Value, f.Unit, optional(f.P50ms), optional(f.P99ms))
+	}
+	_ = w.Flush()
+}
+
+func optional(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func writeJSON(figures []figure) error {
+	path := os.Getenv("BENCH_JSON")
+	if path == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(map[string]any{"figures": figures}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("BENCH_JSON: %w", err)
+	}
+	if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil { //nolint:gosec // figures are public
+		return fmt.Errorf("BENCH_JSON: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package local
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/ethereum/go-ethereum/accounts/keystore"
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/google/uuid"
+)
+
+// funding is the account that pays for deposits, as a node gets it.
+type funding struct {
+	Keystore string // go-ethereum keystore file
+	Password string // file
+	Address  common.Address
+}
+
+// openFunding finds the funding account of the folder, or makes one.
+func openFunding(f *folder) (funding, error) {
+	account := funding{Keystore: f.in("funding", "keystore.json"), Password: f.in("funding", "password")}
+	password, err := keepFile(account.Password, randomHex)
+	if err != nil {
+		return account, fmt.Errorf("funding account: %w", err)
+	}
+	raw, err := os.ReadFile(account.Keystore)
+	if errors.Is(err, fs.ErrNotExist) {
+		return account, account.create(password)
+	}
+	if err != nil {
+		return account, fmt.Errorf("funding account: %w", err)
+	}
+	var file struct {
+		Address common.UnprefixedAddress `json:"address"`
+	}
+	if err := json.Unmarshal(raw, &file); err != nil {
+		return account, fmt.Errorf("funding account: %s: %w", account.Keystore, err)
+	}
+	account.Address = common.Address(file.Address)
+	return account, nil
+}
+
+// create makes an account and writes its keystore, with the light work factor: its
+// ether is worth nothing, and every node decrypts it at its start.
+func (a *funding) create(password string) error {
+	secret, err := crypto.GenerateKey()
+	if err != nil {
+		return fmt.Errorf("funding account: %w", err)
+	}
+	a.Address = crypto.PubkeyToAddress(secret.PublicKey)
+	key := &keystore.Key{Id: uuid.New(), Address: a.Address, PrivateKey: secret}
+	raw, err := keystore.EncryptKey(key, password, keystore.LightScryptN, keystore.LightScryptP)
+	if err != nil {
+		return fmt.Errorf("funding account: %w", err)
+	}
+	return writeFile(a.Keystore, raw)
+}

@@ -1,0 +1,119 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+)
+
+// ErrPort says that a port can not be used. Nothing was started.
+var ErrPort = errors.New("port is taken")
+
+const loopback = "127.0.0.1"
+
+// Free ports are picked here: below the range from which systems take the ports
+// of outgoing connections, so that they are still free at the next start.
+const (
+	pickFrom = 20000
+	pickTo   = 32000
+)
+
+// ports are those of a whole cluster.
+type ports struct {
+	API   []int `json:"api"`
+	Raft  []int `json:"raft"`
+	Chain int   `json:"chain"`
+}
+
+func (p ports) fit(nodes int) bool { return len(p.API) == nodes && len(p.Raft) == nodes }
+
+// choosePorts decides on ports: those that were asked for, else those of an
+// earlier start, else the default. All are free. The members' addresses are a part
+// of what the cluster agreed on, so its Raft ports stay.
+func choosePorts(ctx context.Context, o Options, f *folder, nodes int) (ports, error) {
+	var before ports
+	if !f.fresh {
+		before = f.memory.Ports
+	}
+	c := chooser{ctx: ctx}
+	var p ports
+	var err error
+	if p.Raft, err = c.choose(flagRaftPort, o.RaftPort, before.Raft, nodes); err != nil {
+		return p, err
+	}
+	if !f.fresh && !slices.Equal(p.Raft, before.Raft) {
+		return p, fmt.Errorf("%w: --%s %d: the nodes in %s know each other at the ports %d to %d; leave the flag out, or use another --dir",
+			ErrUsage, flagRaftPort, o.RaftPort.Number, f.path, before.Raft[0], before.Raft[nodes-1])
+	}
+	if p.API, err = c.choose(flagAPIPort, o.APIPort, before.API, nodes); err != nil {
+		return p, err
+	}
+	var chainBefore []int
+	if before.Chain != 0 {
+		chainBefore = []int{before.Chain}
+	}
+	chain, err := c.choose(flagChainPort, o.ChainPort, chainBefore, 1)
+	if err != nil {
+		return p, err
+	}
+	p.Chain = chain[0]
+	return p, nil
+}
+
+// chooser never gives a port twice.
+type chooser struct {
+	ctx    context.Context //nolint:containedctx // lives for one call of choosePorts
+	chosen []int
+}
+
+func (c *chooser) choose(flag string, wanted Port, before []int, count int) ([]int, error) {
+	list := before
+	switch {
+	case len(before) > 0 && (!wanted.Given || wanted.Number == 0):
+	case wanted.Number == 0:
+		return c.pick(flag, count)
+	default:
+		list = make([]int, count)
+		for i := range list {
+			list[i] = wanted.Number + i
+		}
+	}
+	for _, port := range list {
+		if err := c.take(port); err != nil {
+			return nil, fmt.Errorf("--%s: %w; choose another one (0 picks free ones)", flag, err)
+		}
+	}
+	return list, nil
+}
+
+func (c *chooser) pick(flag string, count int) ([]int, error) {
+	var list []int
+	for range 1000 {
+		port := pickFrom + rand.IntN(pickTo-pickFrom) //nolint:gosec // nobody must not guess it
+		if c.take(port) == nil {
+			list = append(list, port)
+		}
+		if len(list) == count {
+			return list, nil
+		}
+	}
+	return nil, fmt.Errorf("--%s: found no free ports from %d to %d: %w", flag, pickFrom, pickTo, ErrPort)
+}
+
+func (c *chooser) take(port int) error {
+	if slices.Contains(c.chosen, port) {
+		return fmt.Errorf("%w: %d is asked for twice", ErrPort, port)
+	}
+	l, err := new(net.ListenConfig).Listen(c.ctx, "tcp", address(port))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPort, err)
+	}
+	c.chosen = append(c.chosen, port)
+	return l.Close() //nolint:wrapcheck // never fails
+}
+
+func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
