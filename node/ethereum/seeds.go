@@ -47,8 +47,23 @@ type Seeds struct {
 // NewSeeds returns the seeds of the node's cluster.
 func NewSeeds(vault Vault, n Cluster) *Seeds { return &Seeds{vault: vault, node: n} }
 
-// Seed implements SeedSource. The seed is shared and must not be zeroed.
+// Seed implements SeedSource: the seed returned is the caller's own copy.
 func (s *Seeds) Seed(context.Context) (*validator.Seed, error) {
+	shared, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	plain := shared.Bytes()
+	defer clear(plain)
+	seed, err := validator.SeedFromBytes(plain)
+	if err != nil {
+		return nil, fmt.Errorf("open seed: %w", err)
+	}
+	return seed, nil
+}
+
+// open returns the seed that all callers share, and that is never zeroed.
+func (s *Seeds) open() (*validator.Seed, error) {
 	view := s.node.View()
 	record := view.Secret(fsm.SecretSeed).GetSealed()
 	if record == nil {
@@ -79,7 +94,7 @@ func (s *Seeds) Seed(context.Context) (*validator.Seed, error) {
 // SigningKeys derives the signing keys of these indexes (EIP-2334). The caller
 // zeroes them.
 func (s *Seeds) SigningKeys(ctx context.Context, indexes []uint64) ([]*validator.SecretKey, error) {
-	seed, err := s.Seed(ctx)
+	seed, err := s.open()
 	if err != nil {
 		return nil, err
 	}
