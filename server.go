@@ -39,7 +39,6 @@ the first of them. A node with data goes on where it was.`,
 		},
 	}
 	o.bind(cmd.Flags())
-	cli.BindEnv(cmd)
 	return cmd
 }
 
@@ -75,8 +74,8 @@ type parts struct {
 
 // parts checks and opens everything, the data folder last: what is wrong with
 // the flags or the ports leaves the data untouched.
-func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (p *parts, err error) {
-	p = &parts{log: log}
+func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *parts, err error) {
+	p := &parts{log: log}
 	if p.founders, err = o.founders(); err != nil {
 		return nil, cli.UsageError(err)
 	}

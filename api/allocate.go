@@ -94,15 +94,12 @@ func waits(view *fsm.View, body allocationBody) bool {
 	return r.GetPod().GetUid() == body.PodUID && int64(r.GetKeys()) >= body.Keys
 }
 
-// granted reports whether the pod holds all that it asked for. With a recipient
-// it has to be the state in which the command recorded the disclosure: nobody
-// waits under the pod's name.
+// granted reports whether the pod holds all that it asked for, which is also
+// when the command recorded the disclosure.
 func granted(got fsm.Allocated, body allocationBody) bool {
-	a, r := got.Allocation, got.Request
-	if a.GetState() != fsmpb.AllocationState_ALLOCATION_STATE_HELD || a.GetPod().GetUid() != body.PodUID {
-		return false
-	}
-	return r == nil || (body.Recipient == nil && r.GetPod().GetUid() != body.PodUID)
+	a := got.Allocation
+	return got.Request == nil && a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD &&
+		a.GetPod().GetUid() == body.PodUID
 }
 
 func (s *Server) ask(c *call, body allocationBody) (fsm.Allocated, error) {

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,7 +71,7 @@ func decode[T any](data []byte, names map[string]bool) (T, error) {
 	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrongType) && wrongType.Field != "":
-		return body, badField(wrongType.Field, "%s does not fit here: want %s", wrongType.Value, wantedType(wrongType.Type))
+		return body, badField(jsonPath(wrongType.Field), "%s does not fit here: want %s", wrongType.Value, wantedType(wrongType.Type))
 	case err != nil:
 		return body, newProblem(malformedBody, "%v", err)
 	}
@@ -78,6 +79,14 @@ func decode[T any](data []byte, names map[string]bool) (T, error) {
 		return body, newProblem(malformedBody, "there is more after the JSON object")
 	}
 	return body, nil
+}
+
+// jsonPath leaves out the Go names of embedded structs, which the decoder puts
+// into its path: those begin with a capital, the API's names do not.
+func jsonPath(path string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(path, "."), func(name string) bool {
+		return name != "" && name[0] >= 'A' && name[0] <= 'Z'
+	}), ".")
 }
 
 func wantedType(t reflect.Type) string {

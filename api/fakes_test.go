@@ -204,7 +204,7 @@ func (n *fakeNode) observe(in fsmpb.DepositState, kind fsmpb.Observation_Kind) {
 	for d := range n.View().DepositsIn(in) {
 		c.Observations = append(c.Observations, &fsmpb.Observation{
 			Pubkey: d.GetPubkey(), Kind: kind, TxHash: d.GetAttempts()[0].GetTxHash(),
-			BlockNumber: 5, BlockHash: []byte("block"),
+			BlockNumber: 5, BlockHash: make([]byte, 32),
 		})
 	}
 	n.must(&fsmpb.Command{Body: &fsmpb.Command_ObserveDeposits{ObserveDeposits: c}})

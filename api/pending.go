@@ -53,17 +53,20 @@ func pendingOf(view *fsm.View, r *fsmpb.Request) wire.PendingAllocation {
 	return p
 }
 
-// outrun is for a request that changed hands between the command and the answer,
-// or for a holder behind whom another UID waits: the pod's other UID is told.
+// outrun is for a request that is no longer there: it was withdrawn or taken
+// over by another UID of the pod between the command and the answer.
 func outrun(view *fsm.View, body allocationBody, r *fsmpb.Request) wire.PendingAllocation {
 	p := wire.PendingAllocation{
 		ClusterID: view.Meta().GetClusterId(),
 		Namespace: body.Namespace, Pod: body.Pod, PodUID: body.PodUID,
 		Keys: int(body.Keys), Missing: int(body.Keys), Since: wallTime(r.GetSinceWallMs()),
 	}
-	p.Reason = wire.Reason{
-		Code:   reasonOtherUID,
-		Detail: fmt.Sprintf("UID %q of this pod asked for keys as well; repeat the request if this one is the newer", r.GetPod().GetUid()),
+	p.Reason = wire.Reason{Code: reasonGenerating, Detail: "the request was withdrawn meanwhile; repeat it"}
+	if r != nil {
+		p.Reason = wire.Reason{
+			Code:   reasonOtherUID,
+			Detail: fmt.Sprintf("UID %s of this pod asked for keys meanwhile; repeat the request if this one is the newer", r.GetPod().GetUid()),
+		}
 	}
 	return p
 }

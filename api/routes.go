@@ -78,11 +78,12 @@ func (s *Server) serve(r route) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		query, err := knownQuery(e.Request().URL, r.query)
-		if err != nil {
-			return err
+		c := &call{echo: e, caller: caller}
+		if r.runs != aside { // probes and scrapers bring what parameters they like
+			if c.query, err = knownQuery(e.Request().URL, r.query); err != nil {
+				return err
+			}
 		}
-		c := &call{echo: e, caller: caller, query: query}
 		if err := s.settle(c, r.runs); err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ type contract struct {
 
 var theContract = sync.OnceValue(func() contract {
 	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("application/yaml", openapi3filter.PlainBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(Document)
 	if err != nil {
 		panic(err)

@@ -17,7 +17,8 @@ import (
 type Client struct {
 	config  Config
 	servers []*url.URL // as configured, in their order
-	http    *http.Client
+	// transport, unlike an http.Client, knows no redirects, cookies or referrers.
+	transport *http.Transport
 
 	mu      sync.Mutex
 	members []*url.URL      // as one of the servers named them
@@ -53,15 +54,12 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.http = &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.transport = transport
 	return c, nil
 }
 
 // Close closes idle connections. Calls that run go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // newTransport speaks TLS 1.3 to whom the authorities vouch for, and uses no proxy:
 // whom keys are fetched from is nobody else's business.

@@ -96,7 +96,7 @@ func (t *trial) note(server string, r reply, err error) (stands bool) {
 		if !passing(p.Status) {
 			return true
 		}
-		t.uncertain = t.uncertain || p.Type == TypeOutcomeUnknown
+		t.uncertain = t.uncertain || p.Type == TypeOutcomeUnknown && t.q.method != http.MethodGet
 		if wait := retryAfter(r.header); wait > 0 && (t.asked == 0 || wait < t.asked) {
 			t.asked = wait
 		}
@@ -172,7 +172,8 @@ func isHopeless(err error) bool {
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	op, ok := errors.AsType[*net.OpError](err)
 	alert := ok && op.Op == "remote error" // such as a protocol version below TLS 1.3
-	return untrusted || alert || errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, ErrRedirect) || errors.Is(err, ErrAnswer)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	return untrusted || alert || noTLS || errors.Is(err, ErrRedirect) || errors.Is(err, ErrAnswer)
 }
 
 // retryAfter reads the header's seconds; 0 if there are none.

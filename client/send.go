@@ -57,9 +57,9 @@ func (c *Client) send(ctx context.Context, target *url.URL, q call) (reply, erro
 	if err != nil {
 		return reply{}, err
 	}
-	response, err := c.http.Do(request)
+	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return reply{}, c.sendError(ctx, limited, target, err)
+		return reply{}, sendError(ctx, limited, target, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	limit := q.limit
@@ -68,7 +68,7 @@ func (c *Client) send(ctx context.Context, target *url.URL, q call) (reply, erro
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {
-		return reply{}, c.sendError(ctx, limited, target, err)
+		return reply{}, sendError(ctx, limited, target, err)
 	}
 	if int64(len(body)) > limit {
 		return reply{}, fmt.Errorf("%w: %s sent more than %d bytes", ErrAnswer, origin(target), limit)
@@ -96,14 +96,10 @@ func (c *Client) request(ctx context.Context, target *url.URL, q call) (*http.Re
 	return request, nil
 }
 
-// sendError names the server, not the URL with its query, and tells the request's
-// own time limit from the caller's.
-func (c *Client) sendError(caller, limited context.Context, target *url.URL, err error) error {
+// sendError names the server, and tells the request's own time limit from the caller's.
+func sendError(caller, limited context.Context, target *url.URL, err error) error {
 	if caller.Err() == nil && errors.Is(context.Cause(limited), errNoAnswer) {
 		err = errNoAnswer
-	}
-	if inner, ok := errors.AsType[*url.Error](err); ok {
-		err = inner.Err
 	}
 	return fmt.Errorf("%s: %w", origin(target), err)
 }

@@ -260,3 +260,8 @@ func TestCommandWrapsEveryKind(t *testing.T) {
 	fields := (&fsmpb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
 	require.Equal(t, 13, fields.Len(), "a new kind of command: add it to the property test")
 }
+
+func sumOf(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
+}

@@ -218,7 +218,7 @@ func drawSign(t *rapid.T, w *world) proto.Message {
 	c := &fsmpb.SignDeposits{ChainId: a.GetChainId(), Account: a.GetAddress()}
 	keys := w.depositKeys(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)
 	if oneIn(t, 10, "unplanned") {
-		keys = append(w.depositKeys(), pubkey(0), pubkey(1<<20))
+		keys = append(w.depositKeys(), pubkey(0), pubkey(1<<20), nil)
 	}
 	next := uint64(5)
 	if known := w.accounts[string(accountKey(a.GetChainId(), a.GetAddress()))]; known != nil {
@@ -239,7 +239,7 @@ func drawSign(t *rapid.T, w *world) proto.Message {
 
 func drawObserve(t *rapid.T, w *world) proto.Message {
 	c := &fsmpb.ObserveDeposits{}
-	keys := append(w.depositKeys(), pubkey(1<<20))
+	keys := append(w.depositKeys(), pubkey(1<<20), nil)
 	if rapid.Bool().Draw(t, "onwards") {
 		c.Observations = onwards(w)
 		return c

@@ -11,14 +11,16 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Protocols that share the port between members. The first byte of a
-// connection says which one it speaks.
 const (
-	protocolRaft byte = 'R'
-	protocolPeer byte = 'P'
+	// helloTimeout is how long a connection may take to say what it is for and
+	// to be taken over by whoever serves that.
+	helloTimeout = 5 * time.Second
+	// maxPending connections may be about to say so; one more costs the oldest
+	// its place, so that silent ones never keep a member out.
+	maxPending = 128
+	// maxAccepted connections may be open; a member needs about ten.
+	maxAccepted = 1024
 )
-
-const helloTimeout = 5 * time.Second
 
 // Link is the port on which the members talk to each other: Raft, and the peer
 // protocol by which they find out about each other. Its address is the name
@@ -26,12 +28,22 @@ const helloTimeout = 5 * time.Second
 type Link struct {
 	listener net.Listener
 	address  raft.ServerAddress
-	raft     chan net.Conn
-	peer     chan net.Conn
-	closed   chan struct{}
-	once     sync.Once
-	running  sync.WaitGroup
+	raft     *accepted
+	peer     *accepted
+	dialer   func(ctx context.Context, address string) (net.Conn, error)
+
+	ctx     context.Context //nolint:containedctx // ends with the link, and all that it dials with it
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	open     map[*linkConn]struct{}
+	accepted int         // of those that are open
+	pending  []*linkConn // accepted, and not taken over yet; the oldest first
 }
+
+// errNotLoopback says that a port was to be opened to other machines.
+var errNotLoopback = errors.New("members do not prove themselves to each other yet, so only loopback is allowed")
 
 // Listen opens the port. Only loopback addresses are allowed while members do
 // not prove themselves to each other by TLS.
@@ -41,13 +53,19 @@ func Listen(ctx context.Context, address, advertise string) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for members: %w", err)
 	}
-	k := &Link{
-		listener: l, address: raft.ServerAddress(advertise),
-		raft: make(chan net.Conn), peer: make(chan net.Conn), closed: make(chan struct{}),
+	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen for members on %s: %w", l.Addr(), errNotLoopback)
 	}
+	k := &Link{listener: l, address: raft.ServerAddress(advertise), open: make(map[*linkConn]struct{})}
 	if advertise == "" {
 		k.address = raft.ServerAddress(l.Addr().String())
 	}
+	k.dialer = func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
+	k.raft, k.peer = newAccepted(k), newAccepted(k)
+	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.running.Go(k.accept)
 	return k, nil
 }
@@ -55,13 +73,23 @@ func Listen(ctx context.Context, address, advertise string) (*Link, error) {
 // Advertised is the address under which the other members reach this one.
 func (k *Link) Advertised() string { return string(k.address) }
 
-// Close closes the port and waits for what it started.
+// Close closes the port and every connection, and waits for what it started.
 func (k *Link) Close() error {
+	k.mu.Lock()
+	first := k.ctx.Err() == nil
+	k.cancel()
+	conns := make([]*linkConn, 0, len(k.open))
+	for c := range k.open {
+		conns = append(conns, c)
+	}
+	k.mu.Unlock()
 	var err error
-	k.once.Do(func() {
-		close(k.closed)
+	if first {
 		err = k.listener.Close()
-	})
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
 	k.running.Wait()
 	if err != nil {
 		return fmt.Errorf("close member port: %w", err)
@@ -72,114 +100,131 @@ func (k *Link) Close() error {
 func (k *Link) accept() {
 	for {
 		conn, err := k.listener.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			select { // out of file descriptors, most likely
-			case <-k.closed:
-				return
-			case <-time.After(50 * time.Millisecond):
+		if err == nil {
+			if c := k.admit(conn); c != nil {
+				k.running.Go(func() { k.sort(c) })
 			}
 			continue
 		}
-		k.running.Go(func() { k.sort(conn) })
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		select { // out of file descriptors, most likely
+		case <-k.ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
 
-// sort hands a connection to the protocol that its first byte names.
-func (k *Link) sort(conn net.Conn) {
-	first := make([]byte, 1)
-	_ = conn.SetReadDeadline(time.Now().Add(helloTimeout))
-	if _, err := conn.Read(first); err != nil {
+// admit takes a connection in, or closes it and returns nil.
+func (k *Link) admit(conn net.Conn) *linkConn {
+	c := &linkConn{Conn: conn, link: k, incoming: true}
+	k.mu.Lock()
+	if k.ctx.Err() != nil || k.accepted >= maxAccepted {
+		k.mu.Unlock()
 		_ = conn.Close()
+		return nil
+	}
+	k.open[c] = struct{}{}
+	k.accepted++
+	var oldest *linkConn
+	if k.pending = append(k.pending, c); len(k.pending) > maxPending {
+		oldest = k.pending[0]
+		k.pending = k.pending[1:]
+	}
+	k.mu.Unlock()
+	if oldest != nil {
+		_ = oldest.Close()
+	}
+	return c
+}
+
+// sort hands a connection to the protocol that its hello names.
+func (k *Link) sort(c *linkConn) {
+	defer k.sorted(c)
+	_ = c.SetReadDeadline(time.Now().Add(helloTimeout))
+	protocol, target, err := readHello(c)
+	if err != nil {
+		_ = c.Close()
 		return
 	}
-	_ = conn.SetReadDeadline(time.Time{})
-	var to chan net.Conn
-	switch first[0] {
-	case protocolRaft:
+	_ = c.SetReadDeadline(time.Time{})
+	c.target = target
+	to := k.peer
+	if protocol == protocolRaft {
 		to = k.raft
-	case protocolPeer:
-		to = k.peer
-	default:
-		_ = conn.Close()
-		return
 	}
 	select {
-	case to <- conn:
-	case <-k.closed:
-		_ = conn.Close()
+	case to.conns <- c:
+		return
+	case <-time.After(helloTimeout):
+	case <-to.closed:
+	case <-k.ctx.Done():
+	}
+	_ = c.Close()
+}
+
+func (k *Link) sorted(c *linkConn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, p := range k.pending {
+		if p == c {
+			k.pending = append(k.pending[:i:i], k.pending[i+1:]...)
+			return
+		}
 	}
 }
 
 // Dial connects to another member's peer protocol.
 func (k *Link) Dial(ctx context.Context, address string) (net.Conn, error) {
-	return dial(ctx, address, protocolPeer)
+	return k.dial(ctx, address, protocolPeer, "")
 }
 
-func dial(ctx context.Context, address string, protocol byte) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", address)
+func (k *Link) dial(ctx context.Context, address string, protocol byte, target string) (net.Conn, error) {
+	hello, err := encodeHello(protocol, target)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := k.dialer(ctx, address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to member: %w", err)
 	}
-	if _, err := conn.Write([]byte{protocol}); err != nil {
+	c := &linkConn{Conn: conn, link: k}
+	k.mu.Lock()
+	over := k.ctx.Err() != nil
+	if !over {
+		k.open[c] = struct{}{}
+	}
+	k.mu.Unlock()
+	if over {
 		_ = conn.Close()
+		return nil, fmt.Errorf("connect to member: %w", net.ErrClosed)
+	}
+	if _, err := c.Write(hello); err != nil {
+		_ = c.Close()
 		return nil, fmt.Errorf("connect to member: %w", err)
 	}
-	return conn, nil
+	return c, nil
 }
 
-// PeerListener accepts the connections of the peer protocol.
-func (k *Link) PeerListener() net.Listener { return &accepted{link: k, conns: k.peer} }
-
-// accepted is the part of a link that speaks one protocol.
-type accepted struct {
-	link  *Link
-	conns chan net.Conn
+// linkConn is a connection that ends with its link.
+type linkConn struct {
+	net.Conn
+	link     *Link
+	incoming bool
+	target   string // ID of the node that the other side means to reach
 }
 
-// Accept implements net.Listener.
-func (a *accepted) Accept() (net.Conn, error) {
-	select {
-	case conn := <-a.conns:
-		return conn, nil
-	case <-a.link.closed:
-		return nil, net.ErrClosed
+// Close implements net.Conn.
+func (c *linkConn) Close() error {
+	c.link.mu.Lock()
+	if _, ok := c.link.open[c]; ok {
+		delete(c.link.open, c)
+		if c.incoming {
+			c.link.accepted--
+		}
 	}
+	c.link.mu.Unlock()
+	return c.Conn.Close() //nolint:wrapcheck // the connection itself
 }
-
-// Close implements net.Listener; the link itself stays open.
-func (a *accepted) Close() error { return nil }
-
-// Addr implements net.Listener.
-func (a *accepted) Addr() net.Addr { return advertised(a.link.address) }
-
-// Dial implements raft.StreamLayer.
-func (a *accepted) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	return dial(ctx, string(address), protocolRaft)
-}
-
-// advertised is a net.Addr that is a name.
-type advertised string
-
-// Network implements net.Addr.
-func (advertised) Network() string { return "tcp" }
-
-// String implements net.Addr.
-func (a advertised) String() string { return string(a) }
-
-// serialTransport never installs the fast path for heartbeats, on which a
-// connection's goroutine could raise the term under the leader's loop: a
-// deposed leader would then write commands in a term that it never led.
-type serialTransport struct {
-	*raft.NetworkTransport
-}
-
-// SetHeartbeatHandler implements raft.Transport by not doing it.
-func (serialTransport) SetHeartbeatHandler(func(raft.RPC)) {}
-
-var _ raft.WithPreVote = serialTransport{}

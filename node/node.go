@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -23,10 +24,10 @@ type Node struct {
 	log     *slog.Logger
 	folder  *folder
 	link    *Link
-	machine *fsm.Machine
+	replica *replica
 	raft    *raft.Raft
 	store   *raftboltdb.BoltStore
-	trans   *raft.NetworkTransport
+	trans   *transport
 
 	session atomic.Pointer[Session]
 	caught  atomic.Bool
@@ -34,34 +35,41 @@ type Node struct {
 	indexes sync.Map // node ID → last log index it was seen to have applied
 
 	duties  []Duty
+	ctx     context.Context //nolint:containedctx // the node's life, from Open to Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
+	life    sync.Mutex // guards begun, and that nothing is started once the node closes
+	begun   bool
+	close   func() error
 	failed  chan error
 }
 
 const (
-	transportPool    = 4
-	transportTimeout = 5 * time.Second
-	snapshotsKept    = 2
-	snapshotAfter    = 65_536  // log entries
-	trailingLogs     = 131_072 // a follower that was away for a while needs no snapshot
-	logCache         = 1024
+	snapshotsKept = 2
+	snapshotAfter = 65_536  // log entries
+	trailingLogs  = 131_072 // a follower that was away for a while needs no snapshot
+	logCache      = 1024
 )
 
 // Open opens the node's data folder and takes part in the cluster that it
-// remembers. It takes the link over and closes it. The node votes and
-// replicates; it leads only after Start.
+// remembers. It takes the link over and closes it, also when it fails. The node
+// votes and replicates; it leads only after Start.
 func Open(cfg Config, link *Link) (opened *Node, err error) {
 	cfg.RaftAdvertise = link.Advertised()
-	if err := cfg.complete(); err != nil {
-		return nil, err
-	}
-	n := &Node{cfg: cfg, log: cfg.Logger, link: link, machine: fsm.New(), failed: make(chan error, 1)}
+	n := &Node{link: link, failed: make(chan error, 1)}
+	n.replica = &replica{machine: fsm.New(), fail: n.fail}
+	n.close = sync.OnceValue(n.shutDown)
+	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
+			n.stop()
 			err = errors.Join(err, n.closeStores())
 		}
 	}()
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	n.cfg, n.log = cfg, cfg.Logger
 	if n.folder, err = openFolder(cfg.DataDir, cfg.Name); err != nil {
 		return nil, err
 	}
@@ -78,45 +86,61 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 	return n, nil
 }
 
-// Start lets the node lead, and names the duties that run in each of its sessions.
+// Start lets the node lead, and names the duties that run in each of its
+// sessions. Only the first call counts.
 func (n *Node) Start(duties ...Duty) {
+	n.life.Lock()
+	defer n.life.Unlock()
+	if n.begun || n.ctx.Err() != nil {
+		return
+	}
+	n.begun = true
 	n.duties = duties
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop = stop
-	n.running.Go(func() { n.lead(ctx) })
+	n.running.Go(func() { n.lead(n.ctx) })
 }
 
 func (n *Node) startRaft() error {
 	logger := raftLogger(n.log)
+	// Before Raft does it: snapshots are nobody else's to read.
+	if err := os.MkdirAll(filepath.Join(n.cfg.DataDir, "snapshots"), 0o700); err != nil {
+		return fmt.Errorf("open snapshots: %w", err)
+	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, snapshotsKept, logger)
 	if err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
+	}
+	if err := syncFolder(n.cfg.DataDir); err != nil {
+		return fmt.Errorf("data folder: %w", err)
 	}
 	cached, err := raft.NewLogCache(logCache, n.store)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	n.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &accepted{link: n.link, conns: n.link.raft},
-		MaxPool: transportPool, Timeout: transportTimeout, Logger: logger,
-	})
+	n.trans = newTransport(n.link, n.ID(), logger, n.log)
+	c := n.raftConfig()
+	c.Logger = logger
+	n.raft, err = raft.NewRaft(c, n.replica, cached, n.store, snapshots, n.trans)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	n.replica.live.Store(true)
+	return nil
+}
+
+func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
-	c.LocalID = raft.ServerID(n.folder.nodeID)
+	c.LocalID = raft.ServerID(n.ID())
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout, n.cfg.LeaseTimeout
 	c.CommitTimeout = min(50*time.Millisecond, n.cfg.HeartbeatTimeout/10)
 	if _, usable := n.cfg.Vault.Usable(n.View()); !usable {
-		// A sealed node votes, but lets the others stand for election first.
-		c.HeartbeatTimeout *= sealedPatience
+		// Not the heartbeat time-out too: a node that believes in a dead leader
+		// for longer than the others refuses them its vote.
 		c.ElectionTimeout *= sealedPatience
 	}
 	c.SnapshotThreshold, c.TrailingLogs = snapshotAfter, trailingLogs
 	c.BatchApplyCh = true
-	c.Logger = logger
-	n.raft, err = raft.NewRaft(c, &replica{machine: n.machine, fail: n.fail}, cached, n.store, snapshots, serialTransport{n.trans})
-	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
-	}
-	return nil
+	c.ShutdownOnRemove = false // a node that was removed still answers who waits for it
+	return c
 }
 
 // ID is the node's ID, minted once and kept in its data folder.
@@ -126,9 +150,10 @@ func (n *Node) ID() string { return n.folder.nodeID }
 func (n *Node) Name() string { return n.cfg.Name }
 
 // View returns the applied state.
-func (n *Node) View() *fsm.View { return n.machine.View() }
+func (n *Node) View() *fsm.View { return n.replica.machine.View() }
 
-// Failed delivers the error after which the process has to end.
+// Failed delivers the error after which the process has to end; the node leads
+// no more.
 func (n *Node) Failed() <-chan error { return n.failed }
 
 func (n *Node) fail(err error) {
@@ -136,10 +161,11 @@ func (n *Node) fail(err error) {
 	case n.failed <- err:
 	default:
 	}
+	n.stop()
 }
 
 // HasState reports whether the node is, or ever was, part of a cluster.
-func (n *Node) HasState() bool { return n.raft.LastIndex() > 0 }
+func (n *Node) HasState() bool { return n.raft.LastIndex() > 0 || n.raft.CurrentTerm() > 0 }
 
 // Founded reports whether the node knows a configuration of members.
 func (n *Node) Founded() bool { return len(n.servers()) > 0 }
@@ -153,34 +179,36 @@ func (n *Node) Bootstrap(servers []raft.Server) error {
 	return nil
 }
 
-// StepDown refuses new work and hands leadership over, within the context's time.
-func (n *Node) StepDown(ctx context.Context) error {
+// Close stops the node and waits for everything that it started; a duty that
+// does not end with its context is given up on after CommitTimeout and named
+// in the error. It does not hand leadership over.
+func (n *Node) Close() error { return n.close() }
+
+func (n *Node) shutDown() error {
 	n.leaving.Store(true)
-	if n.raft.State() != raft.Leader {
-		return nil
-	}
-	done := make(chan error, 1)
-	n.running.Go(func() { done <- n.raft.LeadershipTransfer().Error() })
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("hand leadership over: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("hand leadership over: %w", ctx.Err())
-	}
+	n.life.Lock()
+	n.stop()
+	n.life.Unlock()
+	// Raft runs on until the session has ended: it forgets to answer what waits
+	// for it when it stops.
+	err := n.awaitRunning()
+	down := n.raft.Shutdown()
+	err = errors.Join(err, n.link.Close()) // so that nobody waits for an answer
+	return errors.Join(err, down.Error(), n.closeStores())
 }
 
-// Close stops the node and waits for everything that it started.
-func (n *Node) Close() error {
-	n.leaving.Store(true)
-	if n.stop != nil {
-		n.stop()
+func (n *Node) awaitRunning() error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.running.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(n.cfg.CommitTimeout):
+		return fmt.Errorf("%w: %s", errStuck, n.busy())
 	}
-	err := n.raft.Shutdown().Error()
-	n.running.Wait()
-	return errors.Join(err, n.closeStores())
 }
 
 func (n *Node) closeStores() error {

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -10,19 +12,34 @@ import (
 )
 
 // replica feeds the committed log to the state machine. An entry that can not
-// be applied ends the process: going on would make this node differ.
+// be applied ends the process, and nothing after it is applied or kept in a
+// snapshot: going on would make this node differ for good.
 type replica struct {
 	machine *fsm.Machine
 	fail    func(error)
+	// live is set once the node runs: before, Raft tries older snapshots itself.
+	live   atomic.Bool
+	broken atomic.Bool
 }
 
 var _ raft.BatchingFSM = (*replica)(nil)
 
+// errBroken says that an earlier log entry could not be applied.
+var errBroken = errors.New("an earlier log entry could not be applied")
+
+func (r *replica) breakDown(err error) {
+	r.broken.Store(true)
+	r.fail(err)
+}
+
 // Apply implements raft.FSM; the response is a []fsm.Result or an error.
 func (r *replica) Apply(l *raft.Log) any {
+	if r.broken.Load() {
+		return errBroken
+	}
 	results, err := r.machine.Apply(l.Index, l.Term, l.Data)
 	if err != nil {
-		r.fail(err)
+		r.breakDown(err)
 		return err
 	}
 	return results
@@ -40,13 +57,24 @@ func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 }
 
 // Snapshot implements raft.FSM: it only takes a view.
-func (r *replica) Snapshot() (raft.FSMSnapshot, error) { return snapshot{r.machine.View()}, nil }
+func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
+	if r.broken.Load() {
+		return nil, errBroken
+	}
+	return snapshot{r.machine.View()}, nil
+}
 
 // Restore implements raft.FSM.
 func (r *replica) Restore(in io.ReadCloser) error {
-	err := r.machine.Restore(in)
-	if err != nil {
-		return fmt.Errorf("this node: %w", err)
+	if r.broken.Load() {
+		return errBroken
+	}
+	if err := r.machine.Restore(in); err != nil {
+		err = fmt.Errorf("this node: %w", err)
+		if r.live.Load() {
+			r.breakDown(err)
+		}
+		return err
 	}
 	return nil
 }

@@ -328,7 +328,8 @@ type Cluster struct {
 	// ClusterID Empty until the cluster was founded.
 	ClusterID string `json:"clusterId"`
 
-	// FailureTolerance How many voters may be lost before the cluster stops.
+	// FailureTolerance How many of the configured voters may be lost before the cluster stops.
+	// Those that are down already are not subtracted; see each node's lag.
 	FailureTolerance int `json:"failureTolerance"`
 
 	// Leader Node ID; empty while there is none.

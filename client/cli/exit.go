@@ -41,6 +41,9 @@ type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
+// UsageError makes err end the process with [ExitUsage].
+func UsageError(err error) error { return usageError{err} }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // exitCode maps an error to what scripts are told.

@@ -39,24 +39,24 @@ func choosePorts(ctx context.Context, o Options, f *folder, nodes int) (ports, e
 	if !f.fresh {
 		before = f.memory.Ports
 	}
-	c := chooser{ctx: ctx}
+	var c chooser
 	var p ports
 	var err error
-	if p.Raft, err = c.choose(flagRaftPort, o.RaftPort, before.Raft, nodes); err != nil {
+	if p.Raft, err = c.choose(ctx, flagRaftPort, o.RaftPort, before.Raft, nodes); err != nil {
 		return p, err
 	}
 	if !f.fresh && !slices.Equal(p.Raft, before.Raft) {
 		return p, fmt.Errorf("%w: --%s %d: the nodes in %s know each other at the ports %d to %d; leave the flag out, or use another --dir",
 			ErrUsage, flagRaftPort, o.RaftPort.Number, f.path, before.Raft[0], before.Raft[nodes-1])
 	}
-	if p.API, err = c.choose(flagAPIPort, o.APIPort, before.API, nodes); err != nil {
+	if p.API, err = c.choose(ctx, flagAPIPort, o.APIPort, before.API, nodes); err != nil {
 		return p, err
 	}
 	var chainBefore []int
 	if before.Chain != 0 {
 		chainBefore = []int{before.Chain}
 	}
-	chain, err := c.choose(flagChainPort, o.ChainPort, chainBefore, 1)
+	chain, err := c.choose(ctx, flagChainPort, o.ChainPort, chainBefore, 1)
 	if err != nil {
 		return p, err
 	}
@@ -65,17 +65,14 @@ func choosePorts(ctx context.Context, o Options, f *folder, nodes int) (ports, e
 }
 
 // chooser never gives a port twice.
-type chooser struct {
-	ctx    context.Context //nolint:containedctx // lives for one call of choosePorts
-	chosen []int
-}
+type chooser struct{ chosen []int }
 
-func (c *chooser) choose(flag string, wanted Port, before []int, count int) ([]int, error) {
+func (c *chooser) choose(ctx context.Context, flag string, wanted Port, before []int, count int) ([]int, error) {
 	list := before
 	switch {
 	case len(before) > 0 && (!wanted.Given || wanted.Number == 0):
 	case wanted.Number == 0:
-		return c.pick(flag, count)
+		return c.pick(ctx, flag, count)
 	default:
 		list = make([]int, count)
 		for i := range list {
@@ -83,18 +80,18 @@ func (c *chooser) choose(flag string, wanted Port, before []int, count int) ([]i
 		}
 	}
 	for _, port := range list {
-		if err := c.take(port); err != nil {
+		if err := c.take(ctx, port); err != nil {
 			return nil, fmt.Errorf("--%s: %w; choose another one (0 picks free ones)", flag, err)
 		}
 	}
 	return list, nil
 }
 
-func (c *chooser) pick(flag string, count int) ([]int, error) {
+func (c *chooser) pick(ctx context.Context, flag string, count int) ([]int, error) {
 	var list []int
 	for range 1000 {
 		port := pickFrom + rand.IntN(pickTo-pickFrom) //nolint:gosec // nobody must not guess it
-		if c.take(port) == nil {
+		if c.take(ctx, port) == nil {
 			list = append(list, port)
 		}
 		if len(list) == count {
@@ -104,11 +101,11 @@ func (c *chooser) pick(flag string, count int) ([]int, error) {
 	return nil, fmt.Errorf("--%s: found no free ports from %d to %d: %w", flag, pickFrom, pickTo, ErrPort)
 }
 
-func (c *chooser) take(port int) error {
+func (c *chooser) take(ctx context.Context, port int) error {
 	if slices.Contains(c.chosen, port) {
 		return fmt.Errorf("%w: %d is asked for twice", ErrPort, port)
 	}
-	l, err := new(net.ListenConfig).Listen(c.ctx, "tcp", address(port))
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address(port))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrPort, err)
 	}

@@ -2,8 +2,8 @@ package ethereum
 
 import (
 	"bytes"
-	"crypto/ecdsa"
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"math/big"
 	"sync"
@@ -187,16 +187,16 @@ func (s *scene) duty() *Duty {
 	return d
 }
 
-// settle makes passes until nothing changes any more, with a block after each.
+// settle makes passes until nothing changes any more, with a block before each.
 func (s *scene) settle(d *Duty, in Session) {
 	s.t.Helper()
 	for range 100 {
+		s.backend.Commit()
 		before := s.machine.View().Meta().GetAppliedIndex()
 		require.NoError(s.t, d.pass(s.t.Context(), in))
 		if s.machine.View().Meta().GetAppliedIndex() == before {
 			return
 		}
-		s.backend.Commit()
 	}
 	s.t.Fatalf("no rest after 100 passes: %v, %s", s.states(), s.detail())
 }

@@ -107,7 +107,6 @@ func TestLeaderDiesAtAnyStep(t *testing.T) {
 			x.run(ctx, s, s.duty(), leader)
 			require.True(t, x.isSprung())
 			s.front.hook(nil, nil)
-			s.backend.Commit()
 
 			s.settle(s.duty(), s.begin())
 			s.requirePaid(crashKeys)
@@ -124,8 +123,10 @@ func TestLeaderIsPausedAtAnyStep(t *testing.T) {
 	for k := range countSteps(t, c) {
 		t.Run(strconv.Itoa(k+1), func(t *testing.T) { //nolint:paralleltest // they share a chain
 			s := newCrashScene(t, c, k+1)
-			wake, asleep := make(chan struct{}), s.begin()
-			x := newTrap(k+1, func() bool { <-wake; return true })
+			asleep := s.begin()
+			paused, wake := context.WithCancel(t.Context())
+			defer wake()
+			x := newTrap(k+1, func() bool { <-paused.Done(); return true })
 			first := s.duty()
 			x.set(s.front, asleep)
 			ended := make(chan struct{})
@@ -139,7 +140,7 @@ func TestLeaderIsPausedAtAnyStep(t *testing.T) {
 			s.settle(s.duty(), s.begin())
 			s.requirePaid(crashKeys)
 
-			close(wake)
+			wake()
 			<-ended
 			s.front.hook(nil, nil)
 			s.backend.Commit()

@@ -158,7 +158,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 			return err
 		}
 	}
-	d.metrics.observe(p.session.View(), d.cfg, p.world, d.events)
+	d.metrics.observe(d.cfg, p.world, d.events)
 	return p.report(ctx)
 }
 

@@ -20,7 +20,6 @@ func TestPaysEveryKeyOnce(t *testing.T) {
 		fsmpb.DepositState_DEPOSIT_STATE_SENT: 16, fsmpb.DepositState_DEPOSIT_STATE_PLANNED: 4,
 	}, s.states(), "status %s", s.detail())
 
-	s.backend.Commit()
 	s.settle(d, leader)
 	s.requirePaid(20)
 	require.Empty(t, s.status())

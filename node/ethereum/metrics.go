@@ -3,23 +3,18 @@ package ethereum
 import (
 	"fmt"
 	"math/big"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/keysteward/keysteward/fsm"
-	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // metrics shows what the duty sees. Only a node whose duty runs exports values.
 type metrics struct {
-	deposits *prometheus.GaugeVec
-	waits    *prometheus.GaugeVec
-	balance  *prometheus.GaugeVec
-	client   *prometheus.GaugeVec
-	events   *prometheus.GaugeVec
-	passes   *prometheus.HistogramVec
+	waits   *prometheus.GaugeVec
+	balance *prometheus.GaugeVec
+	client  *prometheus.GaugeVec
+	events  *prometheus.GaugeVec
+	passes  *prometheus.HistogramVec
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -27,17 +22,16 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "keysteward", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		deposits: gauge("deposits", "Deposits by state.", "state"),
-		waits:    gauge("deposits_waiting", "1 for every reason for which deposits wait.", "code"),
-		balance:  gauge("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
-		client:   gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
-		events:   gauge("deposit_events_indexed_block", "Block up to which DepositEvents were read."),
+		waits:   gauge("deposit_wait_reasons", "1 for every reason for which deposits wait, on the leader.", "code"),
+		balance: gauge("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
+		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
+		events:  gauge("deposit_events_indexed_block", "Block up to which DepositEvents were read."),
 		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "keysteward", Name: "deposit_pass_duration_seconds",
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.deposits, m.waits, m.balance, m.client, m.events, m.passes} {
+	for _, c := range []prometheus.Collector{m.waits, m.balance, m.client, m.events, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -47,7 +41,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.deposits, m.waits, m.balance, m.client, m.events} {
+	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.client, m.events} {
 		g.Reset()
 	}
 }
@@ -76,14 +70,7 @@ func (m *metrics) passed(err error, took time.Duration) {
 }
 
 // observe sets what a pass read from the state and the chain.
-func (m *metrics) observe(view *fsm.View, cfg Config, w world, events *eventLog) {
-	for state, n := range view.Meta().GetDepositCounts() {
-		if state == int(fsmpb.DepositState_DEPOSIT_STATE_UNSPECIFIED) {
-			continue
-		}
-		name := strings.TrimPrefix(fsmpb.DepositState_name[int32(state)], "DEPOSIT_STATE_") //nolint:gosec // a handful of states
-		m.deposits.WithLabelValues(strings.ToLower(name)).Set(float64(n))
-	}
+func (m *metrics) observe(cfg Config, w world, events *eventLog) {
 	if w.balance != nil {
 		wei, _ := new(big.Float).SetInt(w.balance).Float64()
 		m.balance.WithLabelValues(cfg.Funding.Address().Hex()).Set(wei)

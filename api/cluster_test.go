@@ -1,0 +1,125 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/node"
+)
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	c := read[wire.Cluster](t, h.get("/v1/cluster"))
+	require.Equal(t, wire.Cluster{
+		ClusterID: "cluster-1", Leader: "node-a", Term: testTerm, FailureTolerance: 1,
+		Nodes: []wire.Node{
+			{ID: "node-a", API: "https://a.example:7400", Raft: "a:7500", Voter: true},
+			{ID: "node-b", API: "https://b.example:7400", Raft: "b:7500", Voter: true, Lag: 3},
+			{ID: "node-c", Raft: "c:7500", Voter: true, Lag: -1},
+		},
+	}, c)
+}
+
+func TestFailureTolerance(t *testing.T) {
+	t.Parallel()
+	for voters, want := range []int{0, 0, 0, 1, 1, 2, 2, 3} {
+		peers := []node.Peer{{ID: "learner"}}
+		for range voters {
+			peers = append(peers, node.Peer{Voter: true})
+		}
+		require.Equal(t, want, failureTolerance(peers), "%d voters", voters)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	require.Equal(t, "ok\n", h.do("", http.MethodGet, "/livez", "").Body.String())
+	w := h.do("", http.MethodGet, "/readyz?verbose", "")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.True(t, read[wire.Readiness](t, w).Ready)
+
+	h.node.checks = append(h.node.checks, node.Check{Name: "unsealed", Detail: "no key file"})
+	w = h.do("", http.MethodGet, "/readyz", "")
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	r := read[wire.Readiness](t, w)
+	require.False(t, r.Ready)
+	require.Equal(t, "node-a", r.Node)
+	require.Equal(t, "no key file", r.Checks[1].Detail)
+
+	h.node.follow("", "")
+	require.Equal(t, http.StatusOK, h.do("", http.MethodGet, "/livez", "").Code, "a node without a leader is alive")
+}
+
+func TestHomeAndDocument(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := h.do("", http.MethodGet, "/", "")
+	require.Equal(t, http.StatusFound, w.Code)
+	require.Equal(t, "/assignments", w.Header().Get("Location"))
+	w = h.do("", http.MethodGet, "/openapi.yaml", "")
+	require.Equal(t, string(Document), w.Body.String())
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	h := seeded(t)
+	h.held("web-0", "uid-1", 2)
+	h.node.deposit("too-little-money", "x")
+	h.vault.sealUp("no key file")
+	h.do("", http.MethodGet, "/made/up/path", "")
+	h.do("", "BREW", "/v1/keys", "")
+	h.get("/v1/keys/0x12")
+	text := h.get("/metrics").Body.String()
+	for _, line := range []string{
+		`keysteward_http_requests_total{code="200",method="POST",route="/v1/allocations"} 1`,
+		`keysteward_http_requests_total{code="202",method="POST",route="/v1/allocations"} 1`,
+		`keysteward_http_requests_total{code="400",method="GET",route="/v1/keys/{pubkey}"} 1`,
+		`keysteward_http_requests_total{code="404",method="none",route="none"} 1`,
+		`keysteward_http_requests_total{code="405",method="none",route="none"} 1`,
+		`keysteward_http_request_duration_seconds_count{method="POST",route="/v1/allocations"} 2`,
+		`keysteward_http_held_requests 0`,
+		`keysteward_keys{state="held"} 2`, `keysteward_keys{state="free"} 0`,
+		`keysteward_deposits{state="final"} 2`, `keysteward_deposits_waiting{reason="too-little-money"} 1`,
+		`keysteward_cluster_time_seconds 0`, `keysteward_sealed 1`, `keysteward_leader 1`,
+		`keysteward_failure_tolerance 1`, `keysteward_build_info{version="v-test"} 1`,
+	} {
+		require.Contains(t, text, line+"\n")
+	}
+	require.Contains(t, text, "\nkeysteward_applied_index ")
+	require.NotContains(t, text, "BREW")
+	require.NotContains(t, text, "0x12")
+	h.node.follow("", "")
+	text = h.get("/metrics").Body.String()
+	require.Contains(t, text, "keysteward_leader 0\n")
+}
+
+func TestRequestIDs(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	for id, kept := range map[string]bool{
+		"abc-1._Z": true, strings.Repeat("x", 64): true,
+		strings.Repeat("x", 65): false, "a b": false, "a\nb": false, "<script>": false, "": false, "ä": false,
+	} {
+		got := h.get("/v1/keys/zz", header("X-Request-Id", id)).Header().Get("X-Request-Id")
+		require.Equal(t, kept, got == id, "%q became %q", id, got)
+		require.Regexp(t, saneRequestID, got)
+	}
+	require.NotEqual(t, h.get("/").Header().Get("X-Request-Id"), h.get("/").Header().Get("X-Request-Id"))
+}
+
+func TestUnknownPathsAndMethods(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	for _, path := range []string{"/v1", "/v1/", "/v1/nothing", "/assignments/", "/v2/clouds", "/../etc/passwd"} {
+		requireProblem(t, h.do(RoleAdmin, http.MethodGet, path, ""), 404, notFound, "")
+	}
+	w := h.do(RoleAdmin, http.MethodPatch, "/v1/allocations", "")
+	requireProblem(t, w, 405, methodNotAllowed, "")
+	require.Contains(t, w.Header().Get("Allow"), "POST")
+}

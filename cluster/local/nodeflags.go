@@ -1,0 +1,90 @@
+package local
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// withdrawalAddress gets the stakes back on a chain where nobody ever withdraws.
+const withdrawalAddress = "0x000000000000000000000000000000000000dEaD"
+
+// nodeName is how the node with this index is called, from 0.
+func nodeName(i int) string { return "n" + strconv.Itoa(i+1) }
+
+// site is what all nodes are told.
+type site struct {
+	folder  *folder
+	ports   ports
+	funding funding
+	tokens  tokens
+	kek     string // file
+	chain   ClusterChain
+}
+
+func (s *site) apiURL(i int) string { return "http://" + address(s.ports.API[i]) }
+
+func (s *site) apiURLs() []string {
+	list := make([]string, len(s.ports.API))
+	for i := range list {
+		list[i] = s.apiURL(i)
+	}
+	return list
+}
+
+// peers is the value of --peers.
+func (s *site) peers() string {
+	list := make([]string, len(s.ports.Raft))
+	for i, port := range s.ports.Raft {
+		list[i] = nodeName(i) + "=" + address(port)
+	}
+	return strings.Join(list, ",")
+}
+
+func (s *site) log(i int) string { return s.folder.in(nodeName(i), "log") }
+
+// serverArgs is the command line of a node's process.
+func (s *site) serverArgs(i int) []string {
+	raft := address(s.ports.Raft[i])
+	return []string{
+		"server",
+		"--name", nodeName(i),
+		"--data-dir", s.folder.in(nodeName(i), "data"),
+		"--api-addr", address(s.ports.API[i]),
+		"--advertise-api", s.apiURL(i),
+		"--raft-addr", raft,
+		"--advertise-raft", raft,
+		"--peers", s.peers(),
+		"--token-hashes", s.tokens.Hashes,
+		"--seal", "file:" + s.kek,
+		"--execution-rpc", s.chain.RPC,
+		"--network", "custom",
+		"--chain-id", strconv.FormatUint(s.chain.ChainID, 10),
+		"--deposit-contract", s.chain.DepositContract,
+		"--fork-version", s.chain.ForkVersion,
+		"--confirmations", "1",
+		"--withdrawal-address", withdrawalAddress,
+		"--amount-gwei", "32000000000",
+		"--funding-keystore", s.funding.Keystore,
+		"--funding-password-file", s.funding.Password,
+		"--deposits-in-flight", "16",
+		"--witness", "none",
+		"--rest-after-proof", "0s",
+		"--assignments-public",
+		"--log-format", "text",
+		"--log-level", "info",
+	}
+}
+
+// clientArgs is the command line of one of our own client commands, under the token in a file.
+func (s *site) clientArgs(token, name string, args ...string) []string {
+	return append([]string{name, "--server", strings.Join(s.apiURLs(), ","), "--token-file", token}, args...)
+}
+
+func (s *site) mnemonic() string { return s.folder.in("mnemonic") }
+
+// example is the pod with this index that gets keys for show, from 0.
+func (s *site) example(i int) (pod, out string) {
+	pod = fmt.Sprintf("validator-%d", i)
+	return pod, s.folder.in("pods", pod)
+}
