@@ -110,6 +110,12 @@ func (o *serverOptions) check() error {
 		return fmt.Errorf("--api-addr %s: beyond loopback the API needs --tls-cert and --tls-key", o.apiAddr)
 	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
 		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)
+	case o.witness != api.WitnessNone && o.witness != api.WitnessOperator:
+		return fmt.Errorf("--witness %q: want %s or %s", o.witness, api.WitnessOperator, api.WitnessNone)
+	case o.lease > o.heartbeat/2:
+		return fmt.Errorf("--lease-timeout %v: at most half of --heartbeat-timeout, %v", o.lease, o.heartbeat)
+	case o.election < o.heartbeat:
+		return fmt.Errorf("--election-timeout %v: at least --heartbeat-timeout, %v", o.election, o.heartbeat)
 	case o.maxKeysPerPod < 1:
 		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
 	}

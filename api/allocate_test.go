@@ -30,7 +30,7 @@ func TestAllocationFromRequestToGrant(t *testing.T) {
 	p = read[wire.PendingAllocation](t, h.allocate("web-0", "uid-1", 3, ""))
 	require.Equal(t, "generating", p.Reason.Code)
 
-	h.node.generate(pubkeys)
+	h.node.generate()
 	w = h.allocate("web-0", "uid-1", 3, "")
 	require.Equal(t, "1", w.Header().Get("Retry-After"))
 	p = read[wire.PendingAllocation](t, w)

@@ -69,7 +69,6 @@ func TestAuthorizationHeader(t *testing.T) {
 		"Bearer " + good[:len(good)-1]:    http.StatusUnauthorized,
 		"Bearer " + strings.ToUpper(good): http.StatusUnauthorized,
 		"Bearer":                          http.StatusUnauthorized,
-		"Bearer ":                         http.StatusUnauthorized,
 		"Basic " + good:                   http.StatusUnauthorized,
 		good:                              http.StatusUnauthorized,
 		"":                                http.StatusUnauthorized,

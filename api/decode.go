@@ -22,7 +22,7 @@ func withBody[T any](handle func(*Server, *call, T) (answer, error)) func(*Serve
 	names := make(map[string]bool)
 	fieldNames(reflect.TypeFor[T](), names)
 	return func(s *Server, c *call) (answer, error) {
-		data, err := readBody(c.echo.Response(), c.echo.Request())
+		data, err := readBody(c.echo.Response().Writer, c.echo.Request())
 		if err != nil {
 			return answer{}, err
 		}

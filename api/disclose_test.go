@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/hpke"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,7 +46,7 @@ func TestSecretsReachTheRecipient(t *testing.T) {
 				secret, err := validator.SecretKeyFromBytes(k.Secret)
 				require.NoError(t, err)
 				require.Equal(t, k.Pubkey, secret.PublicKey().String())
-				require.NotContains(t, w.Body.String(), fmt.Sprintf("%x", k.Secret))
+				require.NotContains(t, w.Body.String(), hex.EncodeToString(k.Secret))
 			}
 			for _, info := range [][]byte{
 				wire.AllocationInfo("cluster-2", "default", "web-0", "uid-1"), wire.AllocationInfo("cluster-1", "defaul", "tweb-0", "uid-1"),

@@ -167,11 +167,11 @@ func (n *fakeNode) installSeed(fingerprint string) error {
 }
 
 // generate makes the keys that requests lack, as the leader's duty would.
-func (n *fakeNode) generate(make func(first uint64, n int) [][]byte) {
+func (n *fakeNode) generate() {
 	view := n.View()
 	first := view.Meta().GetNextIndex()
 	n.must(&fsmpb.Command{Body: &fsmpb.Command_GenerateKeys{
-		GenerateKeys: &fsmpb.GenerateKeys{FirstIndex: first, Pubkeys: make(first, view.Shortfall())},
+		GenerateKeys: &fsmpb.GenerateKeys{FirstIndex: first, Pubkeys: pubkeys(first, view.Shortfall())},
 	}})
 }
 
@@ -212,7 +212,7 @@ func (n *fakeNode) observe(in fsmpb.DepositState, kind fsmpb.Observation_Kind) {
 
 // finish does all that the leader's duty does for the requests that wait.
 func (n *fakeNode) finish() {
-	n.generate(pubkeys)
+	n.generate()
 	n.pay()
 }
 

@@ -88,7 +88,7 @@ func within(ctx context.Context) requestOption {
 // do sends a request as a role ("" is nobody) and checks the answer's form.
 func (h *harness) do(role Role, method, target, body string, options ...requestOption) *httptest.ResponseRecorder {
 	h.Helper()
-	r := httptest.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body)) //nolint:usetesting // outlives the test's own in the cases that cancel
+	r := httptest.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body))
 	r.RemoteAddr = h.remote
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")

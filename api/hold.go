@@ -43,7 +43,7 @@ func (h *holds) hold(ctx, stopping context.Context, view *fsm.View, pod *fsmpb.P
 	defer h.leave()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	defer context.AfterFunc(lost, cancel)()
+	defer context.AfterFunc(lost, cancel)() //nolint:contextcheck // lost is the life of the leadership, not of the call
 	defer context.AfterFunc(stopping, cancel)()
 	return view.WatchPod(pod.GetNamespace(), pod.GetName()).Wait(ctx.Done()), nil
 }

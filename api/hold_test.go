@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -60,7 +61,7 @@ func TestHeldRequestGivesUpAfterItsWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := seeded(t)
-		w, took := holding(t, h, func() { h.node.generate(pubkeys) }) // a change, but no grant
+		w, took := holding(t, h, func() { h.node.generate() }) // a change, but no grant
 		require.Equal(t, http.StatusAccepted, w.Code)
 		require.Equal(t, "depositing", read[wire.PendingAllocation](t, w).Reason.Code, "as of the end, not the beginning")
 		require.Equal(t, 30*time.Second, took)
@@ -147,7 +148,7 @@ func TestManyHeldRequests(t *testing.T) {
 		h := seeded(t)
 		codes := make(chan int, 50)
 		for i := range 50 {
-			go func() { codes <- h.allocate("web-"+string(rune('a'+i%26))+string(rune('a'+i/26)), "u", 1, "?wait=1m").Code }()
+			go func() { codes <- h.allocate(fmt.Sprintf("web-%d", i), "u", 1, "?wait=1m").Code }()
 		}
 		synctest.Wait()
 		require.Equal(t, 50, h.server.holds.held())

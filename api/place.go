@@ -126,4 +126,4 @@ func (s *Server) elsewhere(r *http.Request) *problem {
 }
 
 // signed brings a number of the state into the range of the API's.
-func signed(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // just bounded
+func signed(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

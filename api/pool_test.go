@@ -17,7 +17,7 @@ func TestKeysArePaged(t *testing.T) {
 	h := seeded(t)
 	a := h.held("web-0", "uid-1", 5)
 	h.allocate("web-1", "uid-1", 2, "")
-	h.node.generate(pubkeys)
+	h.node.generate()
 
 	var all []wire.Key
 	cursor, pages := "", 0
@@ -67,7 +67,7 @@ func TestDepositsFromPlanToFinal(t *testing.T) {
 	t.Parallel()
 	h := seeded(t)
 	h.allocate("web-0", "uid-1", 2, "")
-	h.node.generate(pubkeys)
+	h.node.generate()
 	h.node.deposit("chain-down", "connection refused")
 	p := read[wire.DepositPage](t, h.get("/v1/deposits"))
 	require.Equal(t, map[string]int64{"planned": 2, "signed": 0, "sent": 0, "mined": 0, "final": 0}, p.Counts)

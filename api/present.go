@@ -81,7 +81,7 @@ func keyCounts(m *fsmpb.Meta) map[string]int64 {
 	counts := make(map[string]int64)
 	for state, n := range m.GetKeyCounts() {
 		if state > 0 {
-			counts[keyState(fsmpb.KeyState(state))] = signed(n) //nolint:gosec // a handful of states
+			counts[keyState(fsmpb.KeyState(state))] = signed(n)
 		}
 	}
 	return counts
@@ -91,7 +91,7 @@ func depositCounts(m *fsmpb.Meta) map[string]int64 {
 	counts := make(map[string]int64)
 	for state, n := range m.GetDepositCounts() {
 		if state > 0 {
-			counts[depositState(fsmpb.DepositState(state))] = signed(n) //nolint:gosec // a handful of states
+			counts[depositState(fsmpb.DepositState(state))] = signed(n)
 		}
 	}
 	return counts

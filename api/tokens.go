@@ -105,11 +105,11 @@ func unchanged(a, b fs.FileInfo) bool {
 }
 
 func readTokens(path string) (map[[sha256.Size]byte]Caller, fs.FileInfo, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrTokens, err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w %s: %w", ErrTokens, path, err)

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// holdFor is how long each request waits at the server.
+	// holdFor is how long each request waits at the server by default.
 	holdFor = 20 * time.Second
-	// pollPause is kept between two requests of which the first was not held.
+	// pollPause is kept between two requests of which the first came back early.
 	pollPause = 250 * time.Millisecond
 	// maxPollPause bounds what a server may ask for between two requests.
 	maxPollPause = 10 * time.Second
@@ -29,6 +29,10 @@ type AllocateOptions struct {
 	// MinFence is the highest fence of this allocation that the caller has seen
 	// before; an answer with a lower one is refused. 0 if none.
 	MinFence int64
+	// Hold is how long the server holds each request while keys are on their way, at
+	// most a minute: 20 s if zero. It answers at once when the keys are there;
+	// progress is told once per Hold.
+	Hold time.Duration
 }
 
 // Progress is told while keys are on their way. One of the two is nil.
@@ -67,6 +71,9 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	if options.KEM == 0 {
 		options.KEM = wire.KEMMLKEM768X25519
 	}
+	if options.Hold <= 0 || options.Hold > maxWait {
+		options.Hold = holdFor
+	}
 	request := wire.AllocationRequest{Namespace: options.Namespace, Pod: options.Pod, PodUID: options.PodUID, Keys: options.Keys}
 	if err := checkRequest(request); err != nil {
 		return nil, err
@@ -81,19 +88,20 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	if err != nil {
 		return nil, err
 	}
-	allocation, err := c.awaitAllocation(ctx, request, manners, progress)
+	allocation, err := c.awaitAllocation(ctx, request, options.Hold, manners, progress)
 	if err != nil {
 		return nil, err
 	}
 	return c.open(private, clusterID, request, options.MinFence, *allocation)
 }
 
-// awaitAllocation repeats the request until it is granted.
-func (c *Client) awaitAllocation(ctx context.Context, request wire.AllocationRequest, manners call, progress func(Progress)) (*wire.Allocation, error) {
+// awaitAllocation repeats the request until it is granted. The first one is not
+// held, so that whoever waits is told at once what for.
+func (c *Client) awaitAllocation(ctx context.Context, request wire.AllocationRequest, hold time.Duration, manners call, progress func(Progress)) (*wire.Allocation, error) {
 	var pending *wire.PendingAllocation
-	for {
+	for wait := time.Duration(0); ; wait = hold {
 		began := c.config.Clock.Now()
-		answer, err := c.allocate(ctx, request, holdFor, manners)
+		answer, err := c.allocate(ctx, request, wait, manners)
 		if err != nil {
 			return nil, stillPending(ctx, pending, err)
 		}
@@ -103,7 +111,7 @@ func (c *Client) awaitAllocation(ctx context.Context, request wire.AllocationReq
 		pending = answer.pending
 		progress(Progress{Pending: pending})
 		pause := min(max(answer.retryAfter, pollPause), maxPollPause)
-		if c.config.Clock.Now().Sub(began) >= holdFor {
+		if c.config.Clock.Now().Sub(began) >= wait {
 			pause = 0 // the server held it as long as it was asked to
 		}
 		if err := c.config.Clock.Sleep(ctx, pause); err != nil {

@@ -13,7 +13,11 @@ import (
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
-func writeJSON(w http.ResponseWriter, value any) { _ = json.NewEncoder(w).Encode(value) }
+func writeJSON(w http.ResponseWriter, value any) {
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		panic(err)
+	}
+}
 
 func TestPages(t *testing.T) {
 	t.Parallel()
@@ -33,8 +37,8 @@ func TestPages(t *testing.T) {
 		require.Equal(t, int64(i), key.Index)
 		require.Equal(t, wire.KeyStateHeld, key.State)
 	}
-	for range c.Keys(t.Context(), wire.KeyStateFree) {
-		t.Fatal("no key is free")
+	for key, err := range c.Keys(t.Context(), wire.KeyStateFree) {
+		t.Fatalf("no key is free, got %v, %v", key, err)
 	}
 	deposits := 0
 	for deposit, err := range c.Deposits(t.Context(), "") {

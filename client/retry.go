@@ -128,16 +128,14 @@ func (c *Client) backoff(ctx context.Context, t *trial) error {
 
 // ended is the error of a call that ran out of time; cause is the context's error.
 func (t *trial) ended(cause error) error {
-	err := t.last
 	switch {
 	case errors.Is(cause, context.Canceled):
-		err = cause
+		return t.verdict(cause)
 	case cause != nil:
-		err = fmt.Errorf("%w in time: %w: %w", ErrUnavailable, t.last, cause)
+		return t.verdict(fmt.Errorf("%w in time: %w: %w", ErrUnavailable, t.last, cause))
 	default:
-		err = fmt.Errorf("%w: %w", ErrUnavailable, t.last)
+		return t.verdict(fmt.Errorf("%w: %w", ErrUnavailable, t.last))
 	}
-	return t.verdict(err)
 }
 
 func (t *trial) verdict(err error) error {
@@ -182,5 +180,5 @@ func retryAfter(header http.Header) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return min(time.Duration(seconds)*time.Second, maxRetryAfter) //nolint:gosec // of at most 31 bits
+	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 }

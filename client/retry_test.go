@@ -259,7 +259,7 @@ func TestSlowServer(t *testing.T) {
 		}
 		return node == 0
 	}
-	c, _ := connect(t, cluster, func(config *Config) { config.RequestTimeout = 50 * time.Millisecond })
+	c, _ := connect(t, cluster, func(config *Config) { config.RequestTimeout = 200 * time.Millisecond })
 	_, err := c.Cluster(t.Context())
 	close(released)
 	require.NoError(t, err, "the other server answers")

@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func options(pod string, keys int64) AllocateOptions {
 func TestAllocateKeys(t *testing.T) {
 	t.Parallel()
 	for _, kem := range []wire.RecipientKem{0, wire.KEMX25519, wire.KEMMLKEM768X25519} {
-		t.Run(fmt.Sprint(int(kem)), func(t *testing.T) {
+		t.Run(strconv.Itoa(int(kem)), func(t *testing.T) {
 			t.Parallel()
 			cluster := clienttest.Start(t, 3)
 			cluster.PendingFor = 3
@@ -34,6 +36,13 @@ func TestAllocateKeys(t *testing.T) {
 			set, err := c.AllocateKeys(t.Context(), asked, func(p Progress) { ready = append(ready, p.Pending.Ready) })
 			require.NoError(t, err)
 			require.Equal(t, []int{0, 1, 2}, ready)
+			var queries []string
+			for _, request := range cluster.Requests() {
+				if request.Method == http.MethodPost && request.Node == 1 {
+					queries = append(queries, request.Query)
+				}
+			}
+			require.Equal(t, []string{"", "wait=20s", "wait=20s", "wait=20s"}, queries)
 			require.Len(t, set.Keys, 4)
 			require.Equal(t, int64(1), set.Allocation.Fence)
 			require.Empty(t, set.Allocation.Secrets)
@@ -43,7 +52,7 @@ func TestAllocateKeys(t *testing.T) {
 				require.Equal(t, want.PublicKey(), key.PublicKey)
 				require.Equal(t, fmt.Sprintf("m/12381/3600/%d/0/0", i), key.Path)
 			}
-			require.NotContains(t, fmt.Sprintf("%v %+v %#v", set, set.Keys, set.Keys[0]), fmt.Sprintf("%x", set.Keys[0].Secret.Bytes()))
+			require.NotContains(t, fmt.Sprintf("%v %+v %#v", set, set.Keys, set.Keys[0]), hex.EncodeToString(set.Keys[0].Secret.Bytes()))
 			set.Zero()
 			require.Equal(t, make([]byte, 32), set.Keys[3].Secret.Bytes())
 		})
@@ -116,7 +125,7 @@ func TestUntrustworthyAnswers(t *testing.T) {
 			require.ErrorContains(t, err, test.says)
 			require.Nil(t, set)
 			for i := range uint64(3) {
-				require.NotContains(t, err.Error(), fmt.Sprintf("%x", cluster.Key(i).Bytes()))
+				require.NotContains(t, err.Error(), hex.EncodeToString(cluster.Key(i).Bytes()))
 			}
 		})
 	}

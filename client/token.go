@@ -46,7 +46,7 @@ func (c *Client) token() (Token, error) {
 // ReadToken reads a token file; white space around the token is dropped. Errors
 // wrap ErrToken and name the file.
 func ReadToken(file string) (Token, error) {
-	f, err := os.Open(file) //nolint:gosec // the file is the caller's choice
+	f, err := os.Open(file)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrToken, err)
 	}

@@ -2,5 +2,5 @@
 // the first of them founds the cluster once all are there and empty, and each
 // tells the leader where its API is.
 //
-// README.md and DESIGN.md beside this file are for operators and for readers.
+// DESIGN.md beside this file says why it is built so.
 package cluster

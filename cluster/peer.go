@@ -1,17 +1,14 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"time"
 
-	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 )
 
@@ -23,14 +20,8 @@ type Identity struct {
 	// HasState is true once the node is, or ever was, part of a cluster.
 	HasState bool   `json:"hasState"`
 	Applied  uint64 `json:"applied"`
-}
-
-// announcement asks the leader to record where a member's API is.
-type announcement struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	Raft string `json:"raft"`
-	API  string `json:"api"`
+	// Founders is the list of those with whom the node was told to found a cluster.
+	Founders string `json:"founders"`
 }
 
 const (
@@ -43,15 +34,19 @@ const (
 
 // peers speaks the protocol between members: HTTP on the members' own port.
 type peers struct {
-	node *node.Node
-	http *http.Client
+	node     *node.Node
+	founders string
+	http     *http.Client
 }
 
-func newPeers(n *node.Node, link *node.Link) *peers {
-	return &peers{node: n, http: &http.Client{
-		Timeout: peerTimeout,
+func newPeers(cfg Config) *peers {
+	return &peers{node: cfg.Node, founders: describe(cfg.Founders), http: &http.Client{
+		Timeout:       peerTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:       func(ctx context.Context, _, address string) (net.Conn, error) { return link.Dial(ctx, address) },
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+				return cfg.Link.Dial(ctx, address) //nolint:wrapcheck // says what it is
+			},
 			DisableKeepAlives: true,
 		},
 	}}
@@ -78,6 +73,7 @@ func (p *peers) serve(ctx context.Context, l net.Listener) error {
 	if err := server.Shutdown(stop); err != nil {
 		_ = server.Close()
 	}
+	<-done
 	return nil
 }
 
@@ -86,43 +82,8 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.View().Meta().GetClusterId(),
-		HasState: p.node.HasState(), Applied: status.AppliedIndex,
+		HasState: p.node.HasState(), Applied: status.AppliedIndex, Founders: p.founders,
 	})
-}
-
-func (p *peers) serveAnnounce(w http.ResponseWriter, r *http.Request) {
-	var a announcement
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxPeerBody)).Decode(&a); err != nil {
-		http.Error(w, "malformed announcement", http.StatusBadRequest)
-		return
-	}
-	if err := p.record(r.Context(), a); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-	}
-}
-
-// errStranger says that somebody who is no member asked to be recorded.
-var errStranger = errors.New("not a member of this cluster")
-
-// record proposes where a member's API is. Only those who are members already
-// can say so: callers' credentials are sent there.
-func (p *peers) record(ctx context.Context, a announcement) error {
-	for _, member := range p.node.Status().Peers {
-		if member.ID != a.ID {
-			continue
-		}
-		_, err := p.node.Propose(ctx, &fsmpb.Command{
-			Caller: &fsmpb.Caller{Name: a.ID, Role: "member"},
-			Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{Member: &fsmpb.Member{
-				NodeId: a.ID, Name: a.Name, RaftAddress: a.Raft, ApiUrl: a.API,
-			}}},
-		})
-		if err != nil {
-			return fmt.Errorf("record member %s: %w", a.ID, err)
-		}
-		return nil
-	}
-	return fmt.Errorf("record %q: %w", a.ID, errStranger)
 }
 
 // identity asks the node at the address who it is.
@@ -137,30 +98,11 @@ func (p *peers) identity(ctx context.Context, address string) (Identity, error) 
 		return id, fmt.Errorf("ask %s: %w", address, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end
+	if resp.StatusCode != http.StatusOK {
+		return id, fmt.Errorf("ask %s: %s", address, resp.Status)
+	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxPeerBody)).Decode(&id); err != nil {
 		return id, fmt.Errorf("ask %s: %w", address, err)
 	}
 	return id, nil
-}
-
-// announce tells the leader at the address about a member.
-func (p *peers) announce(ctx context.Context, address string, a announcement) error {
-	body, err := json.Marshal(a)
-	if err != nil {
-		return fmt.Errorf("announce: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+announcePath, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("announce: %w", err)
-	}
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("announce: %w", err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
-	if resp.StatusCode != http.StatusOK {
-		why, _ := io.ReadAll(io.LimitReader(resp.Body, maxPeerBody))
-		return fmt.Errorf("announce: %s: %s", resp.Status, bytes.TrimSpace(why))
-	}
-	return nil
 }

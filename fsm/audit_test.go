@@ -52,20 +52,22 @@ func TestAuditKeepsTheNewest(t *testing.T) {
 	m := New()
 	w := beginWrite(m.store.Load().db, 1, 1)
 	w.cmd = &fsmpb.Command{}
-	for range AuditKept + 5 {
+	for range 4 {
+		w.record("act", "object", "")
+	}
+	w.meta.NextAudit = AuditKept - 2 // as if there had been as many
+	for range 5 {
 		w.record("act", "object", "")
 	}
 	w.commit()
-	meta := m.View().Meta()
-	require.EqualValues(t, 6, meta.GetFirstAudit())
-	kept, seq := 0, meta.GetFirstAudit()
+	require.EqualValues(t, AuditKept+3, m.View().Meta().GetNextAudit())
+	require.EqualValues(t, 4, m.View().Meta().GetFirstAudit(), "the first that is kept")
+	var kept []uint64
 	for a := range m.View().Audit(0) {
-		require.Equal(t, seq, a.GetSeq())
-		seq++
-		kept++
+		kept = append(kept, a.GetSeq())
 	}
-	require.Equal(t, AuditKept, kept)
-	for a := range m.View().Audit(AuditKept + 5) {
-		require.EqualValues(t, AuditKept+5, a.GetSeq())
+	require.Equal(t, []uint64{4, AuditKept - 1, AuditKept, AuditKept + 1, AuditKept + 2, AuditKept + 3}, kept)
+	for a := range m.View().Audit(AuditKept + 3) {
+		require.EqualValues(t, AuditKept+3, a.GetSeq())
 	}
 }

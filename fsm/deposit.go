@@ -61,7 +61,7 @@ func isUnpaid(d *fsmpb.Deposit) bool { return isPlanned(d) && len(d.GetLosses())
 // firstUnpaid returns the deposit next in order that can still be given up for
 // a free key, nil if there is none.
 func (w *write) firstUnpaid() *fsmpb.Deposit {
-	for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState+"_prefix", []byte{byte(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)}) {
+	for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState+"_prefix", stateKey(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)) {
 		if isUnpaid(d) {
 			return d
 		}

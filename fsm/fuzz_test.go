@@ -116,7 +116,9 @@ func drawValue(t *rapid.T, f protoreflect.FieldDescriptor, empty protoreflect.Va
 		return protoreflect.ValueOfString(rapid.SampledFrom([]string{"", "a", "b", "c", "ns", "1", "2", "/", "\x00", "ns\x00a", "a/b", "é"}).Draw(t, "string"))
 	case protoreflect.BytesKind:
 		return protoreflect.ValueOfBytes(rapid.SampledFrom([][]byte{
-			nil, {0}, pubkey(0), pubkey(4), pubkey(5), pubkey(6), pubkey(7), pubkey(8), pubkey(9),
+			nil,
+			{0},
+			pubkey(0), pubkey(4), pubkey(5), pubkey(6), pubkey(7), pubkey(8), pubkey(9),
 			testAccount(1).GetAddress(), hash32(1), hash32(4), hash32(10, 9), hash32(9, 9), make([]byte, PubkeyLength),
 		}).Draw(t, "bytes"))
 	default:

@@ -1,19 +1,16 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// world is a copy of the state, read back from its snapshot and so independent
-// of indexes and of rows that are changed in place.
+// world is a deep copy of the state, so that a row which is changed in place shows.
 type world struct {
 	digest      [32]byte
 	meta        *fsmpb.Meta
@@ -24,33 +21,28 @@ type world struct {
 	accounts    map[string]*fsmpb.Account
 }
 
-func look(t rapid.TB, v *View) *world {
-	t.Helper()
+func look(v *View) *world {
 	w := &world{
 		digest: digest(v), keys: map[string]*fsmpb.Key{}, requests: map[string]*fsmpb.Request{},
 		allocations: map[string]*fsmpb.Allocation{}, deposits: map[string]*fsmpb.Deposit{}, accounts: map[string]*fsmpb.Account{},
 	}
-	in := bytes.NewReader(snapshot(t, v))
-	for {
-		rec := &fsmpb.Record{}
-		require.NoError(t, protodelim.UnmarshalFrom(in, rec))
-		switch r := rec.GetRecord().(type) {
-		case *fsmpb.Record_Meta:
-			w.meta = r.Meta
-		case *fsmpb.Record_Key:
-			w.keys[string(r.Key.GetPubkey())] = r.Key
-		case *fsmpb.Record_Request:
-			w.requests[podName(r.Request.GetPod())] = r.Request
-		case *fsmpb.Record_Allocation:
-			w.allocations[podName(r.Allocation.GetPod())] = r.Allocation
-		case *fsmpb.Record_Deposit:
-			w.deposits[string(r.Deposit.GetPubkey())] = r.Deposit
-		case *fsmpb.Record_Account:
-			w.accounts[string(accountKey(r.Account.GetChainId(), r.Account.GetAddress()))] = r.Account
-		case *fsmpb.Record_Trailer:
-			return w
-		}
+	w.meta = proto.CloneOf(v.Meta())
+	for k := range v.Keys(nil) {
+		w.keys[string(k.GetPubkey())] = proto.CloneOf(k)
 	}
+	for r := range v.Requests() {
+		w.requests[podName(r.GetPod())] = proto.CloneOf(r)
+	}
+	for a := range v.Allocations() {
+		w.allocations[podName(a.GetPod())] = proto.CloneOf(a)
+	}
+	for d := range v.Deposits(nil) {
+		w.deposits[string(d.GetPubkey())] = proto.CloneOf(d)
+	}
+	for a := range v.Accounts() {
+		w.accounts[string(accountKey(a.GetChainId(), a.GetAddress()))] = proto.CloneOf(a)
+	}
+	return w
 }
 
 // holders maps each public key to the pod with UID that holds it.
@@ -118,6 +110,10 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	if res.Refusal != nil {
 		require.Equal(t, before.digest, after.digest, "a refusal changed the state: %v", res.Refusal)
 		return
+	}
+	if c.GetBeginSession() == nil {
+		require.Equal(t, before.meta.GetSession(), c.GetSession(), "accepted from a session that is over")
+		require.Equal(t, after.meta.GetAppliedTerm(), c.GetSession(), "accepted from a leader that is none")
 	}
 	l.ended = map[string]bool{}
 	switch {
@@ -349,6 +345,9 @@ func checkRequests(t rapid.TB, after *world) {
 		d := after.deposits[pubkey]
 		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED && len(d.GetLosses()) == 0 {
 			require.NotEmpty(t, reserved[pubkey], "a deposit is planned for nobody")
+		}
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && reserved[pubkey] == "" {
+			require.Zero(t, after.planned(), "a deposit is planned while the pool has a key")
 		}
 	}
 }

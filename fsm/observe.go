@@ -39,48 +39,54 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 
 const blockHashLength = 32
 
-// observe changes the deposit if the observation fits its state.
+// observe changes the deposit if the observation fits it.
 func observe(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
-	const (
-		signed = fsmpb.DepositState_DEPOSIT_STATE_SIGNED
-		sent   = fsmpb.DepositState_DEPOSIT_STATE_SENT
-		mined  = fsmpb.DepositState_DEPOSIT_STATE_MINED
-	)
-	in := func(states ...fsmpb.DepositState) bool { return slices.Contains(states, d.GetState()) }
+	if !fits(d, o) {
+		return false
+	}
 	switch o.GetKind() {
 	case fsmpb.Observation_KIND_SENT:
-		if !in(signed) || !logged(d, o.GetTxHash()) {
-			return false
-		}
-		d.State = sent
+		d.State = fsmpb.DepositState_DEPOSIT_STATE_SENT
 	case fsmpb.Observation_KIND_MINED:
-		if !in(signed, sent, mined) || !logged(d, o.GetTxHash()) || len(o.GetBlockHash()) != blockHashLength || bytes.Equal(d.GetBlockHash(), o.GetBlockHash()) {
-			return false
-		}
-		d.State, d.TxHash = mined, o.GetTxHash()
+		d.State, d.TxHash = fsmpb.DepositState_DEPOSIT_STATE_MINED, o.GetTxHash()
 		d.BlockNumber, d.BlockHash = o.GetBlockNumber(), o.GetBlockHash()
 	case fsmpb.Observation_KIND_UNMINED:
-		if !in(mined) || !bytes.Equal(d.GetBlockHash(), o.GetBlockHash()) {
-			return false
-		}
-		d.State, d.TxHash, d.BlockNumber, d.BlockHash = sent, nil, 0, nil
+		d.State = fsmpb.DepositState_DEPOSIT_STATE_SENT
+		d.TxHash, d.BlockNumber, d.BlockHash = nil, 0, nil
 	case fsmpb.Observation_KIND_FINAL:
-		if !in(mined) || !bytes.Equal(d.GetBlockHash(), o.GetBlockHash()) {
-			return false
-		}
 		d.State = fsmpb.DepositState_DEPOSIT_STATE_FINAL
 		for i, a := range d.GetAttempts() {
 			d.Attempts[i] = &fsmpb.Attempt{Nonce: a.GetNonce(), TxHash: a.GetTxHash(), FeeCapWei: a.GetFeeCapWei(), TipWei: a.GetTipWei()}
 		}
 	case fsmpb.Observation_KIND_LOST:
-		if !in(signed, sent) || !logged(d, o.GetTxHash()) {
-			return false
-		}
 		planAgain(d, brief(o.GetReason()))
+	case fsmpb.Observation_KIND_UNSPECIFIED:
+	}
+	return true
+}
+
+// fits reports whether an observation is about the bytes or the block that the
+// deposit knows, and says something that it does not know yet.
+func fits(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
+	var (
+		ours      = logged(d, o.GetTxHash())
+		sameBlock = bytes.Equal(d.GetBlockHash(), o.GetBlockHash())
+		signed    = d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_SIGNED
+		pending   = signed || d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_SENT
+		mined     = d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_MINED
+	)
+	switch o.GetKind() {
+	case fsmpb.Observation_KIND_SENT:
+		return signed && ours
+	case fsmpb.Observation_KIND_MINED:
+		return (pending || mined) && ours && !sameBlock && len(o.GetBlockHash()) == blockHashLength
+	case fsmpb.Observation_KIND_UNMINED, fsmpb.Observation_KIND_FINAL:
+		return mined && sameBlock
+	case fsmpb.Observation_KIND_LOST:
+		return pending && ours
 	default:
 		return false
 	}
-	return true
 }
 
 // logged reports whether the transaction is one of the deposit's attempts.

@@ -23,10 +23,10 @@ func TestAnySequence(t *testing.T) {
 
 func anySequence(t *rapid.T) {
 	s := &sequence{t: t, single: New(), many: []*Machine{New(), New(), New()}, ledger: newLedger(), term: 1}
-	s.world = look(t, s.single.View())
+	s.world = look(s.single.View())
 	s.run(begin(t)...)
 	s.stock()
-	for range rapid.IntRange(1, 50).Draw(t, "entries") {
+	for range rapid.IntRange(1, 30).Draw(t, "entries") {
 		var batch []*fsmpb.Command
 		if oneIn(t, 12, "newTerm") {
 			s.term++
@@ -61,7 +61,10 @@ func begin(t *rapid.T) []*fsmpb.Command {
 
 // stock makes a start in the middle: some keys are free, some on their way.
 func (s *sequence) stock() {
-	for range rapid.IntRange(0, 6).Draw(s.t, "stock") {
+	for range rapid.IntRange(0, 4).Draw(s.t, "stock") {
+		if oneIn(s.t, 3, "mess") {
+			s.run(command(1, 1, drawObserve(s.t, s.world)))
+		}
 		s.run(command(1, 1, &fsmpb.Allocate{Pod: testPod("p", "1"), Keys: uint32(len(s.world.keys))}))
 		s.run(command(1, 1, drawSign(s.t, s.world)))
 		for range 3 {
@@ -92,6 +95,7 @@ func (s *sequence) run(batch ...*fsmpb.Command) {
 	}
 	s.index++
 	data := entry(s.t, batch...)
+	var hash [32]byte
 	for _, m := range s.many {
 		got, err := m.Apply(s.index, s.term, data)
 		require.NoError(s.t, err)
@@ -99,7 +103,11 @@ func (s *sequence) run(batch ...*fsmpb.Command) {
 		for i := range got {
 			sameResult(s.t, want[i], got[i])
 		}
-		require.Equal(s.t, s.many[0].View().Hash(), m.View().Hash(), "machines differ")
+		if m != s.many[0] {
+			require.Equal(s.t, hash, m.View().Hash(), "machines differ")
+			continue
+		}
+		hash = m.View().Hash()
 	}
 	require.Equal(s.t, s.world.digest, digest(s.many[0].View()), "a batch is more than its commands")
 }
@@ -111,8 +119,10 @@ func (s *sequence) step(c *fsmpb.Command) Result {
 	results, err := s.single.Apply(s.steps, s.term, entry(s.t, c))
 	require.NoError(s.t, err)
 	require.NoError(s.t, s.single.View().Check(), "after %v", c)
-	require.Equal(s.t, before.digest, digest(old), "a view changed after it was taken")
-	s.world = look(s.t, s.single.View())
+	if s.steps%4 == 0 {
+		require.Equal(s.t, before.digest, digest(old), "a view changed after it was taken")
+	}
+	s.world = look(s.single.View())
 	s.ledger.check(s.t, before, c, results[0], s.world)
 	return results[0]
 }
@@ -240,8 +250,12 @@ func drawSign(t *rapid.T, w *world) proto.Message {
 func drawObserve(t *rapid.T, w *world) proto.Message {
 	c := &fsmpb.ObserveDeposits{}
 	keys := append(w.depositKeys(), pubkey(1<<20), nil)
-	if rapid.Bool().Draw(t, "onwards") {
+	switch rapid.SampledFrom([]string{"onwards", "any", "back"}).Draw(t, "observations") {
+	case "onwards":
 		c.Observations = onwards(w)
+		return c
+	case "back":
+		c.Observations = back(w)
 		return c
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "n") {
@@ -249,7 +263,7 @@ func drawObserve(t *rapid.T, w *world) proto.Message {
 		d := w.deposits[string(pubkey)]
 		o := onward(pubkey, d)
 		if oneIn(t, 3, "other") {
-			o.Kind = fsmpb.Observation_Kind(rapid.IntRange(0, 7).Draw(t, "observation"))
+			o.Kind = rapid.SampledFrom([]fsmpb.Observation_Kind{unmined, lost, unmined, lost, sent, mined, final, 0, 7}).Draw(t, "observation")
 		}
 		if oneIn(t, 6, "otherBlock") {
 			o.BlockHash = rapid.SampledFrom([][]byte{hash32(1), hash32(2), nil}).Draw(t, "block")
@@ -283,6 +297,21 @@ func onwards(w *world) []*fsmpb.Observation {
 	var list []*fsmpb.Observation
 	for _, pubkey := range w.depositKeys() {
 		list = append(list, onward(pubkey, w.deposits[string(pubkey)]))
+	}
+	return list
+}
+
+// back is what is seen when things go wrong: each second deposit that is mined
+// is undone, each second one that is on its way is lost.
+func back(w *world) []*fsmpb.Observation {
+	list := onwards(w)
+	for i, o := range list {
+		switch {
+		case i%2 == 0 && o.GetKind() == final:
+			o.Kind = unmined
+		case i%2 == 0 && o.GetKind() != 0:
+			o.Kind = lost
+		}
 	}
 	return list
 }

@@ -42,7 +42,7 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Detail
 
 // Is makes errors.Is match refusals by code alone.
 func (r *Refusal) Is(target error) bool {
-	t, ok := target.(*Refusal) //nolint:errorlint // Is compares the target itself, not what it wraps
+	t, ok := target.(*Refusal)
 	return ok && t.Code == r.Code && t.Detail == ""
 }
 

@@ -130,9 +130,8 @@ func TestReleaseRefused(t *testing.T) {
 		"unknown proof":      {Invalid, &fsmpb.Release{Namespace: "ns", Pod: "a", Fence: fence, Proof: &fsmpb.Proof{Kind: 99}}},
 		"slash":              {NotFound, &fsmpb.Release{Namespace: "n", Pod: "s/a", Fence: fence, Proof: proof()}},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one machine for all
-			r.refused(x.code, x.c)
-		})
+		t.Log(name)
+		r.refused(x.code, x.c)
 	}
 }
 

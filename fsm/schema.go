@@ -68,7 +68,7 @@ func schema() *memdb.DBSchema {
 			tableDeposits,
 			func(d *fsmpb.Deposit) []byte { return d.GetPubkey() },
 			partial(indexState, isOpen, func(d *fsmpb.Deposit) []byte {
-				return append([]byte{byte(d.GetState())}, orderKey(d.GetSeq())...)
+				return append(stateKey(d.GetState()), orderKey(d.GetSeq())...)
 			}),
 		),
 	}}
@@ -96,6 +96,11 @@ func isOpen(d *fsmpb.Deposit) bool { return d.GetState() != fsmpb.DepositState_D
 
 // orderKey makes a number sort as bytes the way it sorts as a number.
 func orderKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// stateKey is the prefix of one state in an index by state.
+func stateKey(s fsmpb.DepositState) []byte {
+	return []byte{byte(s)} //nolint:gosec // there are few states
+}
 
 // podKey names a pod without its UID; the zero byte occurs in no name.
 func podKey(namespace, name string) []byte { return []byte(namespace + "\x00" + name + "\x00") }

@@ -44,6 +44,7 @@ func (w *write) fill(r *fsmpb.Request) bool {
 		case fsmpb.KeyState_KEY_STATE_GENERATED:
 			k.State = fsmpb.KeyState_KEY_STATE_DEPOSITING
 			w.planDeposit(k.GetPubkey())
+		default: // its stake is on its way
 		}
 		w.putKey(k)
 		r.Reserved = append(r.Reserved, k.GetPubkey())

@@ -75,7 +75,7 @@ func (v *View) Deposits(from []byte) iter.Seq[*fsmpb.Deposit] {
 // DepositsIn iterates over the deposits in one state, oldest first. Final ones
 // are not indexed: there is nothing left to do for them.
 func (v *View) DepositsIn(state fsmpb.DepositState) iter.Seq[*fsmpb.Deposit] {
-	return rows[*fsmpb.Deposit](v.txn, tableDeposits, indexState+"_prefix", []byte{byte(state)})
+	return rows[*fsmpb.Deposit](v.txn, tableDeposits, indexState+"_prefix", stateKey(state))
 }
 
 // ToSign iterates over the planned deposits that a request waits for, oldest first.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"time"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -29,11 +30,11 @@ type Config struct {
 	// TickInterval is how often a leader logs the time that passed.
 	TickInterval time.Duration
 	// CommitTimeout is how long a leader may be unable to commit before it
-	// gives up and the process ends.
+	// gives up and the process ends, and how long a duty may take to stop.
 	CommitTimeout time.Duration
 
 	// Vault decides whether this node may lead.
-	Vault Vault
+	Vault  Vault
 	Logger *slog.Logger
 }
 
@@ -52,8 +53,11 @@ const (
 	DefaultLeaseTimeout     = 250 * time.Millisecond
 	defaultTickInterval     = 5 * time.Second
 	defaultCommitTimeout    = 20 * time.Second
-	sealedPatience          = 4 // how much longer a sealed node waits before it stands for election
+	sealedPatience          = 4 // how much longer a sealed candidate waits before it tries again
+	maxNameBytes            = 200
 )
+
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9][-._A-Za-z0-9]*$`)
 
 func (c *Config) complete() error {
 	fallback := func(d *time.Duration, value time.Duration) {
@@ -70,12 +74,14 @@ func (c *Config) complete() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	switch {
-	case c.Name == "":
-		return errors.New("node name is empty")
+	case len(c.Name) > maxNameBytes || !nodeName.MatchString(c.Name):
+		return fmt.Errorf("node name %q: want letters, digits, '-', '_' and '.', at most %d", c.Name, maxNameBytes)
 	case c.RaftAdvertise == "":
 		return errors.New("advertised Raft address is empty")
 	case c.Vault == nil:
 		return errors.New("node has no vault")
+	case c.TickInterval < 0, c.CommitTimeout < 0:
+		return fmt.Errorf("tick interval %v, commit time-out %v: not negative", c.TickInterval, c.CommitTimeout)
 	case c.LeaseTimeout > c.HeartbeatTimeout/2:
 		return fmt.Errorf("lease time-out %v: at most half of the heartbeat time-out %v", c.LeaseTimeout, c.HeartbeatTimeout)
 	case c.ElectionTimeout < c.HeartbeatTimeout:

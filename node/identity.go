@@ -21,7 +21,11 @@ var (
 	ErrFolderInUse = errors.New("data folder is in use by another process")
 )
 
-const idFile = "node-id"
+const (
+	idFile   = "node-id"
+	lockFile = "lock"
+	newFile  = ".new" // suffix of a file that is being written
+)
 
 // folder is a data folder that belongs to this process until it is closed.
 type folder struct {
@@ -33,27 +37,34 @@ type folder struct {
 // openFolder locks the data folder, made 0700 if it is new, and reads or mints
 // the node's ID. The ID is minted once and never for a folder that holds
 // anything else: a wiped disk under an old ID would be a voter with amnesia.
-func openFolder(path, name string) (*folder, error) {
+func openFolder(path, name string) (_ *folder, err error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	id, err := readID(path, name)
-	if err != nil {
+	if _, err := readID(path, name); err != nil { // before anything is touched
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the folder
+	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return nil, fmt.Errorf("lock data folder: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits an int
-		_ = lock.Close()
-		return nil, fmt.Errorf("%s: %w", path, ErrFolderInUse)
-	}
-	if id == "" {
-		if id, err = mintID(path, name); err != nil {
+	defer func() {
+		if err != nil {
 			_ = lock.Close()
-			return nil, err
 		}
+	}()
+	switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); { //nolint:gosec // a file descriptor fits an int
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, fmt.Errorf("%s: %w", path, ErrFolderInUse)
+	case err != nil:
+		return nil, fmt.Errorf("lock data folder: %w", err)
+	}
+	id, err := readID(path, name) // whoever had the lock before may have minted it
+	if err == nil && id == "" {
+		id, err = mintID(path, name)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return &folder{path: path, nodeID: id, lock: lock}, nil
 }
@@ -75,7 +86,8 @@ func readID(path, name string) (string, error) {
 		return "", fmt.Errorf("node ID: %w", err)
 	}
 	id := strings.TrimSpace(string(b))
-	if !strings.HasPrefix(id, name+"-") {
+	suffix, ok := strings.CutPrefix(id, name+"-")
+	if _, err := hex.DecodeString(suffix); !ok || err != nil || len(suffix) != 2*suffixBytes {
 		return "", fmt.Errorf("%s belongs to node %q, this one is called %q: %w", path, id, name, ErrForeignFolder)
 	}
 	return id, nil
@@ -87,16 +99,22 @@ func checkNew(path string) error {
 		return fmt.Errorf("data folder: %w", err)
 	}
 	for _, e := range entries {
-		// A volume's own folder is nobody's data; a lock may be left of a start that failed.
-		if e.Name() != "lost+found" && e.Name() != "lock" {
+		switch e.Name() {
+		case "lost+found": // a volume's own folder is nobody's data
+		case lockFile, idFile + newFile: // left of a start that failed
+		case idFile: // minted a moment ago by another process; whoever gets the lock will see
+			return nil
+		default:
 			return fmt.Errorf("%s holds %q but no %s: %w", path, e.Name(), idFile, ErrForeignFolder)
 		}
 	}
 	return nil
 }
 
+const suffixBytes = 4
+
 func mintID(path, name string) (string, error) {
-	suffix := make([]byte, 4)
+	suffix := make([]byte, suffixBytes)
 	_, _ = rand.Read(suffix) // never fails
 	id := name + "-" + hex.EncodeToString(suffix)
 	if err := writeDurably(filepath.Join(path, idFile), []byte(id+"\n")); err != nil {
@@ -107,7 +125,7 @@ func mintID(path, name string) (string, error) {
 
 // writeDurably makes the file appear whole, and stay after a power cut.
 func writeDurably(path string, content []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // below the data folder
+	f, err := os.OpenFile(path+newFile, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // below the data folder
 	if err != nil {
 		return err //nolint:wrapcheck // the caller names the file
 	}
@@ -115,10 +133,15 @@ func writeDurably(path string, content []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(path+newFile, path); err != nil {
 		return err //nolint:wrapcheck // the caller names the file
 	}
-	d, err := os.Open(filepath.Dir(path))
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes what was added to the folder stay after a power cut.
+func syncFolder(path string) error {
+	d, err := os.Open(path) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return err //nolint:wrapcheck // the caller names the file
 	}

@@ -15,25 +15,28 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// lead follows the leadership of this node and keeps a session while it leads.
-// Every word on the channel ends the session before: true after true means that
-// leadership was lost and won again in between.
-func (n *Node) lead(ctx context.Context) {
+// follow keeps a session while the node leads. Every word on the channel ends
+// the session before: true after true means that leadership was lost and won
+// again in between. start returns what ends the session and waits for that.
+func follow(ctx context.Context, leading <-chan bool, start func(context.Context) (end func())) {
 	end := func() {}
 	defer func() { end() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case leading := <-n.raft.LeaderCh():
+		case leads := <-leading:
 			end()
 			end = func() {}
-			if leading {
-				end = n.start(ctx)
+			if leads {
+				end = start(ctx)
 			}
 		}
 	}
 }
+
+// errStuck says that a duty does not end although its session is over.
+var errStuck = errors.New("duty does not stop")
 
 // start runs a leadership until the returned function is called, which waits
 // for all of it to stop.
@@ -49,47 +52,32 @@ func (n *Node) start(ctx context.Context) (end func()) {
 	})
 	return func() {
 		cancel()
+		select {
+		case <-done:
+			return
+		case <-time.After(n.cfg.CommitTimeout):
+			// Until it stops this node can not lead again, and may hold leadership.
+			n.fail(fmt.Errorf("%w: %s", errStuck, n.busy()))
+		}
 		<-done
 	}
 }
 
 // reign waits until the node may lead, opens the session, and runs it.
 func (n *Node) reign(ctx context.Context) error {
-	if err := n.awaitVault(ctx); err != nil {
+	if err := n.awaitLeave(ctx); err != nil {
 		return err
 	}
 	term, err := n.beginSession(ctx)
 	if err != nil {
 		return err
 	}
+	n.indexes.Clear() // of an earlier leadership
 	s := newSession(n, term)
 	n.log.Info("leading", "session", term, "node", n.ID())
 	s.run(ctx)
 	n.log.Info("no longer leading", "session", term, "node", n.ID())
 	return nil
-}
-
-// awaitVault keeps a sealed node from opening a session; it hands leadership
-// over as often as it gets it.
-func (n *Node) awaitVault(ctx context.Context) error {
-	if err := n.commit(ctx, "barrier", func() error { return n.raft.Barrier(n.cfg.CommitTimeout).Error() }); err != nil {
-		return err
-	}
-	for {
-		reason, ok := n.cfg.Vault.Usable(n.View())
-		if ok {
-			return nil
-		}
-		n.log.Warn("this node is sealed and hands leadership over", "reason", reason)
-		if err := n.raft.LeadershipTransfer().Error(); err != nil {
-			n.log.Warn("no unsealed node takes the leadership", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err() //nolint:wrapcheck // the caller asks the context
-		case <-time.After(n.cfg.ElectionTimeout):
-		}
-	}
 }
 
 // beginSession logs the session's beginning; its number is the entry's term.
@@ -107,15 +95,14 @@ func (n *Node) beginSession(ctx context.Context) (uint64, error) {
 	}
 	var term uint64
 	err = n.commit(ctx, "session", func() error {
-		f := n.raft.Apply(entry, n.cfg.CommitTimeout)
-		if err := f.Error(); err != nil {
-			return err //nolint:wrapcheck // commit wraps it
+		results, err := applied(n.raft.Apply(entry, n.cfg.CommitTimeout), 1)
+		if err != nil {
+			return err
 		}
-		results, ok := f.Response().([]fsm.Result)
-		if !ok || len(results) != 1 {
-			return fmt.Errorf("answer of type %T", f.Response())
+		var ok bool
+		if term, ok = results[0].Value.(uint64); !ok || term == 0 {
+			return fmt.Errorf("no session number but %T: %w", results[0].Value, errors.Join(results[0].Err()))
 		}
-		term, _ = results[0].Value.(uint64)
 		return nil
 	})
 	return term, err
@@ -131,13 +118,33 @@ func (n *Node) commit(ctx context.Context, what string, op func() error) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, raft.ErrRaftShutdown) || time.Now().After(deadline) {
+		if ctx.Err() != nil {
+			return ctx.Err() //nolint:wrapcheck // the caller asks the context
+		}
+		if errors.Is(err, raft.ErrRaftShutdown) || time.Now().After(deadline) && stuck(err) {
 			return fmt.Errorf("commit %s: %w", what, err)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err() //nolint:wrapcheck // the caller asks the context
-		case <-time.After(n.cfg.LeaseTimeout / 4):
+		if err := pause(ctx, n.cfg.LeaseTimeout/4); err != nil {
+			return err
 		}
+	}
+}
+
+// stuck reports whether a failure may be that of a leader which leads and can
+// not commit. Losing leadership is none: a leader without a quorum steps down
+// by its lease, and whoever was paused learns of it by such an error first.
+func stuck(err error) bool {
+	return !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrLeadershipLost) &&
+		!errors.Is(err, fsm.Refused(fsm.StaleSession))
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // the caller asks the context
+	case <-t.C:
+		return nil
 	}
 }

@@ -32,9 +32,13 @@ type Node struct {
 	session atomic.Pointer[Session]
 	caught  atomic.Bool
 	leaving atomic.Bool
-	indexes sync.Map // node ID → last log index it was seen to have applied
+	// How often in a row, and when last, this node handed leadership over because it may not lead.
+	passed   int
+	lastPass time.Time
+	indexes  sync.Map // node ID → last log index it was seen to have applied
 
 	duties  []Duty
+	working sync.Map        // names of the duties that are running
 	ctx     context.Context //nolint:containedctx // the node's life, from Open to Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -96,7 +100,7 @@ func (n *Node) Start(duties ...Duty) {
 	}
 	n.begun = true
 	n.duties = duties
-	n.running.Go(func() { n.lead(n.ctx) })
+	n.running.Go(func() { follow(n.ctx, n.raft.LeaderCh(), n.start) })
 }
 
 func (n *Node) startRaft() error {

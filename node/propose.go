@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -25,9 +26,8 @@ const (
 
 // proposal is a command that waits for its outcome.
 type proposal struct {
-	cmd   *fsmpb.Command
-	bytes int
-	done  chan outcome // buffered: nobody waits for whoever gave up
+	cmd  []byte       // encoded by the proposer: what can not be encoded spoils nobody else's entry
+	done chan outcome // buffered: nobody waits for whoever gave up
 }
 
 type outcome struct {
@@ -38,8 +38,8 @@ type outcome struct {
 // Propose has a command agreed on and applied, and returns its value. The
 // command's version, session and wall clock are filled in; it belongs to the
 // node from then on. The error wraps *fsm.Refusal if the state machine said no,
-// [ErrNotLeader] or [ErrTooLarge] if surely nothing happened, and
-// [ErrUnknownOutcome] if that can not be told.
+// [ErrNotLeader], [ErrTooLarge] or the context's error alone if surely nothing
+// happened, and [ErrUnknownOutcome] if that can not be told.
 func (n *Node) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 	s := n.session.Load()
 	if s == nil || n.leaving.Load() {
@@ -52,29 +52,26 @@ func (n *Node) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 // command that was decided in it is refused.
 func (s *Session) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, s.term, time.Now().UnixMilli()
-	p := &proposal{cmd: cmd, bytes: proto.Size(cmd), done: make(chan outcome, 1)}
-	if p.bytes > MaxCommandBytes {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, p.bytes, MaxCommandBytes)
+	if size := proto.Size(cmd); size > MaxCommandBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxCommandBytes)
 	}
+	encoded, err := proto.Marshal(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	p := &proposal{cmd: encoded, done: make(chan outcome, 1)}
 	select {
 	case s.queue <- p:
 	case <-s.done:
 		return nil, ErrNotLeader
 	case <-ctx.Done():
-		return nil, fmt.Errorf("propose: %w", ctx.Err())
+		return nil, fmt.Errorf("nothing was proposed: %w", ctx.Err())
 	}
-	select {
+	select { // the coalescer answers what it took, also when the session ends
 	case o := <-p.done:
 		return o.value, o.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
-	case <-s.done: // the coalescer may be gone; what it had taken is answered
-		select {
-		case o := <-p.done:
-			return o.value, o.err
-		case <-time.After(enqueueTimeout):
-			return nil, ErrUnknownOutcome
-		}
 	}
 }
 
@@ -86,7 +83,6 @@ func (s *Session) coalesce(ctx context.Context) {
 		for range maxInFlight { // wait for the entries that are on their way
 			slots <- struct{}{}
 		}
-		s.dismiss()
 	}()
 	for {
 		select {
@@ -100,21 +96,22 @@ func (s *Session) coalesce(ctx context.Context) {
 			return
 		case first := <-s.queue:
 			batch := s.gather(first)
-			future, err := s.enqueue(batch)
+			future := s.enqueue(batch)
 			go func() { // ended by its future, and waited for through its slot
 				defer func() { <-slots }()
-				deliver(batch, future, err)
+				deliver(batch, future)
 			}()
 		}
 	}
 }
 
+// gather takes the commands that wait at this moment.
 func (s *Session) gather(first *proposal) []*proposal {
-	batch, size := []*proposal{first}, first.bytes
+	batch, size := []*proposal{first}, len(first.cmd)
 	for len(batch) < maxBatch && size < maxBatchBytes {
 		select {
 		case p := <-s.queue:
-			batch, size = append(batch, p), size+p.bytes
+			batch, size = append(batch, p), size+len(p.cmd)
 		default:
 			return batch
 		}
@@ -122,45 +119,39 @@ func (s *Session) gather(first *proposal) []*proposal {
 	return batch
 }
 
-func (s *Session) enqueue(batch []*proposal) (raft.ApplyFuture, error) {
-	b := &fsmpb.Batch{Commands: make([]*fsmpb.Command, len(batch))}
-	for i, p := range batch {
-		b.Commands[i] = p.cmd
+// enqueue hands an encoded [fsmpb.Batch] to Raft.
+func (s *Session) enqueue(batch []*proposal) raft.ApplyFuture {
+	var entry []byte
+	for _, p := range batch {
+		entry = protowire.AppendTag(entry, batchCommands, protowire.BytesType)
+		entry = protowire.AppendBytes(entry, p.cmd)
 	}
-	entry, err := proto.Marshal(b)
-	if err != nil {
-		return nil, fmt.Errorf("encode commands: %w", err)
-	}
-	return s.node.raft.Apply(entry, enqueueTimeout), nil
+	return s.node.raft.Apply(entry, enqueueTimeout)
 }
 
-// dismiss answers the proposals that nobody will take any more.
-func (s *Session) dismiss() {
-	for {
-		select {
-		case p := <-s.queue:
-			p.done <- outcome{err: ErrNotLeader}
-		default:
-			return
-		}
-	}
-}
+// batchCommands is the number of the field commands of fsmpb.Batch.
+const batchCommands protowire.Number = 1
 
 // deliver waits for the log entry and answers its proposals.
-func deliver(batch []*proposal, future raft.ApplyFuture, err error) {
-	var results []fsm.Result
-	if err == nil {
-		results, err = applied(future, len(batch))
-	}
+func deliver(batch []*proposal, future raft.ApplyFuture) {
+	results, err := applied(future, len(batch))
 	for i, p := range batch {
-		o := outcome{err: err}
-		if err == nil {
-			o.value = results[i].Value
-			if r := results[i].Refusal; r != nil {
-				o.err = fmt.Errorf("refused: %w", r)
-			}
+		if err != nil {
+			p.done <- outcome{err: err}
+			continue
 		}
-		p.done <- o
+		p.done <- outcome{value: results[i].Value, err: refused(results[i].Refusal)}
+	}
+}
+
+func refused(r *fsm.Refusal) error {
+	switch {
+	case r == nil:
+		return nil
+	case r.Code == fsm.StaleSession: // the leadership ended before the command was written
+		return fmt.Errorf("%w: %w", ErrNotLeader, r)
+	default:
+		return fmt.Errorf("refused: %w", r)
 	}
 }
 

@@ -58,6 +58,9 @@ func (s *Session) serveReaders(ctx context.Context) {
 
 func (s *Session) barrier() error {
 	err := s.node.raft.Barrier(enqueueTimeout).Error()
+	if err == nil && s.node.replica.broken.Load() {
+		err = errBroken // not all of the log was applied here
+	}
 	if err == nil {
 		return nil
 	}

@@ -2,9 +2,12 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/keysteward/keysteward/fsm"
 )
 
 // Status says what this node knows about itself and its cluster.
@@ -17,7 +20,7 @@ func (n *Node) Status() Status {
 	}
 	_, leader := n.raft.LeaderWithID()
 	s.LeaderID = string(leader)
-	if m := view.Member(s.LeaderID); m != nil && n.sessionOf(s.LeaderID) {
+	if m := view.Member(s.LeaderID); m != nil && n.inSession(view, s) {
 		s.LeaderAPI = m.GetApiUrl()
 	}
 	if s.IsLeader {
@@ -29,10 +32,13 @@ func (n *Node) Status() Status {
 	return s
 }
 
-// sessionOf reports whether to send callers to this leader: to itself only
-// once it has a session, so that nobody is redirected in a circle.
-func (n *Node) sessionOf(leader string) bool {
-	return leader != n.ID() || n.session.Load() != nil
+// inSession reports whether the leader has opened its session, as far as this
+// node knows: one that may not lead is not worth a caller's way.
+func (n *Node) inSession(view *fsm.View, s Status) bool {
+	if s.LeaderID == s.NodeID {
+		return s.IsLeader
+	}
+	return view.Meta().GetSessionNode() == s.LeaderID && view.Meta().GetSession() == s.Term
 }
 
 func (n *Node) peer(server raft.Server, s Status) Peer {
@@ -78,10 +84,11 @@ func (n *Node) lastContact() time.Duration {
 // None of them is about liveness: a node without a leader is alive.
 func (n *Node) Checks() []Check {
 	s := n.Status()
+	member := slices.ContainsFunc(s.Peers, func(p Peer) bool { return p.ID == s.NodeID })
 	reason, usable := n.cfg.Vault.Usable(n.View())
 	return []Check{
 		{Name: "serving", OK: !n.leaving.Load(), Detail: pick(!n.leaving.Load(), "accepting work", "shutting down")},
-		{Name: "member", OK: len(s.Peers) > 0, Detail: pick(len(s.Peers) > 0, "part of a cluster of "+fmt.Sprint(len(s.Peers)), "not part of a cluster yet")},
+		{Name: "member", OK: member, Detail: pick(member, fmt.Sprintf("part of a cluster of %d", len(s.Peers)), "not part of a cluster yet")},
 		{Name: "leader", OK: s.LeaderAPI != "", Detail: pick(s.LeaderAPI != "", "led by "+s.LeaderID, "no leader is known")},
 		n.caughtUp(s),
 		{Name: "unsealed", OK: usable, Detail: pick(usable, "secrets can be opened", reason)},
@@ -89,15 +96,16 @@ func (n *Node) Checks() []Check {
 }
 
 // caughtUp is well once the node has applied everything that was committed when
-// it first heard from a leader, and stays so.
+// it first heard from a leader, and stays so. Its own idea of what is committed
+// would not do: it is never further than its own log.
 func (n *Node) caughtUp(s Status) Check {
-	heard := s.LastContact >= 0 && s.LastContact < 4*n.cfg.HeartbeatTimeout
-	if s.LeaderID != "" && heard && s.AppliedIndex >= s.CommitIndex {
+	goal := n.trans.committed.Load()
+	if s.IsLeader || goal > 0 && s.AppliedIndex >= goal {
 		n.caught.Store(true)
 	}
 	ok := n.caught.Load()
 	return Check{Name: "caught-up", OK: ok, Detail: pick(ok, "has caught up with the leader",
-		fmt.Sprintf("applied %d of %d log entries", s.AppliedIndex, s.CommitIndex))}
+		fmt.Sprintf("applied %d of %d log entries", s.AppliedIndex, goal))}
 }
 
 func pick(ok bool, yes, no string) string {

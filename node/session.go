@@ -2,12 +2,12 @@ package node
 
 import (
 	"context"
-	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/keysteward/keysteward/fsm"
-	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // Duty is a control loop that runs on the leader alone: it reads the state,
@@ -40,19 +40,17 @@ func (d dutyFunc) Run(ctx context.Context, s *Session) error { return d.run(ctx,
 
 // Session is one uninterrupted leadership of this node.
 type Session struct {
-	node    *Node
-	term    uint64
+	node *Node
+	term uint64
+	// Nothing lies in queue and readers: who was taken from there is answered,
+	// and who was not has surely not been heard.
 	queue   chan *proposal
 	readers chan chan error
 	done    <-chan struct{}
 }
 
 func newSession(n *Node, term uint64) *Session {
-	return &Session{
-		node: n, term: term,
-		queue:   make(chan *proposal, 4*maxBatch),
-		readers: make(chan chan error),
-	}
+	return &Session{node: n, term: term, queue: make(chan *proposal), readers: make(chan chan error)}
 }
 
 // Number of the session: the log term of the command that began it.
@@ -80,42 +78,30 @@ func (s *Session) run(ctx context.Context) {
 
 // work runs a duty again and again while the session lasts.
 func (s *Session) work(ctx context.Context, d Duty) {
+	s.node.working.Store(d.Name(), true)
+	defer s.node.working.Delete(d.Name())
 	for {
 		err := d.Run(ctx, s)
 		if ctx.Err() != nil {
 			return
 		}
 		s.node.log.Warn("duty stopped and starts again", "duty", d.Name(), "error", err)
-		select {
-		case <-ctx.Done():
+		if pause(ctx, dutyPause) != nil {
 			return
-		case <-time.After(time.Second):
 		}
 	}
 }
 
-// tick logs the time that passed, measured by the monotonic clock. Time in
-// which nobody led does not count: what waits on it waits longer.
-func (s *Session) tick(ctx context.Context) {
-	ticker := time.NewTicker(s.node.cfg.TickInterval)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		now := time.Now()
-		elapsed := now.Sub(last)
-		_, err := s.Propose(ctx, &fsmpb.Command{
-			Caller: dutyCaller("clock"),
-			Body:   &fsmpb.Command_Tick{Tick: &fsmpb.Tick{ElapsedMs: uint64(max(0, elapsed.Milliseconds()))}}, //nolint:gosec // not negative
-		})
-		if err == nil || errors.Is(err, ErrUnknownOutcome) { // never count the same time twice
-			last = now
+const dutyPause = time.Second
+
+// busy names the duties that are running.
+func (n *Node) busy() string {
+	var names []string
+	for name := range n.working.Range {
+		if name, ok := name.(string); ok {
+			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
-
-func dutyCaller(name string) *fsmpb.Caller { return &fsmpb.Caller{Name: name, Role: "duty"} }

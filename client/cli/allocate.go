@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -81,7 +82,7 @@ type plan struct {
 
 func (f *allocation) plan(cmd *cobra.Command) (plan, error) {
 	var p plan
-	if err := require(cmd, "pod", "keys", "out", "layout"); err != nil {
+	if err := requireFlags(cmd, "pod", "keys", "out", "layout"); err != nil {
 		return p, err
 	}
 	if err := client.CheckPod(f.namespace, f.pod); err != nil {
@@ -102,8 +103,7 @@ func (f *allocation) plan(cmd *cobra.Command) (plan, error) {
 	if p.kdf, err = keystore.ParseKDF(f.kdf); err != nil {
 		return p, usagef("--kdf: %w", err)
 	}
-	known := false
-	if p.kem, known = kems[strings.ToLower(f.kem)]; !known {
+	if p.kem = kems[strings.ToLower(f.kem)]; p.kem == 0 {
 		return p, usagef("--kem %q: choose one of mlkem768x25519, x25519", f.kem)
 	}
 	p.password, err = readPassword(f.passwordFile)
@@ -169,6 +169,9 @@ func (f *allocation) ask(ctx context.Context, c *client.Client, podUID string, k
 	ctx, cancel := f.limit(ctx)
 	defer cancel()
 	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: podUID, Keys: f.keys, KEM: kem}
+	if m.terminal {
+		options.Hold = time.Second // a bar is to move
+	}
 	return c.AllocateKeys(ctx, options, func(p client.Progress) {
 		switch {
 		case p.Trouble != nil:

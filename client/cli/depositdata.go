@@ -104,7 +104,7 @@ type credentialsOf func(seed *validator.Seed, index uint64) (validator.Credentia
 // plan checks the flags.
 func (f *depositData) plan(cmd *cobra.Command) (validator.Network, credentialsOf, error) {
 	var network validator.Network
-	if err := require(cmd, "mnemonic-file", "network", "count"); err != nil {
+	if err := requireFlags(cmd, "mnemonic-file", "network", "count"); err != nil {
 		return network, nil, err
 	}
 	network, err := validator.NetworkByName(f.network)

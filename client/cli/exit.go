@@ -88,8 +88,8 @@ func Run(ctx context.Context, root *cobra.Command) int {
 // Execute runs the client commands with these arguments and streams, and returns
 // the exit code.
 func Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := New("unknown")
-	root.SetArgs(args)
+	root := New("unknown")                    //nolint:contextcheck // commands get ctx from Run
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for those of the process
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

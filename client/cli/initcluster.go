@@ -120,23 +120,22 @@ func (f *initialisation) install(cmd *cobra.Command, c *client.Client, status wi
 	ctx, cancel := f.limit(cmd.Context())
 	defer cancel()
 	fingerprint := seed.Fingerprint()
-	var err error
-	for range maxSubmissions {
+	for try := 1; ; try++ {
 		if status.Installed {
 			return f.compare(cmd, status, fingerprint)
 		}
-		if err = submit(ctx, c, status, seed); err == nil {
+		err := submit(ctx, c, status, seed)
+		if err == nil {
 			fmt.Fprintf(cmd.OutOrStdout(), "the cluster has its seed, with the fingerprint %s\n", fingerprint)
 			return nil
 		}
-		if !client.IsType(err, client.TypeStaleRecipient) {
-			break
+		if try == maxSubmissions || !client.IsType(err, client.TypeStaleRecipient) {
+			return f.wayOn(err)
 		}
 		if status, err = c.Seed(ctx); err != nil {
-			break
+			return f.wayOn(err)
 		}
 	}
-	return f.wayOn(err)
 }
 
 // wayOn tells what to do with words that were generated and not installed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -203,7 +204,7 @@ func nonce(d wire.Deposit) string {
 	if len(d.Attempts) == 0 && d.TxHash == "" {
 		return ""
 	}
-	return fmt.Sprint(d.Nonce)
+	return strconv.FormatInt(d.Nonce, 10)
 }
 
 // number leaves out what is not known yet.
@@ -211,7 +212,7 @@ func number(n int64) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprint(n)
+	return strconv.FormatInt(n, 10)
 }
 
 // pages calls page with one cursor after the other until there is none.
@@ -245,7 +246,7 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 		for _, node := range cluster.Nodes {
 			g.row(node.ID, role(cluster, node), lag(node), node.API, node.Raft)
 		}
-		g.note("cluster %s, term %d; it can lose %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "more voter"))
+		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
 	})
 }
 
@@ -264,5 +265,5 @@ func lag(node wire.Node) string {
 	if node.Lag < 0 {
 		return "unknown"
 	}
-	return fmt.Sprint(node.Lag)
+	return strconv.FormatInt(node.Lag, 10)
 }

@@ -47,7 +47,7 @@ make sure that the pod's machine is off, or its validator stopped for good.
 }
 
 func (f *release) run(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-	if err := require(cmd, "pod"); err != nil {
+	if err := requireFlags(cmd, "pod"); err != nil {
 		return err
 	}
 	if f.fence < unknownFence {

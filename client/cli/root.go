@@ -58,6 +58,7 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		err = fmt.Errorf("%w: did you mean %s?", err, near[0])
 	}
@@ -86,8 +87,8 @@ func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// require refuses a command of which one of these flags was not given.
-func require(cmd *cobra.Command, flags ...string) error {
+// requireFlags refuses a command of which one of these flags was not given.
+func requireFlags(cmd *cobra.Command, flags ...string) error {
 	for _, name := range flags {
 		if flag := cmd.Flags().Lookup(name); flag.Value.String() == flag.DefValue && !flag.Changed {
 			return usagef("--%s is required (or the environment variable %s)", name, EnvName(name))
@@ -111,5 +112,5 @@ func (a *app) versionCommand() *cobra.Command {
 // isTerminal tells whether a person watches.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a descriptor fits an int
+	return ok && term.IsTerminal(int(file.Fd()))
 }

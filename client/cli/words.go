@@ -56,7 +56,7 @@ func (f *mnemonicFlags) passphrase() (string, error) {
 const maxSecretFile = 16 << 10
 
 func readSecretFile(name string) ([]byte, error) {
-	f, err := os.Open(name) //nolint:gosec // the file is the caller's choice
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func readSecretFile(name string) ([]byte, error) {
 
 // writeNew writes a file that must not exist, so that it outlives a power cut.
 func writeNew(name string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the file is the caller's choice
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (a *app) confirmWords(cmd *cobra.Command, mnemonic validator.Mnemonic, yes 
 
 // askBack asks for some words by their number.
 func askBack(ctx context.Context, w io.Writer, answers *bufio.Reader, words []string) (bool, error) {
-	numbers := rand.Perm(len(words))[:askedBack]
+	numbers := rand.Perm(len(words))[:askedBack] //nolint:gosec // which words are asked is no secret
 	slices.Sort(numbers)
 	for _, i := range numbers {
 		fmt.Fprintf(w, "Word %d: ", i+1)

@@ -109,14 +109,13 @@ func (c *Cluster) allocate(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name := request.Namespace + "/" + request.Pod
+	if a := c.allocations[name]; a != nil && a.PodUID != request.PodUID {
+		answer(w, http.StatusAccepted, pending(request, 0, wire.Reason{Code: "other-uid", Detail: "an earlier UID of the pod holds its keys"}))
+		return
+	}
 	if c.PendingFor < 0 || c.pending[name] < c.PendingFor {
 		c.pending[name]++
-		ready := min(c.pending[name]-1, int(request.Keys))
-		answer(w, http.StatusAccepted, wire.PendingAllocation{
-			ClusterID: ClusterID, Namespace: request.Namespace, Pod: request.Pod, PodUID: request.PodUID,
-			Keys: int(request.Keys), Ready: ready, Depositing: int(request.Keys) - ready,
-			Reason: wire.Reason{Code: "depositing", Detail: "deposits are on their way"}, Since: time.Unix(0, 0).UTC(),
-		})
+		answer(w, http.StatusAccepted, pending(request, c.pending[name]-1, wire.Reason{Code: "depositing", Detail: "deposits are on their way"}))
 		return
 	}
 	outer, inner := c.grant(request)
@@ -127,6 +126,15 @@ func (c *Cluster) allocate(w http.ResponseWriter, r *http.Request) {
 		outer.Secrets = c.sealed(request, inner)
 	}
 	answer(w, http.StatusOK, outer)
+}
+
+func pending(request wire.AllocationRequest, ready int, reason wire.Reason) wire.PendingAllocation {
+	ready = min(ready, int(request.Keys)-1) // else it would not be pending
+	return wire.PendingAllocation{
+		ClusterID: ClusterID, Namespace: request.Namespace, Pod: request.Pod, PodUID: request.PodUID,
+		Keys: int(request.Keys), Ready: ready, Depositing: int(request.Keys) - ready,
+		Reason: reason, Since: time.Unix(0, 0).UTC(),
+	}
 }
 
 // grant hands out keys, the pod's own ones first.
@@ -222,5 +230,7 @@ func answer(w http.ResponseWriter, status int, value any) {
 func write(w http.ResponseWriter, contentType string, status int, value any) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value)
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		panic(http.ErrAbortHandler) // the client went away
+	}
 }

@@ -39,8 +39,8 @@ func (c *Cluster) keys(state string) []wire.Key {
 	keys := make([]wire.Key, c.next)
 	for i := range keys {
 		keys[i] = wire.Key{
-			Pubkey: c.Key(uint64(i)).PublicKey().String(), State: wire.KeyStateFree, //nolint:gosec // an index
-			Index: int64(i), Path: validator.SigningPath(uint64(i)), //nolint:gosec // an index
+			Pubkey: c.Key(uint64(i)).PublicKey().String(), State: wire.KeyStateFree,
+			Index: int64(i), Path: validator.SigningPath(uint64(i)),
 		}
 		for _, a := range c.allocations {
 			if slices.Contains(a.Keys, keys[i].Pubkey) {

@@ -69,8 +69,8 @@ func awaitNode(ctx context.Context, v *supervisor, i int) error {
 	defer c.Close()
 	reason := "it does not answer"
 	err = poll(ctx, func() (bool, error) {
-		if p := v.process(i); !p.running() {
-			reason = p.outcome()
+		if dead := v.dead(); dead >= 0 { // one is enough
+			i, reason = dead, v.process(dead).outcome()
 			return false, ErrNode
 		}
 		readiness, err := c.Ready(ctx)

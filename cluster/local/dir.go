@@ -56,13 +56,13 @@ func openFolder(path string) (*folder, error) {
 	if err := os.MkdirAll(path, folderMode); err != nil {
 		return nil, fmt.Errorf("--dir: %w", err)
 	}
-	if err := os.Chmod(path, folderMode); err != nil { //nolint:gosec // a folder needs the execute bit
+	if err := os.Chmod(path, folderMode); err != nil {
 		return nil, fmt.Errorf("--dir: %w", err)
 	}
 	if f.lock, err = os.OpenFile(f.in(lockFile), os.O_CREATE|os.O_RDWR, secretMode); err != nil {
 		return nil, fmt.Errorf("--dir: %w", err)
 	}
-	if err := unix.Flock(int(f.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits an int
+	if err := unix.Flock(int(f.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.lock.Close()
 		return nil, fmt.Errorf("--dir %s: %w", path, ErrDirInUse)
 	}

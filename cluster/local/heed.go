@@ -4,13 +4,19 @@ import (
 	"context"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 )
 
+// impatience is the time after which asking once more for the end means to kill. One
+// Ctrl-C may reach us twice, from the terminal and from the script that runs us.
+const impatience = time.Second
+
 // heed acts on signals until the run is over.
 func (l *launcher) heed(ctx context.Context, signals <-chan os.Signal, over <-chan struct{}, cancel context.CancelCauseFunc) {
 	terminals := terminals()
+	var asked time.Time
 	for {
 		var sig os.Signal
 		select {
@@ -21,10 +27,11 @@ func (l *launcher) heed(ctx context.Context, signals <-chan os.Signal, over <-ch
 		switch {
 		case sig == syscall.SIGHUP && !hungUp(terminals):
 			l.restart(ctx)
-		case ctx.Err() != nil: // asked for the second time
-			l.nodes.kill()
-		default:
+		case asked.IsZero():
+			asked = time.Now()
 			cancel(errInterrupted)
+		case time.Since(asked) >= l.impatience:
+			l.nodes.kill()
 		}
 	}
 }

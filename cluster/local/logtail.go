@@ -28,7 +28,7 @@ func logTail(path string) string {
 	if err != nil {
 		return "    " + err.Error()
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Size() > tailBytes {
 		_, _ = f.Seek(-tailBytes, io.SeekEnd) // else from the beginning
 	}
@@ -37,6 +37,13 @@ func logTail(path string) string {
 		return "    " + err.Error()
 	}
 	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
-	lines = lines[max(0, len(lines)-tailLines):]
+	begin := max(0, len(lines)-tailLines)
+	for i, line := range lines { // what matters of a crash is its beginning
+		if i < begin && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+			lines, begin = lines[:min(len(lines), i+tailLines)], i
+			break
+		}
+	}
+	lines = lines[begin:]
 	return "    " + strings.Join(lines, "\n    ")
 }

@@ -55,7 +55,7 @@ func fakeChild(args []string) int {
 		return 0
 	case "parent": // starts a child, tells its PID, and waits to be killed
 		s := newSpawner()
-		cmd := exec.Command(os.Args[0], "stubborn")
+		cmd := exec.Command(os.Args[0], "stubborn") //nolint:gosec // ourselves
 		cmd.SysProcAttr = childAttributes()
 		if err := s.start(cmd); err != nil {
 			return 8

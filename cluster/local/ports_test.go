@@ -64,7 +64,7 @@ func TestPortsCanMoveButNotThoseOfRaft(t *testing.T) {
 
 func TestTakenPortNamesItsFlag(t *testing.T) {
 	t.Parallel()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", loopback+":0")
+	l, err := listen(t)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	taken := l.Addr().(*net.TCPAddr).Port
@@ -118,4 +118,9 @@ func TestOptions(t *testing.T) {
 			require.ErrorContains(t, err, c.says)
 		})
 	}
+}
+
+func listen(t *testing.T) (net.Listener, error) {
+	t.Helper()
+	return new(net.ListenConfig).Listen(t.Context(), "tcp", loopback+":0")
 }

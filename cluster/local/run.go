@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 )
@@ -29,6 +30,8 @@ type launcher struct {
 	spawner *spawner
 	nodes   *supervisor
 	chain   *devchain.Chain
+	// impatience is how much later a second signal kills.
+	impatience time.Duration
 
 	mu      sync.Mutex
 	written *ClusterFile // what cluster.json says; nil before it is written
@@ -42,7 +45,7 @@ func Run(ctx context.Context, o Options, out io.Writer, signals <-chan os.Signal
 	if err := o.check(); err != nil {
 		return err
 	}
-	l := &launcher{options: o, console: &console{out: out}}
+	l := &launcher{options: o, console: &console{out: out}, impatience: impatience}
 	if l.binary, err = findKeysteward(o.Keysteward); err != nil {
 		return err
 	}
@@ -81,7 +84,7 @@ func (l *launcher) live(ctx context.Context, count int, signals <-chan os.Signal
 		err = fmt.Errorf("%w: nodes ended by themselves", ErrNode)
 	}
 	interrupted := errors.Is(context.Cause(ctx), errInterrupted)
-	down := l.down()
+	down := l.down() //nolint:contextcheck // what stops must not be stopped
 	close(over)
 	listening.Wait()
 
@@ -115,8 +118,15 @@ func (l *launcher) down() error {
 	})
 }
 
-// reportEnd says that a node has ended unasked.
+// reportEnd says that a node has ended unasked, once the cluster was up; before, the
+// step fails that waits for the node.
 func (l *launcher) reportEnd(p *process) {
+	l.mu.Lock()
+	up := l.written != nil
+	l.mu.Unlock()
+	if !up {
+		return
+	}
 	l.console.printf("%s (PID %d) has ended: %s. Start it again: kill -HUP %d\n", p.name, p.pid(), p.outcome(), os.Getpid())
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -69,7 +70,7 @@ func (v *supervisor) startNode(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the child has its own
+	defer log.Close() // the child has its own
 	p, err := startProcess(ctx, v.spawner, nodeName(i), v.binary, v.site.serverArgs(i), log)
 	if err != nil {
 		return err
@@ -95,6 +96,13 @@ func (v *supervisor) process(i int) *process {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.nodes[i]
+}
+
+// dead returns a node that does not run; -1 if all do.
+func (v *supervisor) dead() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.IndexFunc(v.nodes, func(p *process) bool { return !p.running() })
 }
 
 // losses returns how many nodes ended unasked since the start.

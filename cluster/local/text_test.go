@@ -136,6 +136,16 @@ func TestLogTail(t *testing.T) {
 	require.Equal(t, "    line 4988", lines[0])
 }
 
+func TestLogTailShowsWhyAProgramCrashed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	text := strings.Repeat("before\n", 30) + "panic: no luck\n" + strings.Repeat("\tframe\n", 100)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	lines := strings.Split(logTail(path), "\n")
+	require.Len(t, lines, tailLines)
+	require.Equal(t, "    panic: no luck", lines[0])
+}
+
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	foreign := t.TempDir()

@@ -11,7 +11,10 @@ import (
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 )
 
-const keysPerExample = "2"
+const (
+	keysPerExample = "2"
+	exampleTime    = "3m" // for keys whose deposits take some seconds
+)
 
 // up does everything until the cluster has handed out the examples' keys.
 func (l *launcher) up(ctx context.Context, count int) error {
@@ -153,5 +156,5 @@ func (l *launcher) allocate(ctx context.Context, i int) error {
 	pod, out := l.site.example(i)
 	layout := keystore.Layouts()[i%len(keystore.Layouts())]
 	return l.client(ctx, l.site.tokens.Operator, true, "allocate",
-		"--pod", pod, "--keys", keysPerExample, "--out", out, "--layout", string(layout))
+		"--pod", pod, "--keys", keysPerExample, "--out", out, "--layout", string(layout), "--timeout", exampleTime)
 }

@@ -11,8 +11,10 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// trap springs at one of the steps that a leader makes. Steps are the moments
-// before and after every request to the chain and every proposal.
+// trap springs at one of the steps that a leader makes: the requests to the
+// chain and the proposals, in order. What the leader did up to one step and
+// before the next can not be told apart from outside, so these are all moments
+// at which something can happen to it.
 type trap struct {
 	mu     sync.Mutex
 	steps  int
@@ -47,19 +49,25 @@ func (x *trap) isSprung() bool {
 	}
 }
 
-// set puts the trap under everything that leader in does with the chain's front.
-func (x *trap) set(f *front, in *session) {
-	f.hook(func([]string) bool { return x.step() }, func([]string) bool { return x.step() })
+// before springs the trap instead of, or before, the step.
+func (x *trap) before(f *front, in *session) {
+	f.hook(func([]string) bool { return x.step() }, nil)
 	in.before = func(*fsmpb.Command) bool { return x.step() }
+}
+
+// after springs it when the step was done and its answer has not come yet.
+func (x *trap) after(f *front, in *session) {
+	f.hook(nil, func([]string) bool { return x.step() })
 	in.after = func(*fsmpb.Command) bool { return x.step() }
 }
 
-// run makes passes with blocks between until the trap springs or all is done.
+// run makes passes with blocks between until the leader is dead or has nothing
+// left to do.
 func (x *trap) run(ctx context.Context, s *scene, d *Duty, in *session) {
 	for range 100 {
 		before := s.machine.View().Meta().GetAppliedIndex()
 		err := d.pass(ctx, in)
-		if x.isSprung() || err == nil && s.machine.View().Meta().GetAppliedIndex() == before {
+		if ctx.Err() != nil || err == nil && s.machine.View().Meta().GetAppliedIndex() == before {
 			return
 		}
 		s.backend.Commit()
@@ -67,91 +75,98 @@ func (x *trap) run(ctx context.Context, s *scene, d *Duty, in *session) {
 }
 
 const (
-	crashKeys   = 3
-	crashFlight = 2 // so that there are several rounds
+	crashKeys   = 2
+	crashFlight = 1 // so that there are several rounds
 )
 
-func newCrashScene(t *testing.T, c *chain, number int) *scene {
+// walk calls do for every step of a leader that pays for crashKeys keys, each
+// time with a cluster, an account and a seed of its own. do ends the work.
+func walk(t *testing.T, do func(t *testing.T, s *scene, step int)) {
 	t.Helper()
-	s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight = crashFlight })
-	s.ask("a", crashKeys)
-	return s
-}
-
-// countSteps counts the steps of an undisturbed run.
-func countSteps(t *testing.T, c *chain) int {
-	t.Helper()
-	s := newCrashScene(t, c, richAccounts-1)
-	x, leader := newTrap(0, nil), s.begin()
-	x.set(s.front, leader)
-	x.run(t.Context(), s, s.duty(), leader)
+	c := newChain(t)
+	newCrashScene := func(t *testing.T, number int) *scene {
+		t.Helper()
+		s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight = crashFlight })
+		s.ask("a", crashKeys)
+		return s
+	}
+	undisturbed := newCrashScene(t, richAccounts-1)
+	x, leader := newTrap(0, nil), undisturbed.begin()
+	x.before(c.front, leader)
+	x.run(t.Context(), undisturbed, undisturbed.duty(), leader)
 	c.front.hook(nil, nil)
-	s.requirePaid(crashKeys)
+	undisturbed.requirePaid(crashKeys)
 	require.Greater(t, x.steps, 20)
-	return x.steps
-}
-
-// A leader dies at any step: before it did what it was about to do, or after it
-// was done and before the answer came. The next leader knows the state and the
-// chain, and nothing else.
-func TestLeaderDiesAtAnyStep(t *testing.T) {
-	t.Parallel()
-	c := newChain(t)
-	for k := range countSteps(t, c) {
-		t.Run(strconv.Itoa(k+1), func(t *testing.T) { //nolint:paralleltest // they share a chain
-			s := newCrashScene(t, c, k+1)
-			ctx, die := context.WithCancel(t.Context())
-			defer die()
-			x, leader := newTrap(k+1, func() bool { die(); return false }), s.begin()
-			x.set(s.front, leader)
-			x.run(ctx, s, s.duty(), leader)
-			require.True(t, x.isSprung())
-			s.front.hook(nil, nil)
-
-			s.settle(s.duty(), s.begin())
+	for step := 1; step <= x.steps; step++ {
+		t.Run(strconv.Itoa(step), func(t *testing.T) {
+			s := newCrashScene(t, step)
+			do(t, s, step)
+			c.front.hook(nil, nil)
 			s.requirePaid(crashKeys)
 			require.Empty(t, s.status())
 		})
 	}
 }
 
-// A leader is paused at any step, another takes over and finishes, and the first
-// wakes up and goes on where it was as if nothing had happened.
-func TestLeaderIsPausedAtAnyStep(t *testing.T) {
+// The next leader knows the state and the chain, and nothing else.
+func TestLeaderDiesAtAnyStep(t *testing.T) { //nolint:tparallel // the steps share a chain
 	t.Parallel()
-	c := newChain(t)
-	for k := range countSteps(t, c) {
-		t.Run(strconv.Itoa(k+1), func(t *testing.T) { //nolint:paralleltest // they share a chain
-			s := newCrashScene(t, c, k+1)
-			asleep := s.begin()
-			paused, wake := context.WithCancel(t.Context())
-			defer wake()
-			x := newTrap(k+1, func() bool { <-paused.Done(); return true })
-			first := s.duty()
-			x.set(s.front, asleep)
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				x.run(t.Context(), s, first, asleep)
-			}()
-			<-x.sprung
-
-			s.cfg.RPC = []string{newFront(t, s.socket).URL}
-			s.settle(s.duty(), s.begin())
-			s.requirePaid(crashKeys)
-
-			wake()
-			<-ended
-			s.front.hook(nil, nil)
-			s.backend.Commit()
-			s.requirePaid(crashKeys)
-			require.Empty(t, s.status())
-		})
-	}
+	walk(t, func(t *testing.T, s *scene, step int) {
+		t.Helper()
+		ctx, die := context.WithCancel(t.Context())
+		defer die()
+		x, leader := newTrap(step, func() bool { die(); return false }), s.begin()
+		x.before(s.front, leader)
+		x.run(ctx, s, s.duty(), leader)
+		require.True(t, x.isSprung())
+		s.front.hook(nil, nil)
+		s.settle(s.duty(), s.begin())
+	})
 }
 
-// Like the one above, but the first leader wakes up while the second is at work:
-// after each of its passes the first makes one, too.
+// The outcome of one step is unknown to the leader, who goes on.
+func TestAnswerIsLostAtAnyStep(t *testing.T) { //nolint:tparallel // the steps share a chain
+	t.Parallel()
+	walk(t, func(t *testing.T, s *scene, step int) {
+		t.Helper()
+		x, leader, d := newTrap(step, func() bool { return false }), s.begin(), s.duty()
+		x.after(s.front, leader)
+		x.run(t.Context(), s, d, leader)
+		require.True(t, x.isSprung())
+		s.settle(d, leader)
+	})
+}
+
+// Another leader takes over and finishes. Then the first wakes up and goes on
+// where it was, as if nothing had happened.
+func TestLeaderIsPausedAtAnyStep(t *testing.T) { //nolint:tparallel // the steps share a chain
+	t.Parallel()
+	walk(t, func(t *testing.T, s *scene, step int) {
+		t.Helper()
+		paused, wake := context.WithCancel(t.Context())
+		defer wake()
+		asleep, first := s.begin(), s.duty()
+		x := newTrap(step, func() bool { <-paused.Done(); return true })
+		x.before(s.front, asleep)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			x.run(t.Context(), s, first, asleep)
+		}()
+		<-x.sprung
+
+		s.cfg.RPC = []string{newFront(t, s.socket).URL}
+		s.settle(s.duty(), s.begin())
+		s.requirePaid(crashKeys)
+
+		wake()
+		<-ended
+		s.backend.Commit()
+	})
+}
+
+// Two leaders are at work at the same time, one of them without knowing that its
+// session is over.
 func TestTwoLeadersAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.InFlight = 3 })

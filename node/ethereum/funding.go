@@ -82,7 +82,7 @@ func (f *KeystoreFunding) SignTx(tx *types.Transaction, chainID *big.Int) (*type
 func (f *KeystoreFunding) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	clear(f.key.Reveal().D.Bits())
+	clear(f.key.Reveal().D.Bits()) //nolint:staticcheck // the key is not used again
 	f.closed = true
 	return nil
 }

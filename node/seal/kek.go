@@ -1,13 +1,16 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // KeySize is the length in bytes of every key of this package (AES-256).
@@ -27,52 +30,67 @@ type KEK interface {
 // ErrKEK says that a key-encryption key is missing, unreadable or malformed.
 var ErrKEK = errors.New("key-encryption key")
 
+// ErrNotWrapped says that a keyring is not wrapped by this key-encryption key.
+var ErrNotWrapped = errors.New("keyring is wrapped by other key-encryption keys")
+
 // ParseKEK makes a key-encryption key from its description. "file:PATH" is a
 // file with 32 bytes in hex, such as `openssl rand -hex 32` writes; it is read
-// when it is needed, so a missing file is no error here.
+// when it is needed, so a missing file is no error here. Errors do not repeat
+// the description: it may be the key itself, given by mistake.
 func ParseKEK(description string) (KEK, error) {
-	scheme, rest, ok := strings.Cut(description, ":")
-	if !ok || scheme != "file" || rest == "" {
-		return nil, fmt.Errorf("%w %q: want file:PATH", ErrKEK, description)
+	path, ok := strings.CutPrefix(description, "file:")
+	if !ok || path == "" {
+		return nil, fmt.Errorf("%w: want file:PATH", ErrKEK)
 	}
-	return fileKEK{path: rest}, nil
+	return fileKEK{path: path}, nil
 }
 
 // fileKEK is a key in a file, which only its owner and group may read.
 type fileKEK struct{ path string }
 
-const worldAccess = 0o007
+const (
+	worldAccess  = 0o007
+	maxFileBytes = 4096
+)
 
 func (f fileKEK) load() ([]byte, error) {
-	info, err := os.Stat(f.path)
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not make the node wait
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
 	}
-	if info.Mode().Perm()&worldAccess != 0 {
+	defer file.Close() //nolint:errcheck // only read
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%w %s: not a regular file", ErrKEK, f.path)
+	case info.Mode().Perm()&worldAccess != 0:
 		return nil, fmt.Errorf("%w %s: mode %v lets everybody in (chmod o= %s)", ErrKEK, f.path, info.Mode().Perm(), f.path)
-	}
-	text, err := os.ReadFile(f.path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
-	}
-	defer clear(text)
-	key := make([]byte, KeySize)
-	if n, err := hex.Decode(key, trimSpace(text, 2*KeySize)); err != nil || n != KeySize {
+	case info.Size() > maxFileBytes:
 		return nil, fmt.Errorf("%w %s: want exactly %d hex digits", ErrKEK, f.path, 2*KeySize)
 	}
-	return key, nil
+	text := make([]byte, maxFileBytes)
+	defer clear(text)
+	n, err := io.ReadFull(file, text)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
+	}
+	return parseHex(text[:n], f.path)
 }
 
-// trimSpace cuts white space off, and what is too long down to a length that
-// can not be right either, without making a copy that nobody would zero.
-func trimSpace(b []byte, want int) []byte {
-	for len(b) > 0 && strings.ContainsRune(" \t\r\n", rune(b[len(b)-1])) {
-		b = b[:len(b)-1]
+// parseHex makes no copy of the digits that nobody would zero, and says nothing
+// about them in its error.
+func parseHex(text []byte, path string) ([]byte, error) {
+	digits := bytes.TrimRight(text, " \t\r\n")
+	key := make([]byte, KeySize)
+	if len(digits) == 2*KeySize {
+		if _, err := hex.Decode(key, digits); err == nil {
+			return key, nil
+		}
 	}
-	if len(b) != want {
-		return nil
-	}
-	return b
+	clear(key)
+	return nil, fmt.Errorf("%w %s: want exactly %d hex digits", ErrKEK, path, 2*KeySize)
 }
 
 // ID implements KEK.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -13,119 +14,126 @@ import (
 type Keyring struct {
 	clusterID string
 	current   uint32
-	keys      map[uint32][]byte
+	keys      dataKeys
 }
 
-// sealedKeyring is the keyring as the state holds it.
-type sealedKeyring struct {
-	Version int               `json:"version"`
-	Wraps   map[string][]byte `json:"wraps"` // key-encryption key's ID → wrapped root key
-	Keys    []byte            `json:"keys"`  // data keys, sealed by the root key
-}
+const termBytes = 4 // in front of every ciphertext: which data key it is under
 
-type dataKeys struct {
-	Current uint32            `json:"current"`
-	Keys    map[uint32][]byte `json:"keys"`
-}
-
-const keyringVersion = 1
+// errNoCluster says that a keyring was to be made or opened for no cluster in
+// particular; it would open in every other.
+var errNoCluster = errors.New("keyring without a cluster ID")
 
 // newKeyring mints a root key and a first data key, and returns the record to
 // be replicated. The record becomes the cluster's keyring only if no other was
 // there before it.
 func newKeyring(kek KEK, clusterID string) ([]byte, error) {
-	root, first := make([]byte, KeySize), make([]byte, KeySize)
+	root, first := make([]byte, KeySize), new([KeySize]byte)
 	defer clear(root)
-	defer clear(first)
+	defer clear(first[:])
 	_, _ = rand.Read(root) // never fails
-	_, _ = rand.Read(first)
-	id, err := kek.ID()
+	_, _ = rand.Read(first[:])
+	record, err := sealKeyring(kek, clusterID, root, 1, dataKeys{1: {bytes: first}})
 	if err != nil {
 		return nil, fmt.Errorf("new keyring: %w", err)
+	}
+	return record, nil
+}
+
+func sealKeyring(kek KEK, clusterID string, root []byte, current uint32, keys dataKeys) ([]byte, error) {
+	if clusterID == "" {
+		return nil, errNoCluster
+	}
+	id, err := kek.ID()
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it is
 	}
 	wrapped, err := kek.Wrap(root, additional("root-key", clusterID, id))
 	if err != nil {
-		return nil, fmt.Errorf("new keyring: %w", err)
+		return nil, fmt.Errorf("wrap root key: %w", err)
 	}
-	plain, err := json.Marshal(dataKeys{Current: 1, Keys: map[uint32][]byte{1: first}})
-	if err != nil {
-		return nil, fmt.Errorf("new keyring: %w", err)
-	}
+	plain := keys.encode(current)
 	defer clear(plain)
-	keys, err := encrypt(root, plain, additional("data-keys", clusterID))
+	sealed, err := encrypt(root, plain, additional("data-keys", clusterID))
 	if err != nil {
-		return nil, fmt.Errorf("new keyring: %w", err)
+		return nil, fmt.Errorf("seal data keys: %w", err)
 	}
-	return json.Marshal(sealedKeyring{Version: keyringVersion, Wraps: map[string][]byte{id: wrapped}, Keys: keys}) //nolint:wrapcheck // can not fail
+	return encodeRecord(record{Version: keyringVersion, Wraps: map[string][]byte{id: wrapped}, Keys: sealed})
 }
 
 // openKeyring unwraps the record with the key-encryption key.
-func openKeyring(kek KEK, clusterID string, record []byte) (*Keyring, error) {
-	var s sealedKeyring
-	if err := json.Unmarshal(record, &s); err != nil || s.Version != keyringVersion {
-		return nil, fmt.Errorf("keyring of version %d: %w", s.Version, ErrOpen)
+func openKeyring(kek KEK, clusterID string, encoded []byte) (*Keyring, error) {
+	if clusterID == "" {
+		return nil, errNoCluster
+	}
+	r, err := decodeRecord(encoded)
+	if err != nil {
+		return nil, err
 	}
 	id, err := kek.ID()
 	if err != nil {
 		return nil, fmt.Errorf("open keyring: %w", err)
 	}
-	wrapped, ok := s.Wraps[id]
+	wrapped, ok := r.Wraps[id]
 	if !ok {
-		return nil, fmt.Errorf("open keyring: %w %s is not one that wraps the root key", ErrKEK, id)
+		return nil, fmt.Errorf("open keyring: %w, this one is %s", ErrNotWrapped, id)
 	}
 	root, err := kek.Unwrap(wrapped, additional("root-key", clusterID, id))
 	if err != nil {
 		return nil, fmt.Errorf("unwrap root key: %w", err)
 	}
 	defer clear(root)
-	plain, err := decrypt(root, s.Keys, additional("data-keys", clusterID))
+	plain, err := decrypt(root, r.Keys, additional("data-keys", clusterID))
 	if err != nil {
 		return nil, fmt.Errorf("open data keys: %w", err)
 	}
 	defer clear(plain)
-	var d dataKeys
-	if err := json.Unmarshal(plain, &d); err != nil || len(d.Keys[d.Current]) != KeySize {
-		return nil, fmt.Errorf("data keys: %w", ErrOpen)
+	current, keys, err := decodeDataKeys(plain)
+	if err != nil {
+		return nil, err
 	}
-	return &Keyring{clusterID: clusterID, current: d.Current, keys: d.Keys}, nil
+	return &Keyring{clusterID: clusterID, current: current, keys: keys}, nil
 }
 
 // Seal encrypts the record of this kind and ID under the current data key.
 func (k *Keyring) Seal(kind, id string, plaintext []byte) ([]byte, error) {
-	ciphertext, err := encrypt(k.keys[k.current], plaintext, additional("record", k.clusterID, kind, id))
+	ciphertext, err := encrypt(k.keys[k.current].bytes[:], plaintext, additional("record", k.clusterID, kind, id))
 	if err != nil {
 		return nil, fmt.Errorf("seal %s %s: %w", kind, id, err)
 	}
 	return append(binary.BigEndian.AppendUint32(nil, k.current), ciphertext...), nil
 }
 
-// Open decrypts what Seal made for the same kind and ID. The caller zeroes it.
+// Open decrypts what Seal made for the same kind and ID; the error wraps
+// [ErrOpen] if it is anything else. The caller zeroes the plaintext.
 func (k *Keyring) Open(kind, id string, sealed []byte) ([]byte, error) {
-	if len(sealed) < 4 {
+	if len(sealed) < termBytes {
 		return nil, fmt.Errorf("open %s %s: %w", kind, id, ErrOpen)
 	}
-	key, ok := k.keys[binary.BigEndian.Uint32(sealed)]
+	term := binary.BigEndian.Uint32(sealed)
+	key, ok := k.keys[term]
 	if !ok {
-		return nil, fmt.Errorf("open %s %s: no data key of term %d: %w", kind, id, binary.BigEndian.Uint32(sealed), ErrOpen)
+		return nil, fmt.Errorf("open %s %s: no data key of term %d: %w", kind, id, term, ErrOpen)
 	}
-	plaintext, err := decrypt(key, sealed[4:], additional("record", k.clusterID, kind, id))
+	plaintext, err := decrypt(key.bytes[:], sealed[termBytes:], additional("record", k.clusterID, kind, id))
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind, id, err)
 	}
 	return plaintext, nil
 }
 
+// The receivers below are values, so that a copy of a keyring is redacted too.
+
 // String redacts the keys.
-func (k *Keyring) String() string { return "Keyring([redacted])" }
+func (k Keyring) String() string { return "Keyring([redacted])" }
 
 // GoString redacts the keys.
-func (k *Keyring) GoString() string { return k.String() }
+func (k Keyring) GoString() string { return k.String() }
 
 // Format redacts the keys for every verb.
-func (k *Keyring) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, k.String()) }
+func (k Keyring) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, k.String()) }
 
 // LogValue redacts the keys.
-func (k *Keyring) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k Keyring) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // MarshalJSON redacts the keys.
-func (k *Keyring) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) } //nolint:wrapcheck // can not fail
+func (k Keyring) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) } //nolint:wrapcheck // can not fail

@@ -20,8 +20,8 @@ type Vault struct {
 	mu      sync.Mutex
 	record  []byte // the keyring's record that ring was opened from
 	ring    *Keyring
-	failure error // why that record does not open with the key named tried
-	tried   string
+	failure error  // why that record does not open with the key named tried
+	tried   string // empty if trying again may help
 }
 
 // NewVault returns a vault for the node that has this key-encryption key.
@@ -59,14 +59,18 @@ func (v *Vault) Keyring(view *fsm.View) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", node.ErrSealed, err)
 	}
-	if !same || id != v.tried { // a wrong key does not become right by trying again
-		v.record, v.tried = record, id
-		v.ring, v.failure = openKeyring(v.kek, view.Meta().GetClusterId(), record)
-	}
-	if v.failure != nil {
+	if same && id == v.tried { // a wrong key does not become right by trying again
 		return nil, fmt.Errorf("%w: %w", node.ErrSealed, v.failure)
 	}
-	return v.ring, nil
+	ring, err := openKeyring(v.kek, view.Meta().GetClusterId(), record)
+	v.record, v.ring, v.tried, v.failure = record, ring, "", err
+	if errors.Is(err, ErrOpen) || errors.Is(err, ErrNotWrapped) { // not what may be mended, like an unreadable file
+		v.tried = id
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", node.ErrSealed, err)
+	}
+	return ring, nil
 }
 
 // Duty makes the keyring of a new cluster.

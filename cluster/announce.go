@@ -1,0 +1,144 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node"
+)
+
+// announcement asks the leader to record where a member's API is.
+type announcement struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Raft string `json:"raft"`
+	API  string `json:"api"`
+}
+
+// announceAlways sees to it that the state says where this node's API is.
+func announceAlways(ctx context.Context, cfg Config, p *peers) error {
+	self := announcement{ID: cfg.Node.ID(), Name: cfg.Node.Name(), Raft: cfg.Link.Advertised(), API: cfg.API}
+	if err := self.check(); err != nil {
+		return err
+	}
+	for {
+		m := cfg.Node.View().Member(self.ID)
+		if m.GetApiUrl() != self.API || m.GetRaftAddress() != self.Raft {
+			if err := announceOnce(ctx, cfg.Node, p, self); err != nil {
+				cfg.Logger.Debug("the leader does not know this node's API yet", "error", err)
+			}
+		}
+		if err := pause(ctx, announceInterval); err != nil {
+			return err
+		}
+	}
+}
+
+func announceOnce(ctx context.Context, n *node.Node, p *peers, self announcement) error {
+	status := n.Status()
+	if status.LeaderID == self.ID {
+		return p.record(ctx, self)
+	}
+	for _, peer := range status.Peers {
+		if peer.ID == status.LeaderID {
+			return p.announce(ctx, peer.Raft, self)
+		}
+	}
+	return node.ErrNotLeader
+}
+
+func (p *peers) serveAnnounce(w http.ResponseWriter, r *http.Request) {
+	var a announcement
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxPeerBody)).Decode(&a); err != nil {
+		http.Error(w, "malformed announcement", http.StatusBadRequest)
+		return
+	}
+	switch err := p.record(r.Context(), a); {
+	case err == nil:
+	case errors.Is(err, errStranger):
+		http.Error(w, err.Error(), http.StatusForbidden)
+	case errors.Is(err, errAnnouncement):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	default:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	}
+}
+
+var (
+	// errStranger says that somebody who is no member asked to be recorded.
+	errStranger = errors.New("not a member of this cluster")
+	// errAnnouncement says that an announcement is not what a member sends.
+	errAnnouncement = errors.New("malformed announcement")
+)
+
+const maxURL = 2048
+
+// check sees to it that what ends up in callers' Location headers is a URL.
+func (a announcement) check() error {
+	u, err := url.Parse(a.API)
+	if err != nil || len(a.API) > maxURL || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fmt.Errorf("%w: the API's URL %.100q", errAnnouncement, a.API)
+	}
+	if !strings.HasPrefix(a.ID, a.Name+"-") {
+		return fmt.Errorf("%w: node %.100q is not called %.100q", errAnnouncement, a.ID, a.Name)
+	}
+	if _, _, err := net.SplitHostPort(a.Raft); err != nil {
+		return fmt.Errorf("%w: the member's address %.100q", errAnnouncement, a.Raft)
+	}
+	return nil
+}
+
+// record proposes where a member's API is. Only those who are members already
+// can say so: callers' credentials are sent there.
+func (p *peers) record(ctx context.Context, a announcement) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	for _, member := range p.node.Status().Peers {
+		if member.ID != a.ID {
+			continue
+		}
+		_, err := p.node.Propose(ctx, &fsmpb.Command{
+			Caller: &fsmpb.Caller{Name: a.ID, Role: "member"},
+			Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{Member: &fsmpb.Member{
+				NodeId: a.ID, Name: a.Name, RaftAddress: a.Raft, ApiUrl: a.API,
+			}}},
+		})
+		if err != nil {
+			return fmt.Errorf("record member %s: %w", a.ID, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("record %q: %w", a.ID, errStranger)
+}
+
+// announce tells the leader at the address about a member.
+func (p *peers) announce(ctx context.Context, address string, a announcement) error {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+announcePath, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end
+	if resp.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, maxPeerBody))
+		return fmt.Errorf("announce: %s: %s", resp.Status, bytes.TrimSpace(why))
+	}
+	return nil
+}

@@ -1,2 +1,0 @@
-package local
-var builtInto string

@@ -1,0 +1,75 @@
+package seal
+
+import (
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+const testCluster = "c0ffee"
+
+// keyOf is the 64 hex digits of a key that is one byte repeated.
+func keyOf(digit string) string { return strings.Repeat(digit, 2*KeySize) }
+
+// kekFile writes a key file and returns its description.
+func kekFile(t *testing.T, content string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kek")
+	require.NoError(t, os.WriteFile(path, []byte(content), mode))
+	require.NoError(t, os.Chmod(path, mode))
+	return path
+}
+
+func kekOf(t *testing.T, content string) KEK {
+	t.Helper()
+	kek, err := ParseKEK("file:" + kekFile(t, content, 0o600))
+	require.NoError(t, err)
+	return kek
+}
+
+func ringOf(t *testing.T, kek KEK, clusterID string) (*Keyring, []byte) {
+	t.Helper()
+	encoded, err := newKeyring(kek, clusterID)
+	require.NoError(t, err)
+	ring, err := openKeyring(kek, clusterID, encoded)
+	require.NoError(t, err)
+	return ring, encoded
+}
+
+func unhex(t *testing.T, digits string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(digits)
+	require.NoError(t, err)
+	return b
+}
+
+// stateWith is a cluster's state, with a keyring unless that is nil.
+func stateWith(t *testing.T, keyring []byte) *fsm.View {
+	t.Helper()
+	commands := []*fsmpb.Command{{Version: 1, Body: &fsmpb.Command_BeginSession{
+		BeginSession: &fsmpb.BeginSession{NodeId: "n1", NewClusterId: testCluster},
+	}}}
+	if keyring != nil {
+		commands = append(commands, &fsmpb.Command{
+			Version: 1, Session: 1,
+			Body: &fsmpb.Command_InstallKeyring{InstallKeyring: &fsmpb.InstallKeyring{Sealed: keyring}},
+		})
+	}
+	entry, err := proto.Marshal(&fsmpb.Batch{Commands: commands})
+	require.NoError(t, err)
+	m := fsm.New()
+	results, err := m.Apply(1, 1, entry)
+	require.NoError(t, err)
+	for _, r := range results {
+		require.NoError(t, r.Err())
+	}
+	return m.View()
+}

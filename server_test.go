@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/client/cli"
+)
+
+// flagsOf are valid flags for a node without deposits; later ones win.
+func flagsOf(t *testing.T, more ...string) (flags []string, dataDir string) {
+	t.Helper()
+	dir := t.TempDir()
+	dataDir = filepath.Join(dir, "data")
+	tokens, kek := filepath.Join(dir, "tokens.json"), filepath.Join(dir, "kek")
+	require.NoError(t, os.WriteFile(tokens, []byte(`{"tokens":[]}`), 0o600))
+	require.NoError(t, os.WriteFile(kek, bytes.Repeat([]byte("ab"), 32), 0o600))
+	return append([]string{
+		"server", "--name", "n1", "--data-dir", dataDir, "--token-hashes", tokens, "--seal", "file:" + kek,
+		"--api-addr", "127.0.0.1:0", "--raft-addr", "127.0.0.1:0", "--peers", "n1=127.0.0.1:1",
+	}, more...), dataDir
+}
+
+// runServer runs the command with flags that keep it from starting.
+func runServer(t *testing.T, flags []string) (code int, stderr string) {
+	t.Helper()
+	root := cli.New("test")
+	root.AddCommand(newServerCommand())
+	var out, errs bytes.Buffer
+	root.SetArgs(flags)
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return cli.Run(ctx, root), errs.String()
+}
+
+func TestServerRefusesFlags(t *testing.T) {
+	t.Parallel()
+	account := []string{"--funding-keystore", "k", "--funding-password-file", "p"}
+	custom := []string{"--execution-rpc", "http://127.0.0.1:1", "--network", "custom", "--bls-withdrawal"}
+	for name, c := range map[string]struct {
+		flags []string
+		says  string
+	}{
+		"unknown flag":           {[]string{"--nmae", "x"}, "unknown flag: --nmae"},
+		"no name":                {[]string{"--name", ""}, "--name is required"},
+		"no data folder":         {[]string{"--data-dir", ""}, "--data-dir is required"},
+		"key without scheme":     {[]string{"--seal", "/etc/kek"}, "--seal"},
+		"half of a certificate":  {[]string{"--tls-cert", "x"}, "--tls-cert and --tls-key go together"},
+		"raft beyond loopback":   {[]string{"--raft-addr", "0.0.0.0:1"}, "--raft-addr 0.0.0.0:1"},
+		"api beyond loopback":    {[]string{"--api-addr", ":8200"}, "--api-addr :8200"},
+		"peers malformed":        {[]string{"--peers", "n1"}, `peer "n1"`},
+		"peers without this one": {[]string{"--name", "n2"}, "--peers does not name this node"},
+		"short rest":             {[]string{"--rest-after-proof", "1s"}, "--rest-after-proof 1s"},
+		"negative rest":          {[]string{"--network", "custom", "--rest-after-proof", "-1s"}, "--rest-after-proof -1s"},
+		"no keys per pod":        {[]string{"--max-keys-per-pod", "0"}, "--max-keys-per-pod 0"},
+		"witness":                {[]string{"--witness", "nobody"}, "--witness"},
+		"lease":                  {[]string{"--lease-timeout", "1h"}, "--lease-timeout"},
+		"log level":              {[]string{"--log-level", "loud"}, `--log-level "loud"`},
+		"log format":             {[]string{"--log-format", "xml"}, `--log-format "xml"`},
+		"no tokens":              {[]string{"--token-hashes", "/nonexistent"}, "--token-hashes"},
+		"deposits without chain": {[]string{"--bls-withdrawal"}, "--execution-rpc is missing"},
+		"unknown network":        {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "ropsten"}, "ropsten"},
+		"chain ID of mainnet":    {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "mainnet", "--chain-id", "1"}, "--network custom"},
+		"custom without chain":   {append(custom, account...), "--chain-id is required"},
+		"fork version":           {append(append(custom, account...), "--chain-id", "5", "--fork-version", "0x1"), `--fork-version "0x1"`},
+		"contract":               {append(append(custom, account...), "--chain-id", "5", "--fork-version", "0x10000038", "--deposit-contract", "0x12"), "--deposit-contract"},
+		"nobody to withdraw":     {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi"}, "say where stakes are withdrawn to"},
+		"two ways to withdraw":   {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal", "--compounding"}, "--bls-withdrawal excludes"},
+		"no account":             {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal"}, "--funding-keystore"},
+		"account not there":      {append([]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal"}, account...), "--funding-keystore"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			flags, dataDir := flagsOf(t, c.flags...)
+			code, stderr := runServer(t, flags)
+			require.NotEqual(t, cli.ExitOK, code)
+			require.Contains(t, stderr, c.says)
+			require.NoFileExists(t, filepath.Join(dataDir, "node-id"), "data was touched")
+		})
+	}
+}
+
+func TestServerRefusesForeignFolder(t *testing.T) {
+	t.Parallel()
+	flags, dataDir := flagsOf(t)
+	require.NoError(t, os.MkdirAll(dataDir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dataDir, "precious"), []byte("x"), 0o600))
+	code, stderr := runServer(t, flags)
+	require.Equal(t, cli.ExitFailure, code)
+	require.Contains(t, stderr, "not the data folder of a keysteward node")
+	entries, err := os.ReadDir(dataDir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "the folder was changed")
+}
+
+func TestServerRefusesTakenPort(t *testing.T) {
+	t.Parallel()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() }) // after the subtests, which run in parallel
+	for _, flag := range []string{"--api-addr", "--raft-addr"} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			flags, dataDir := flagsOf(t, flag, l.Addr().String())
+			code, stderr := runServer(t, flags)
+			require.Equal(t, cli.ExitFailure, code)
+			require.Contains(t, stderr, flag)
+			require.NoDirExists(t, dataDir)
+		})
+	}
+}
