@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -103,7 +104,7 @@ func (o *serverOptions) check() error {
 	}
 	switch {
 	case (o.tlsCert == "") != (o.tlsKey == ""):
-		return fmt.Errorf("--tls-cert and --tls-key go together")
+		return errors.New("--tls-cert and --tls-key go together")
 	case !isLoopback(o.raftAddr):
 		return fmt.Errorf("--raft-addr %s: members do not speak TLS to each other yet, so only loopback is allowed", o.raftAddr)
 	case !isLoopback(o.apiAddr) && o.tlsCert == "":

@@ -83,6 +83,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err != nil {
 		return nil, cli.UsageError(fmt.Errorf("--seal: %w", err))
 	}
+	p.vault = seal.NewVault(kek)
 	deposits, err := o.deposits.config()
 	if err != nil {
 		return nil, cli.UsageError(err)
@@ -99,7 +100,6 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err := o.listen(ctx, p); err != nil {
 		return nil, err
 	}
-	p.vault = seal.NewVault(kek)
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
@@ -108,23 +108,28 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
 	}
+	return p, o.serving(p, deposits, tokens)
+}
+
+// serving makes what runs on the node: the deposit duty and the API.
+func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.Tokens) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	seeds := ethereum.NewSeeds(p.vault, p.node)
-	deposits.Logger, deposits.Metrics = log, registry
+	deposits.Logger, deposits.Metrics = p.log, registry
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
-		return nil, cli.UsageError(err)
+		return cli.UsageError(err)
 	}
-	p.api, err = api.New(api.Config{
+	p.api, err = api.New(api.Config{ //nolint:contextcheck // it serves until it is told to stop
 		Node: p.node, Vault: seeds, Tokens: tokens,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod,
 		Witness: o.witness, RestAfterProof: o.restAfterProof,
-		Logger: log, Registry: registry, Version: version,
+		Logger: p.log, Registry: registry, Version: version,
 	})
 	if err != nil {
-		return nil, cli.UsageError(err)
+		return cli.UsageError(err)
 	}
-	return p, nil
+	return nil
 }
 
 // run serves until the context ends or the node can not go on, then stops in

@@ -50,7 +50,7 @@ func TestServerRefusesFlags(t *testing.T) {
 		flags []string
 		says  string
 	}{
-		"unknown flag":           {[]string{"--nmae", "x"}, "unknown flag: --nmae"},
+		"unknown flag":           {[]string{"--nomen", "x"}, "unknown flag: --nomen"},
 		"no name":                {[]string{"--name", ""}, "--name is required"},
 		"no data folder":         {[]string{"--data-dir", ""}, "--data-dir is required"},
 		"key without scheme":     {[]string{"--seal", "/etc/kek"}, "--seal"},

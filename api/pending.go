@@ -78,7 +78,7 @@ func reasonFor(view *fsm.View, r *fsmpb.Request, a *fsmpb.Allocation, p wire.Pen
 		return wire.Reason{Code: reasonOtherUID, Since: wallTime(a.GetSinceWallMs()), Detail: otherUID(view.Meta(), a)}
 	case p.Missing > 0 && view.Secret(fsm.SecretSeed) == nil:
 		return wire.Reason{Code: reasonSeedMissing, Detail: "the cluster has no seed to derive keys from: run keysteward init"}
-	case status.GetCode() != "":
+	case status.GetCode() != "" && status.GetCode() != reasonSeedMissing: // that one was just decided by the state
 		return wire.Reason{Code: status.GetCode(), Detail: status.GetDetail(), Since: wallTime(status.GetSinceWallMs())}
 	case p.Missing > 0:
 		return wire.Reason{Code: reasonGenerating, Detail: fmt.Sprintf("%d keys are being generated", p.Missing)}

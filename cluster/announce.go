@@ -135,7 +135,7 @@ func (p *peers) announce(ctx context.Context, address string, a announcement) er
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		why, _ := io.ReadAll(io.LimitReader(resp.Body, maxPeerBody))
 		return fmt.Errorf("announce: %s: %s", resp.Status, bytes.TrimSpace(why))

@@ -23,7 +23,8 @@ func ParsePeers(list []string) ([]Peer, error) {
 	peers := make([]Peer, 0, len(list))
 	for _, text := range list {
 		name, address, ok := strings.Cut(text, "=")
-		if host, port, err := net.SplitHostPort(address); !ok || name == "" || err != nil || host == "" || port == "" {
+		host, port, err := net.SplitHostPort(address)
+		if !ok || err != nil || name == "" || host == "" || port == "" || strings.ContainsAny(text, "@, ") {
 			return nil, fmt.Errorf("peer %q: want NAME=HOST:PORT", text)
 		}
 		if slices.ContainsFunc(peers, func(p Peer) bool { return p.Name == name || p.Raft == address }) {
@@ -95,4 +96,3 @@ func survey(ctx context.Context, cfg Config, p *peers) (servers []raft.Server, w
 	}
 	return servers, ""
 }
-

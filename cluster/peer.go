@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -73,14 +74,16 @@ func (p *peers) serve(ctx context.Context, l net.Listener) error {
 	if err := server.Shutdown(stop); err != nil {
 		_ = server.Close()
 	}
-	<-done
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve members: %w", err)
+	}
 	return nil
 }
 
 func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	status := p.node.Status()
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(Identity{
+	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.View().Meta().GetClusterId(),
 		HasState: p.node.HasState(), Applied: status.AppliedIndex, Founders: p.founders,
 	})
@@ -97,7 +100,7 @@ func (p *peers) identity(ctx context.Context, address string) (Identity, error) 
 	if err != nil {
 		return id, fmt.Errorf("ask %s: %w", address, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return id, fmt.Errorf("ask %s: %s", address, resp.Status)
 	}

@@ -51,7 +51,7 @@ func (s *Session) logTick(ctx context.Context, elapsed time.Duration) error {
 	defer cancel()
 	_, err := s.Propose(ctx, &fsmpb.Command{
 		Caller: dutyCaller("clock"),
-		Body:   &fsmpb.Command_Tick{Tick: &fsmpb.Tick{ElapsedMs: uint64(max(0, elapsed.Milliseconds()))}}, //nolint:gosec // not negative
+		Body:   &fsmpb.Command_Tick{Tick: &fsmpb.Tick{ElapsedMs: uint64(max(0, elapsed.Milliseconds()))}},
 	})
 	return err
 }

@@ -65,18 +65,15 @@ func (n *Node) patient() bool {
 // beginning behind this one: so nodes that may not lead pass it on until it
 // reaches one that may, and not to and fro between two of them.
 func (n *Node) handOver(ctx context.Context) error {
-	err := errNoHeir
+	failures := []error{errNoHeir}
 	for _, heir := range n.heirs() {
-		if ctx.Err() != nil || n.raft.State() != raft.Leader {
-			return nil
+		err := n.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error()
+		if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
+			return ctx.Err() //nolint:wrapcheck // the caller asks the context
 		}
-		e := n.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error()
-		if e == nil {
-			return nil
-		}
-		err = fmt.Errorf("%w: %s: %w", errNoHeir, heir.ID, e)
+		failures = append(failures, fmt.Errorf("%s: %w", heir.ID, err))
 	}
-	return err
+	return errors.Join(failures...)
 }
 
 // heirs are the other voters in the order of the configuration, beginning
@@ -106,13 +103,9 @@ func (n *Node) StepDown(ctx context.Context) error {
 		return nil
 	}
 	done := make(chan error, 1)
-	n.life.Lock()
-	if n.ctx.Err() != nil {
-		n.life.Unlock()
+	if !n.spawn(func() { done <- n.abdicate(ctx) }) {
 		return nil
 	}
-	n.running.Go(func() { done <- n.abdicate(ctx) })
-	n.life.Unlock()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -122,6 +115,17 @@ func (n *Node) StepDown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("hand leadership over: %w", ctx.Err())
 	}
+}
+
+// spawn runs f beside the node's other work, unless the node is closing.
+func (n *Node) spawn(f func()) bool {
+	n.life.Lock()
+	defer n.life.Unlock()
+	if n.ctx.Err() != nil {
+		return false
+	}
+	n.running.Go(f)
+	return true
 }
 
 // abdicate asks the follower that Raft thinks is the furthest first.

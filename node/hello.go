@@ -32,7 +32,7 @@ func encodeHello(protocol byte, target string) ([]byte, error) {
 	if target == "" || len(target) > maxTarget {
 		return nil, fmt.Errorf("%w: node ID of %d bytes", errHello, len(target))
 	}
-	return append([]byte{protocol, byte(len(target))}, target...), nil
+	return append([]byte{protocol, byte(len(target))}, target...), nil //nolint:gosec // at most maxTarget
 }
 
 func readHello(r io.Reader) (protocol byte, target string, err error) {

@@ -44,7 +44,7 @@ func openFolder(path, name string) (_ *folder, err error) {
 	if _, err := readID(path, name); err != nil { // before anything is touched
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the folder
+	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock data folder: %w", err)
 	}
@@ -53,7 +53,7 @@ func openFolder(path, name string) (_ *folder, err error) {
 			_ = lock.Close()
 		}
 	}()
-	switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); { //nolint:gosec // a file descriptor fits an int
+	switch err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return nil, fmt.Errorf("%s: %w", path, ErrFolderInUse)
 	case err != nil:
@@ -78,7 +78,7 @@ func (f *folder) close() error {
 
 // readID returns the ID that the folder holds, empty if the folder is new.
 func readID(path, name string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(path, idFile)) //nolint:gosec // the operator names the folder
+	b, err := os.ReadFile(filepath.Join(path, idFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", checkNew(path)
 	}
@@ -125,7 +125,7 @@ func mintID(path, name string) (string, error) {
 
 // writeDurably makes the file appear whole, and stay after a power cut.
 func writeDurably(path string, content []byte) error {
-	f, err := os.OpenFile(path+newFile, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // below the data folder
+	f, err := os.OpenFile(path+newFile, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err //nolint:wrapcheck // the caller names the file
 	}
@@ -141,7 +141,7 @@ func writeDurably(path string, content []byte) error {
 
 // syncFolder makes what was added to the folder stay after a power cut.
 func syncFolder(path string) error {
-	d, err := os.Open(path) //nolint:gosec // the operator names the folder
+	d, err := os.Open(path)
 	if err != nil {
 		return err //nolint:wrapcheck // the caller names the file
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -81,7 +82,7 @@ func TestCloseWhileProposalsWait(t *testing.T) {
 	var answers sync.Map
 	duty := DutyFunc("stubborn", func(_ context.Context, s *Session) error {
 		for i := 0; ; i++ {
-			_, err := s.Propose(context.WithoutCancel(t.Context()), write(fmt.Sprint(i)))
+			_, err := s.Propose(context.WithoutCancel(t.Context()), write(strconv.Itoa(i))) //nolint:contextcheck // deaf on purpose
 			if err != nil {
 				answers.Store(s.Number(), err)
 				return err

@@ -32,7 +32,7 @@ type Link struct {
 	peer     *accepted
 	dialer   func(ctx context.Context, address string) (net.Conn, error)
 
-	ctx     context.Context //nolint:containedctx // ends with the link, and all that it dials with it
+	ctx     context.Context // ends with the link, and all that it dials with it
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 

@@ -30,5 +30,5 @@ func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	if !ok {
 		to = slog.LevelDebug - 4
 	}
-	s.to.Log(context.Background(), to, msg, args...)
+	s.to.Log(context.Background(), to, msg, args...) //nolint:sloglint // the library says what
 }

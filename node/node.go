@@ -39,7 +39,7 @@ type Node struct {
 
 	duties  []Duty
 	working sync.Map        // names of the duties that are running
-	ctx     context.Context //nolint:containedctx // the node's life, from Open to Close
+	ctx     context.Context // the node's life, from Open to Close
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	life    sync.Mutex // guards begun, and that nothing is started once the node closes

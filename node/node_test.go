@@ -39,14 +39,14 @@ func TestStartAndCloseAtOnce(t *testing.T) {
 
 func TestOpenFails(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(*testing.T, *member){
-		"configuration": func(_ *testing.T, m *member) { m.cfg.Name = "" },
-		"folder":        func(t *testing.T, m *member) { put(t, m.cfg.DataDir, "photo.jpg", "") },
-		"log": func(t *testing.T, m *member) {
+	for name, spoil := range map[string]func(*member){
+		"configuration": func(m *member) { m.cfg.Name = "" },
+		"folder":        func(m *member) { put(t, m.cfg.DataDir, "photo.jpg", "") },
+		"log": func(m *member) {
 			put(t, m.cfg.DataDir, idFile, "n1-00000000")
 			require.NoError(t, os.Mkdir(filepath.Join(m.cfg.DataDir, "raft.db"), 0o700))
 		},
-		"snapshots": func(t *testing.T, m *member) {
+		"snapshots": func(m *member) {
 			put(t, m.cfg.DataDir, idFile, "n1-00000000")
 			put(t, m.cfg.DataDir, "snapshots", "")
 		},
@@ -54,7 +54,7 @@ func TestOpenFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMember(t, &wires{}, "n1")
-			spoil(t, m)
+			spoil(m)
 			k := m.listen()
 			_, err := Open(m.cfg, k)
 			require.Error(t, err)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -202,7 +203,7 @@ func TestOutcomes(t *testing.T) {
 			}
 			require.ErrorIs(t, err, tc.want)
 			for _, other := range []error{ErrNotLeader, ErrUnknownOutcome} {
-				require.Equal(t, other == tc.want, isAny(err, other))
+				require.Equal(t, errors.Is(other, tc.want), isAny(err, other))
 			}
 		})
 	}

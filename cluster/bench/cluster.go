@@ -63,7 +63,7 @@ func startCluster(ctx context.Context, bin, dir string) (*localCluster, error) {
 		}
 		token, err := os.ReadFile(f.AdminTokenFile)
 		c.token = strings.TrimSpace(string(token))
-		return err == nil && c.allReady(f)
+		return err == nil && c.allReady(ctx, f)
 	})
 	if err != nil {
 		c.stop()
@@ -89,30 +89,30 @@ func (c *localCluster) file() (clusterFile, error) {
 	return f, nil
 }
 
-func (c *localCluster) allReady(f clusterFile) bool {
+func (c *localCluster) allReady(ctx context.Context, f clusterFile) bool {
 	for _, n := range f.Nodes {
-		if status, _ := c.call(context.Background(), http.MethodGet, n.API+"/readyz", nil, nil); status != http.StatusOK {
+		if status, _ := c.call(ctx, http.MethodGet, n.API+"/readyz", nil, nil); status != http.StatusOK {
 			return false
 		}
 	}
 	var seed wire.SeedStatus
-	leader, err := c.leader()
+	leader, err := c.leader(ctx)
 	if err != nil {
 		return false
 	}
-	_, _ = c.call(context.Background(), http.MethodGet, leader.API+"/v1/seed", nil, &seed)
+	_, _ = c.call(ctx, http.MethodGet, leader.API+"/v1/seed", nil, &seed)
 	return seed.Installed
 }
 
 // leader returns the API URL and process ID of the node that leads.
-func (c *localCluster) leader() (target, error) {
+func (c *localCluster) leader(ctx context.Context) (target, error) {
 	f, err := c.file()
 	if err != nil {
 		return target{}, err
 	}
 	for _, n := range f.Nodes {
 		var status wire.Cluster
-		if code, err := c.call(context.Background(), http.MethodGet, n.API+"/v1/cluster", nil, &status); err != nil || code != http.StatusOK {
+		if code, err := c.call(ctx, http.MethodGet, n.API+"/v1/cluster", nil, &status); err != nil || code != http.StatusOK {
 			continue
 		}
 		for _, l := range f.Nodes {
@@ -151,7 +151,7 @@ func (c *localCluster) call(ctx context.Context, method, url string, body, into 
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", method, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err == nil && into != nil && resp.StatusCode < http.StatusMultipleChoices {
 		err = json.Unmarshal(b, into)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -86,7 +87,7 @@ func raftAlone(dir string) ([]member, error) {
 		servers []raft.Server
 	)
 	for i := range 3 {
-		path := filepath.Join(dir, fmt.Sprint(i))
+		path := filepath.Join(dir, strconv.Itoa(i))
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return members, fmt.Errorf("folder: %w", err)
 		}
@@ -102,7 +103,7 @@ func raftAlone(dir string) ([]member, error) {
 			return members, fmt.Errorf("transport: %w", err)
 		}
 		c := raft.DefaultConfig()
-		c.LocalID, c.Logger = raft.ServerID(fmt.Sprint(i)), hclog.NewNullLogger()
+		c.LocalID, c.Logger = raft.ServerID(strconv.Itoa(i)), hclog.NewNullLogger()
 		r, err := raft.NewRaft(c, nothing{}, store, store, raft.NewInmemSnapshotStore(), trans)
 		if err != nil {
 			return members, fmt.Errorf("raft: %w", err)

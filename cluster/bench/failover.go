@@ -21,7 +21,7 @@ const (
 func (c *localCluster) measureFailover(ctx context.Context, runs int) ([]figure, error) {
 	var took []time.Duration
 	for range runs {
-		if err := poll(ctx, rejoinLimit, c.whole); err != nil {
+		if err := poll(ctx, rejoinLimit, func() bool { return c.whole(ctx) }); err != nil {
 			return nil, fmt.Errorf("the cluster is not whole: %w", err)
 		}
 		d, err := c.failover(ctx)
@@ -45,7 +45,7 @@ func (c *localCluster) failover(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	leader, err := c.leader()
+	leader, err := c.leader(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -69,13 +69,13 @@ func (c *localCluster) failover(ctx context.Context) (time.Duration, error) {
 }
 
 // whole reports whether all nodes answer and none lacks log entries.
-func (c *localCluster) whole() bool {
-	leader, err := c.leader()
+func (c *localCluster) whole(ctx context.Context) bool {
+	leader, err := c.leader(ctx)
 	if err != nil {
 		return false
 	}
 	var status wire.Cluster
-	if _, err := c.call(context.Background(), http.MethodGet, leader.API+"/v1/cluster", nil, &status); err != nil {
+	if _, err := c.call(ctx, http.MethodGet, leader.API+"/v1/cluster", nil, &status); err != nil {
 		return false
 	}
 	for _, n := range status.Nodes {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ func requestFor(pod string, keys int) wire.AllocationRequest {
 
 // stockPool has keys deposited and releases them all.
 func (c *localCluster) stockPool(ctx context.Context, keys int) ([]figure, error) {
-	leader, err := c.leader()
+	leader, err := c.leader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func (c *localCluster) release(ctx context.Context, leader target, pod string, f
 // measureAllocations lets clients allocate one key each, release it, and begin
 // again; a figure counts allocations and times them without the release.
 func (c *localCluster) measureAllocations(ctx context.Context, duration time.Duration) ([]figure, error) {
-	leader, err := c.leader()
+	leader, err := c.leader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (c *localCluster) measureKeystores(ctx context.Context) ([]figure, error) {
 		pod := fmt.Sprintf("keystores-%d", i)
 		cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "keysteward"), "allocate", //nolint:gosec // our own binary
 			"--server", strings.Join(servers, ","), "--token-file", f.AdminTokenFile, "--namespace", "bench",
-			"--pod", pod, "--pod-uid", pod+"-uid", "--keys", fmt.Sprint(keystoreKeys), "--layout", "lighthouse", "--out", filepath.Join(c.dir, pod))
+			"--pod", pod, "--pod-uid", pod+"-uid", "--keys", strconv.Itoa(keystoreKeys), "--layout", "lighthouse", "--out", filepath.Join(c.dir, pod))
 		cmd.Stderr = os.Stderr
 		start := time.Now()
 		if err := cmd.Run(); err != nil {
@@ -142,7 +143,7 @@ func (c *localCluster) measureKeystores(ctx context.Context) ([]figure, error) {
 }
 
 func (c *localCluster) releaseAll(ctx context.Context, pod string) error {
-	leader, err := c.leader()
+	leader, err := c.leader(ctx)
 	if err != nil {
 		return err
 	}

@@ -39,8 +39,9 @@ func main() {
 	flag.IntVar(&o.stock, "stock", 288, "deposited keys in the pool before measuring")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
+	err := run(ctx, o, os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -51,9 +52,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("temporary folder: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir)
 	var figures []figure
-	say := func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) } //nolint:errcheck // progress only
+	say := func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) }
 
 	say("raft with bolt, three members in one process")
 	baseline, err := measureCommits(ctx, filepath.Join(dir, "raft"), o.duration)

@@ -23,13 +23,17 @@ const (
 
 // Vault gives the keyring that opens the secrets of a state.
 type Vault interface {
+	// Keyring opens the secrets of this state; its error says why it can not.
 	Keyring(view *fsm.View) (*seal.Keyring, error)
+	// Usable reports whether secrets of this state can be opened, or why not.
 	Usable(view *fsm.View) (reason string, ok bool)
 }
 
 // Cluster is what Seeds needs of the node.
 type Cluster interface {
+	// View returns the applied state.
 	View() *fsm.View
+	// Propose has the command agreed on and applied, see [node.Node.Propose].
 	Propose(ctx context.Context, cmd *fsmpb.Command) (any, error)
 }
 

