@@ -38,7 +38,7 @@ func (o *depositOptions) config() (ethereum.Config, error) {
 	if cfg.Funding, err = ethereum.FundingFromKeystore(o.keystore, o.passwordFile); err != nil {
 		return cfg, fmt.Errorf("--funding-keystore: %w", err)
 	}
-	return cfg, nil
+	return cfg, cfg.Check()
 }
 
 func (o *depositOptions) networkOf() (validator.Network, error) {

@@ -102,6 +102,11 @@ func (o *serverOptions) check() error {
 			return fmt.Errorf("--%s is required", required.flag)
 		}
 	}
+	if o.deposits.network != "" {
+		if _, err := o.deposits.networkOf(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return errors.New("--tls-cert and --tls-key go together")

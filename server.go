@@ -141,6 +141,10 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
+	g.Go(func() error {
+		p.node.LogReadiness(background)
+		return nil
+	})
 	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
 	g.Go(func() error {
 		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Founders: p.founders, Logger: p.log})

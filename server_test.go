@@ -60,7 +60,7 @@ func TestServerRefusesFlags(t *testing.T) {
 		"peers malformed":        {[]string{"--peers", "n1"}, `peer "n1"`},
 		"peers without this one": {[]string{"--name", "n2"}, "--peers does not name this node"},
 		"short rest":             {[]string{"--rest-after-proof", "1s"}, "--rest-after-proof 1s"},
-		"negative rest":          {[]string{"--network", "custom", "--rest-after-proof", "-1s"}, "--rest-after-proof -1s"},
+		"negative rest":          {[]string{"--rest-after-proof", "-1s"}, "--rest-after-proof -1s"},
 		"no keys per pod":        {[]string{"--max-keys-per-pod", "0"}, "--max-keys-per-pod 0"},
 		"witness":                {[]string{"--witness", "nobody"}, "--witness"},
 		"lease":                  {[]string{"--lease-timeout", "1h"}, "--lease-timeout"},

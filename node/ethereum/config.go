@@ -97,6 +97,13 @@ func (c Config) complete() (Config, error) {
 	return c, c.check()
 }
 
+// Check finds what is wrong with the configuration, before anything is opened
+// with it; its errors wrap ErrConfig.
+func (c Config) Check() error {
+	_, err := c.complete()
+	return err
+}
+
 func (c Config) check() error {
 	for _, text := range c.RPC {
 		// The URL may hold an access key, so it stays out of the error.
