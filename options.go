@@ -107,6 +107,9 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
+	if err := o.checkTimes(); err != nil {
+		return err
+	}
 	switch {
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return errors.New("--tls-cert and --tls-key go together")
@@ -114,16 +117,22 @@ func (o *serverOptions) check() error {
 		return fmt.Errorf("--raft-addr %s: members do not speak TLS to each other yet, so only loopback is allowed", o.raftAddr)
 	case !isLoopback(o.apiAddr) && o.tlsCert == "":
 		return fmt.Errorf("--api-addr %s: beyond loopback the API needs --tls-cert and --tls-key", o.apiAddr)
-	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
-		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)
 	case o.witness != api.WitnessNone && o.witness != api.WitnessOperator:
 		return fmt.Errorf("--witness %q: want %s or %s", o.witness, api.WitnessOperator, api.WitnessNone)
+	case o.maxKeysPerPod < 1:
+		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
+	}
+	return nil
+}
+
+func (o *serverOptions) checkTimes() error {
+	switch {
+	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
+		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)
 	case o.lease > o.heartbeat/2:
 		return fmt.Errorf("--lease-timeout %v: at most half of --heartbeat-timeout, %v", o.lease, o.heartbeat)
 	case o.election < o.heartbeat:
 		return fmt.Errorf("--election-timeout %v: at least --heartbeat-timeout, %v", o.election, o.heartbeat)
-	case o.maxKeysPerPod < 1:
-		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
 	}
-	return p, o.serving(p, deposits, tokens)
+	return p, o.serving(p, deposits, tokens) //nolint:contextcheck // it serves until it is told to stop
 }
 
 // serving makes what runs on the node: the deposit duty and the API.
@@ -120,7 +120,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
 		return cli.UsageError(err)
 	}
-	p.api, err = api.New(api.Config{ //nolint:contextcheck // it serves until it is told to stop
+	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Tokens: tokens,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod,
 		Witness: o.witness, RestAfterProof: o.restAfterProof,
