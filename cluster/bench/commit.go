@@ -1,48 +1,91 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 )
 
-const commitBytes = 256
+const (
+	commitBytes   = 256
+	raftMembers   = 3
+	raftMemberArg = "raft-member" // first argument of the process that is one member
+)
 
 // measureCommits is the yardstick: how long Raft itself takes to commit 256
-// bytes among three members with bolt on the same disk, for one client and for 64.
-func measureCommits(ctx context.Context, dir string, duration time.Duration) (figures []figure, err error) {
-	members, err := raftAlone(dir)
-	defer func() {
-		for _, m := range members {
-			err = errors.Join(err, m.raft.Shutdown().Error(), m.store.Close(), m.trans.Close())
-		}
-	}()
+// bytes among three processes with bolt on the same disk, for one client and
+// for 64 in the leader's process. The members are this program again.
+func measureCommits(ctx context.Context, dir string, duration time.Duration) ([]figure, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	addresses, err := freeAddresses(ctx, raftMembers)
 	if err != nil {
 		return nil, err
 	}
-	leader, err := awaitLeader(ctx, members)
-	if err != nil {
-		return nil, err
-	}
-	for _, clients := range []int{1, 64} {
-		f, err := commitLoad(ctx, leader, clients, duration)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout+4*duration)
+	defer cancel()
+	results := make(chan []figure, raftMembers)
+	var members sync.WaitGroup
+	defer members.Wait()
+	defer cancel() // ends the members before they are waited for
+	for i := range raftMembers {
+		cmd := exec.CommandContext(ctx, self, raftMemberArg, filepath.Join(dir, strconv.Itoa(i)), strconv.Itoa(i), //nolint:gosec // this program
+			strings.Join(addresses, ","), duration.String())
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("start a member: %w", err)
 		}
-		figures = append(figures, f)
+		if err := cmd.Start(); err != nil {
+			return nil, fmt.Errorf("start a member: %w", err)
+		}
+		members.Go(func() {
+			var figures []figure
+			if line, err := bufio.NewReader(out).ReadBytes('\n'); err == nil && json.Unmarshal(line, &figures) == nil {
+				results <- figures
+			}
+			_ = cmd.Wait() // ended by our signal
+		})
 	}
-	return figures, nil
+	select {
+	case figures := <-results:
+		return figures, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no member became leader and finished: %w", errTimeout)
+	}
+}
+
+// freeAddresses picks loopback ports that nobody has at the moment.
+func freeAddresses(ctx context.Context, n int) ([]string, error) {
+	var (
+		lc        net.ListenConfig
+		addresses []string
+	)
+	for range n {
+		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("pick a port: %w", err)
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
 }
 
 func commitLoad(ctx context.Context, leader *raft.Raft, clients int, duration time.Duration) (figure, error) {
@@ -72,74 +115,12 @@ func commitLoad(ctx context.Context, leader *raft.Raft, clients int, duration ti
 		})
 	}
 	workers.Wait()
-	return rate(fmt.Sprintf("raft alone, %d clients", clients), "commits/s", latencies, time.Since(begin)), failure
+	return rate("raft alone, "+plural(clients, "client"), "commits/s", latencies, time.Since(begin)), failure
 }
 
-type member struct {
-	raft  *raft.Raft
-	store *raftboltdb.BoltStore
-	trans *raft.NetworkTransport
-}
-
-func raftAlone(dir string) ([]member, error) {
-	var (
-		members []member
-		servers []raft.Server
-	)
-	for i := range 3 {
-		path := filepath.Join(dir, strconv.Itoa(i))
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return members, fmt.Errorf("folder: %w", err)
-		}
-		store, err := raftboltdb.New(raftboltdb.Options{
-			Path:        filepath.Join(path, "raft.db"),
-			BoltOptions: &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
-		})
-		if err != nil {
-			return members, fmt.Errorf("log: %w", err)
-		}
-		trans, err := raft.NewTCPTransport("127.0.0.1:0", nil, 3, time.Second, io.Discard)
-		if err != nil {
-			return members, fmt.Errorf("transport: %w", err)
-		}
-		c := raft.DefaultConfig()
-		c.LocalID, c.Logger = raft.ServerID(strconv.Itoa(i)), hclog.NewNullLogger()
-		r, err := raft.NewRaft(c, nothing{}, store, store, raft.NewInmemSnapshotStore(), trans)
-		if err != nil {
-			return members, fmt.Errorf("raft: %w", err)
-		}
-		members = append(members, member{r, store, trans})
-		servers = append(servers, raft.Server{ID: c.LocalID, Address: trans.LocalAddr()})
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
 	}
-	if err := members[0].raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
-		return members, fmt.Errorf("bootstrap: %w", err)
-	}
-	return members, nil
+	return strconv.Itoa(n) + " " + word + "s"
 }
-
-func awaitLeader(ctx context.Context, members []member) (*raft.Raft, error) {
-	for {
-		for _, m := range members {
-			if m.raft.State() == raft.Leader && m.raft.Barrier(time.Second).Error() == nil {
-				return m.raft, nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err() //nolint:wrapcheck // interrupted
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// nothing is a state machine without state.
-type nothing struct{}
-
-// Apply implements raft.FSM.
-func (nothing) Apply(*raft.Log) any { return nil }
-
-// Snapshot implements raft.FSM.
-func (nothing) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
-
-// Restore implements raft.FSM.
-func (nothing) Restore(io.ReadCloser) error { return nil }

@@ -92,7 +92,7 @@ func (c *localCluster) allocationLoad(ctx context.Context, leader target, client
 		})
 	}
 	workers.Wait()
-	name := fmt.Sprintf("allocate (and release) over HTTP, %d clients", clients)
+	name := "allocate (and release) over HTTP, " + plural(clients, "client")
 	return rate(name, "allocations/s", latencies, time.Since(begin)), failure
 }
 

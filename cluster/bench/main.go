@@ -39,7 +39,12 @@ func main() {
 	flag.IntVar(&o.stock, "stock", 288, "deposited keys in the pool before measuring")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o, os.Stdout)
+	var err error
+	if args := flag.Args(); len(args) > 0 && args[0] == raftMemberArg {
+		err = runMember(ctx, args[1:])
+	} else {
+		err = run(ctx, o, os.Stdout)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -56,7 +61,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	var figures []figure
 	say := func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) }
 
-	say("raft with bolt, three members in one process")
+	say("raft with bolt and nothing else, three processes")
 	baseline, err := measureCommits(ctx, filepath.Join(dir, "raft"), o.duration)
 	if err != nil {
 		return fmt.Errorf("raft alone: %w", err)
