@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
@@ -20,10 +22,7 @@ func (o *depositOptions) config() (ethereum.Config, error) {
 		Confirmations: o.confirmations, StartBlock: o.startBlock,
 	}
 	if len(o.rpc) == 0 {
-		if o.keystore != "" || o.withdrawalAddress != "" || o.bls {
-			return cfg, errors.New("--execution-rpc is missing: the other flags about deposits need it")
-		}
-		return cfg, nil
+		return cfg, o.checkUnused()
 	}
 	var err error
 	if cfg.Network, err = o.networkOf(); err != nil {
@@ -39,6 +38,17 @@ func (o *depositOptions) config() (ethereum.Config, error) {
 		return cfg, fmt.Errorf("--funding-keystore: %w", err)
 	}
 	return cfg, cfg.Check()
+}
+
+// checkUnused refuses flags that would be without effect: whoever sets them
+// believes that deposits are made. The network also bounds --rest-after-proof.
+func (o *depositOptions) checkUnused() (err error) {
+	o.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Name != "network" && err == nil {
+			err = fmt.Errorf("--execution-rpc is missing: --%s needs it", f.Name)
+		}
+	})
+	return err
 }
 
 func (o *depositOptions) networkOf() (validator.Network, error) {

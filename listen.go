@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/keysteward/keysteward/cluster"
 	"github.com/keysteward/keysteward/node"
@@ -28,7 +29,7 @@ func (o *serverOptions) listen(ctx context.Context, p *parts) error {
 	if p.listener, err = lc.Listen(ctx, "tcp", o.apiAddr); err != nil {
 		return fmt.Errorf("--api-addr: %w", err)
 	}
-	if p.apiURL = o.apiAdvertise; p.apiURL == "" {
+	if p.apiURL = strings.TrimSuffix(o.apiAdvertise, "/"); p.apiURL == "" {
 		p.apiURL = scheme + "://" + p.listener.Addr().String()
 	}
 	if p.link, err = node.Listen(ctx, o.raftAddr, o.raftAdvertise); err != nil {

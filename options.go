@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -35,6 +37,7 @@ type serverOptions struct {
 
 // depositOptions are the flags about the chain and the money.
 type depositOptions struct {
+	flags                  *pflag.FlagSet // all of them, to tell which were given
 	rpc                    []string
 	network                string
 	chainID                uint64
@@ -62,7 +65,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain of the API, PEM")
 	f.StringVar(&o.tlsKey, "tls-key", "", "private key of the API, PEM")
 	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
-	f.StringVar(&o.seal, "seal", "", "key-encryption key: file:PATH, 64 hex digits such as `openssl rand -hex 32` writes (required)")
+	f.StringVar(&o.seal, "seal", "", "key-encryption key: file:PATH with 64 hex digits, such as openssl rand -hex 32 writes (required)")
 	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
 	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
 	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")
@@ -73,10 +76,13 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	o.deposits.bind(f)
+	o.deposits.bind()
+	f.AddFlagSet(o.deposits.flags)
 }
 
-func (o *depositOptions) bind(f *pflag.FlagSet) {
+func (o *depositOptions) bind() {
+	f := pflag.NewFlagSet("deposits", pflag.ContinueOnError)
+	o.flags = f
 	f.StringSliceVar(&o.rpc, "execution-rpc", nil, "JSON-RPC URL of an execution client; without one no deposit is made")
 	f.StringVar(&o.network, "network", "", "mainnet, sepolia, holesky, hoodi or custom")
 	f.Uint64Var(&o.chainID, "chain-id", 0, "chain ID of a custom network")
@@ -102,7 +108,7 @@ func (o *serverOptions) check() error {
 			return fmt.Errorf("--%s is required", required.flag)
 		}
 	}
-	if o.deposits.network != "" {
+	if len(o.deposits.rpc) > 0 || o.deposits.network != "" && o.deposits.network != networkCustom {
 		if _, err := o.deposits.networkOf(); err != nil {
 			return err
 		}
@@ -110,17 +116,39 @@ func (o *serverOptions) check() error {
 	if err := o.checkTimes(); err != nil {
 		return err
 	}
+	if err := o.checkAddresses(); err != nil {
+		return err
+	}
 	switch {
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return errors.New("--tls-cert and --tls-key go together")
-	case !isLoopback(o.raftAddr):
-		return fmt.Errorf("--raft-addr %s: members do not speak TLS to each other yet, so only loopback is allowed", o.raftAddr)
-	case !isLoopback(o.apiAddr) && o.tlsCert == "":
-		return fmt.Errorf("--api-addr %s: beyond loopback the API needs --tls-cert and --tls-key", o.apiAddr)
 	case o.witness != api.WitnessNone && o.witness != api.WitnessOperator:
 		return fmt.Errorf("--witness %q: want %s or %s", o.witness, api.WitnessOperator, api.WitnessNone)
 	case o.maxKeysPerPod < 1:
 		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
+	}
+	return nil
+}
+
+func (o *serverOptions) checkAddresses() error {
+	for _, a := range []struct{ flag, value string }{
+		{"api-addr", o.apiAddr}, {"raft-addr", o.raftAddr}, {"advertise-raft", o.raftAdvertise},
+	} {
+		if _, _, err := net.SplitHostPort(a.value); err != nil && (a.value != "" || a.flag != "advertise-raft") {
+			return fmt.Errorf("--%s %q: want HOST:PORT", a.flag, a.value)
+		}
+	}
+	if o.apiAdvertise != "" {
+		u, err := url.Parse(o.apiAdvertise)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			return fmt.Errorf("--advertise-api %q: want http://HOST:PORT or https://HOST:PORT", o.apiAdvertise)
+		}
+	}
+	if !isLoopback(o.raftAddr) {
+		return fmt.Errorf("--raft-addr %s: members do not speak TLS to each other yet, so only loopback is allowed", o.raftAddr)
+	}
+	if !isLoopback(o.apiAddr) && o.tlsCert == "" {
+		return fmt.Errorf("--api-addr %s: beyond loopback the API needs --tls-cert and --tls-key", o.apiAddr)
 	}
 	return nil
 }
