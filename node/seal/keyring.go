@@ -23,10 +23,10 @@ const termBytes = 4 // in front of every ciphertext: which data key it is under
 // particular; it would open in every other.
 var errNoCluster = errors.New("keyring without a cluster ID")
 
-// newKeyring mints a root key and a first data key, and returns the record to
+// NewKeyring mints a root key and a first data key, and returns the record to
 // be replicated. The record becomes the cluster's keyring only if no other was
 // there before it.
-func newKeyring(kek KEK, clusterID string) ([]byte, error) {
+func NewKeyring(kek KEK, clusterID string) ([]byte, error) {
 	root, first := make([]byte, KeySize), new([KeySize]byte)
 	defer clear(root)
 	defer clear(first[:])

@@ -84,7 +84,7 @@ func TestCiphertextStaysInItsPlace(t *testing.T) {
 	require.ErrorIs(t, err, ErrOpen, "the keyring of another cluster")
 	_, err = openKeyring(kek, "", encoded)
 	require.ErrorIs(t, err, errNoCluster)
-	_, err = newKeyring(kek, "")
+	_, err = NewKeyring(kek, "")
 	require.ErrorIs(t, err, errNoCluster)
 }
 
@@ -215,7 +215,7 @@ func noKey(t *testing.T, text, key []byte) {
 
 func FuzzOpenKeyring(f *testing.F) {
 	kek := staticKEK{}
-	good, err := newKeyring(kek, testCluster)
+	good, err := NewKeyring(kek, testCluster)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func kekOf(t *testing.T, content string) KEK {
 
 func ringOf(t *testing.T, kek KEK, clusterID string) (*Keyring, []byte) {
 	t.Helper()
-	encoded, err := newKeyring(kek, clusterID)
+	encoded, err := NewKeyring(kek, clusterID)
 	require.NoError(t, err)
 	ring, err := openKeyring(kek, clusterID, encoded)
 	require.NoError(t, err)

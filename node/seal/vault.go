@@ -79,7 +79,7 @@ func (v *Vault) Duty() node.Duty { return node.DutyFunc("keyring", v.found) }
 func (v *Vault) found(ctx context.Context, s *node.Session) error {
 	view := s.View()
 	if view.Secret(fsm.SecretKeyring) == nil {
-		record, err := newKeyring(v.kek, view.Meta().GetClusterId())
+		record, err := NewKeyring(v.kek, view.Meta().GetClusterId())
 		if err != nil {
 			return err
 		}
