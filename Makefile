@@ -20,12 +20,12 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## start a cluster of three nodes and a development chain; stays until Ctrl-C
-	@exec bin/keysteward-local --dir .local --examples 2
+run: build ## start three nodes and a development chain until Ctrl-C; ARGS="--api-port 0" adds flags
+	@exec bin/keysteward-local --dir .local --examples 2 $(ARGS)
 
 .PHONY: demo
 demo: build ## the same in a temporary folder, then stop everything: 0 if all of it worked
-	@exec scripts/demo
+	@exec scripts/demo $(ARGS)
 
 .PHONY: build
 build: setup ## bin/keysteward and bin/keysteward-local

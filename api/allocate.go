@@ -41,7 +41,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		return answer{}, node.ErrSealed // before anything is allocated
 	}
 	deadline := time.Now().Add(wait)
-	view, fresh := s.node.View(), false
+	view, fresh, reason := s.node.View(), false, ""
 	for {
 		if !waits(view, body) {
 			got, err := s.ask(c, body)
@@ -54,7 +54,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 			view, fresh = s.node.View(), true
 		}
 		left := time.Until(deadline)
-		if left <= 0 {
+		if left <= 0 || newReason(view, body, &reason) {
 			break
 		}
 		changed, err := s.holds.hold(c.ctx(), s.stopping, view, body.pod(), left)
@@ -68,6 +68,19 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		view = s.node.View()
 	}
 	return s.stillWaiting(c, body, view, fresh)
+}
+
+// newReason reports whether the request waits for another reason than before
+// and remembers it. A block number in the words of the same reason is no news,
+// nor is progress: keys that were to be generated and now wait for their deposits.
+func newReason(view *fsm.View, body allocationBody, known *string) bool {
+	now := reasonCode(view, view.Request(body.Namespace, body.Pod))
+	if now == reasonGenerating {
+		now = reasonDepositing
+	}
+	old := *known
+	*known = now
+	return old != "" && old != now
 }
 
 // stillWaiting answers 202. Unless a command was just applied the state may be

@@ -104,6 +104,25 @@ func TestRepeatOfWaitingRequestProposesNothing(t *testing.T) {
 	require.Equal(t, 3, h.node.proposals(), "another UID is a change")
 }
 
+func TestReasonsCountInWords(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64][3]string{
+		1: {"1 key is being generated", "1 deposit is under way: 1 to be signed", "still holds 1 key,"},
+		2: {"2 keys are being generated", "2 deposits are under way: 2 to be signed", "still holds 2 keys,"},
+	} {
+		h := seeded(t)
+		say := func(uid string) string {
+			return read[wire.PendingAllocation](t, h.allocate("web-0", uid, n, "")).Reason.Detail
+		}
+		require.Equal(t, want[0], say("uid-1"))
+		h.node.generate()
+		require.Contains(t, say("uid-1"), want[1])
+		h.node.pay()
+		require.Equal(t, http.StatusOK, h.allocate("web-0", "uid-1", n, "").Code)
+		require.Contains(t, say("uid-2"), want[2])
+	}
+}
+
 func TestAnotherUIDWaitsForTheFirst(t *testing.T) {
 	t.Parallel()
 	h := seeded(t, func(c *Config) { c.Witness = WitnessOperator })
@@ -122,7 +141,7 @@ func TestAnotherUIDWaitsForTheFirst(t *testing.T) {
 	require.Equal(t, "other-uid", p.Reason.Code)
 	require.Contains(t, p.Reason.Detail, "until there is proof")
 
-	require.Equal(t, http.StatusNoContent, h.release("default", "web-0", h.fence("web-0"), "&confirmStopped=true").Code)
+	require.Equal(t, http.StatusNoContent, h.release("default", "web-0", h.fence("web-0"), "&podUid=uid-1&confirmStopped=true").Code)
 	second := read[wire.Allocation](t, h.allocate("web-0", "uid-2", 2, ""))
 	require.Equal(t, first.Keys, second.Keys, "its own keys back")
 	require.Greater(t, second.Fence, first.Fence)

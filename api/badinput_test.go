@@ -1,12 +1,15 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/api/wire"
 )
 
 // fields of a good body, each of which a case may replace; "" leaves it out.
@@ -40,6 +43,7 @@ func TestBadAllocationRequests(t *testing.T) {
 			"1.5", `"8"`, "null", "true", "[]", "{}", "[8]",
 		}},
 		{"recipient", []string{
+			`{"kem":32,"key":"` + key32 + `"}`, lowOrderHybrid(t), // can be read, but not sealed to
 			`{}`, `{"kem":32}`, `{"kem":33,"key":"` + key32 + `"}`, `{"kem":32,"key":"AAAA"}`, `{"kem":25722,"key":"` + key32 + `"}`,
 		}},
 	}
@@ -55,6 +59,7 @@ func TestBadAllocationRequests(t *testing.T) {
 	}
 	for field, text := range map[string]string{
 		"recipient.kem": `{"kem":"32"}`,
+		"recipient.key": `{"kem":32,"key":"%%"}`,
 		"colour":        `{"colour":1}`,
 	} {
 		w := h.do(RoleOperator, http.MethodPost, "/v1/allocations", body(map[string]string{"recipient": text}))
@@ -81,7 +86,8 @@ func TestBodiesThatAreNotTheObject(t *testing.T) {
 		"text":              {`"hello"`, malformedBody, ""},
 		"blank":             {"  ", malformedBody, ""},
 		"form":              {"keys=1", malformedBody, ""},
-		"not base64":        {body(map[string]string{"recipient": `{"kem":32,"key":"%%"}`}), malformedBody, ""},
+		"not base64":        {body(map[string]string{"recipient": `{"kem":32,"key":"%%"}`}), invalidField, "recipient.key"},
+		"base64 unpadded":   {body(map[string]string{"recipient": `{"kem":32,"key":"AAA"}`}), invalidField, "recipient.key"},
 		"unknown field":     {body(map[string]string{"force": "true"}), invalidField, "force"},
 		"other case":        {body(map[string]string{"keys": "", "Keys": "2"}), invalidField, "Keys"},
 		"twice":             {`{"keys":1,` + good[1:], invalidField, "keys"},
@@ -94,6 +100,34 @@ func TestBodiesThatAreNotTheObject(t *testing.T) {
 		requireProblem(t, w, http.StatusBadRequest, c.kind, c.field)
 	}
 	require.Zero(t, h.node.proposals())
+}
+
+func TestWordsForBodies(t *testing.T) {
+	t.Parallel()
+	h := seeded(t)
+	good := body(map[string]string{"recipient": `{"kem":32,"key":"AAAA"}`})
+	say := func(text string) string {
+		w := h.do(RoleOperator, http.MethodPost, "/v1/allocations", text, header("Content-Type", "application/json"))
+		return requireProblem(t, w, http.StatusBadRequest, malformedBody, "").Detail
+	}
+	require.Equal(t, "the body is empty: want a JSON object", say(""))
+	require.Equal(t, "the body is empty: want a JSON object", say(" \n\t"))
+	for i := 1; i < len(good); i++ {
+		require.Contains(t, say(good[:i]), "ends early", good[:i])
+	}
+	require.Contains(t, say("keys=1"), "the body is not JSON: invalid character 'k'")
+	require.Contains(t, say(`{"keys" 1}`), "the body is not JSON: ")
+	require.Contains(t, say(`{"keys":1]`), "the body is not JSON: ")
+}
+
+// lowOrderHybrid is a recipient whose half for X25519 is a point of low order.
+func lowOrderHybrid(t *testing.T) string {
+	t.Helper()
+	_, recipient := newRecipient(t, wire.KEMMLKEM768X25519)
+	clear(recipient.Key[len(recipient.Key)-32:])
+	text, err := json.Marshal(recipient)
+	require.NoError(t, err)
+	return string(text)
 }
 
 func TestContentTypeAndSize(t *testing.T) {
@@ -137,6 +171,12 @@ func TestBadParameters(t *testing.T) {
 			"DELETE /v1/allocations/default/web?fence=1.5", "DELETE /v1/allocations/default/web?fence=9223372036854775808",
 			"DELETE /v1/allocations/default/web?fence=0x1", "DELETE /v1/allocations/default/web?fence=1&fence=2",
 		},
+		"podUid": {
+			"DELETE /v1/allocations/default/web?fence=1&confirmStopped=true", "DELETE /v1/allocations/default/web?fence=0&confirmStopped=true&podUid=",
+			"DELETE /v1/allocations/default/web?fence=1&podUid=", "DELETE /v1/allocations/default/web?fence=1&podUid=a%20b", "DELETE /v1/allocations/default/web?fence=1&podUid=a/b",
+			"DELETE /v1/allocations/default/web?fence=1&podUid=a&podUid=b", "DELETE /v1/allocations/default/web?fence=1&podUid=" + strings.Repeat("a", 129),
+		},
+		"poduid":         {"DELETE /v1/allocations/default/web?fence=1&poduid=uid-1"},
 		"confirmStopped": {"DELETE /v1/allocations/default/web?fence=1&confirmStopped=", "DELETE /v1/allocations/default/web?fence=1&confirmStopped=yes", "DELETE /v1/allocations/default/web?fence=1&confirmStopped=1"},
 		"confirmstopped": {"DELETE /v1/allocations/default/web?fence=1&confirmstopped=true"},
 		"verbose":        {"GET /v1/keys?verbose=1", "GET /v1/seed?verbose"},

@@ -63,6 +63,9 @@ func (a answer) send(e echo.Context) error {
 	case a.stream != nil:
 		h.Set(echo.HeaderContentType, a.contentType)
 		e.Response().WriteHeader(a.status)
+		if e.Request().Method == http.MethodHead {
+			return nil // and nothing is made that nobody reads
+		}
 		w := bufio.NewWriterSize(e.Response(), streamBuffer)
 		if err := a.stream(w); err != nil {
 			return fmt.Errorf("write the answer: %w", err)

@@ -7,7 +7,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/keysteward/keysteward/api/wire"
-	"github.com/keysteward/keysteward/node"
 )
 
 // getCluster answers from what this node knows.
@@ -16,26 +15,13 @@ func (s *Server) getCluster(c *call) (answer, error) {
 	w := wire.Cluster{
 		ClusterID: c.reading.view.Meta().GetClusterId(),
 		Leader:    st.LeaderID, Term: signed(st.Term),
-		FailureTolerance: failureTolerance(st.Peers),
+		FailureTolerance: st.FailureTolerance(),
 		Nodes:            make([]wire.Node, 0, len(st.Peers)),
 	}
 	for _, p := range st.Peers {
 		w.Nodes = append(w.Nodes, wire.Node{ID: p.ID, API: p.API, Raft: p.Raft, Voter: p.Voter, Lag: max(p.Lag, -1)})
 	}
 	return ok(w), nil
-}
-
-// failureTolerance is how many of the configured voters may be lost: what is
-// beyond a majority. Voters that are down already are not subtracted, because a
-// node can not know that; the lag of each tells.
-func failureTolerance(peers []node.Peer) int {
-	voters := 0
-	for _, p := range peers {
-		if p.Voter {
-			voters++
-		}
-	}
-	return max(0, voters-1) / 2
 }
 
 // livez says that the process runs; whether there is a leader does not matter.

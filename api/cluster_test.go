@@ -1,7 +1,9 @@
 package api
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -25,15 +27,59 @@ func TestCluster(t *testing.T) {
 	}, c)
 }
 
+// The leader counts on nobody who does not answer it, in the answer and in the metric.
 func TestFailureTolerance(t *testing.T) {
 	t.Parallel()
-	for voters, want := range []int{0, 0, 0, 1, 1, 2, 2, 3} {
-		peers := []node.Peer{{ID: "learner"}}
-		for range voters {
-			peers = append(peers, node.Peer{Voter: true})
-		}
-		require.Equal(t, want, failureTolerance(peers), "%d voters", voters)
+	h := newHarness(t)
+	h.node.status.Peers[2].Silent = true
+	require.Zero(t, read[wire.Cluster](t, h.get("/v1/cluster")).FailureTolerance)
+	require.Contains(t, h.get("/metrics").Body.String(), "\nkeysteward_failure_tolerance 0\n")
+}
+
+func TestNoLeaderIsNamedWithoutASession(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.node.follow("", "")
+	h.node.status.ElectedID = "node-a"
+	require.Empty(t, read[wire.Cluster](t, h.get("/v1/cluster")).Leader)
+	p := requireProblem(t, h.get("/v1/keys"), 503, noLeader, "")
+	require.Contains(t, p.Detail, "node node-a was elected but has no session")
+}
+
+// Load balancers probe with HEAD: the same status and headers as GET, no body.
+func TestHeadOfEveryGet(t *testing.T) {
+	t.Parallel()
+	h := seeded(t)
+	a := h.held("web-0", "uid-1", 1)
+	served := httptest.NewServer(h.server.Handler())
+	defer served.Close()
+	ask := func(method, path string) (status int, sent http.Header) {
+		r, err := http.NewRequestWithContext(t.Context(), method, served.URL+path, http.NoBody)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+h.tokens[RoleAdmin])
+		resp, err := served.Client().Transport.RoundTrip(r)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, method == http.MethodHead, len(body) == 0 && resp.StatusCode != http.StatusFound, path)
+		return resp.StatusCode, resp.Header
 	}
+	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", a.Keys[0])
+	for _, r := range routes() {
+		if r.method != http.MethodGet || r.path == "/" {
+			continue
+		}
+		status, want := ask(http.MethodGet, fill.Replace(r.path))
+		require.Equal(t, http.StatusOK, status, r.path)
+		status, got := ask(http.MethodHead, fill.Replace(r.path))
+		require.Equal(t, http.StatusOK, status, r.path)
+		require.Equal(t, want.Get("Content-Type"), got.Get("Content-Type"), r.path)
+		require.NotEmpty(t, got.Get("X-Request-Id"))
+	}
+	status, _ := ask(http.MethodHead, "/v1/allocations/default/web-9")
+	require.Equal(t, http.StatusNotFound, status)
+	require.Contains(t, h.get("/metrics").Body.String(), `{code="200",method="HEAD",route="/livez"} 1`)
 }
 
 func TestHealth(t *testing.T) {

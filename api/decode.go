@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -19,8 +18,8 @@ const maxBody = 1 << 20
 
 // withBody makes a handler of one that takes a JSON body of type T.
 func withBody[T any](handle func(*Server, *call, T) (answer, error)) func(*Server, *call) (answer, error) {
-	names := make(map[string]bool)
-	fieldNames(reflect.TypeFor[T](), names)
+	names := make(fields)
+	names.add(reflect.TypeFor[T]())
 	return func(s *Server, c *call) (answer, error) {
 		data, err := readBody(c.echo.Response().Writer, c.echo.Request())
 		if err != nil {
@@ -60,9 +59,9 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 
 // decode reads exactly one JSON value with exactly the names of T. The standard
 // decoder alone would take "KEYS" for "keys" and the last of two.
-func decode[T any](data []byte, names map[string]bool) (T, error) {
+func decode[T any](data []byte, names fields) (T, error) {
 	var body T
-	if err := checkFields(data, names); err != nil {
+	if err := names.check(data); err != nil {
 		return body, err
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -73,7 +72,7 @@ func decode[T any](data []byte, names map[string]bool) (T, error) {
 	case errors.As(err, &wrongType) && wrongType.Field != "":
 		return body, badField(jsonPath(wrongType.Field), "%s does not fit here: want %s", wrongType.Value, wantedType(wrongType.Type))
 	case err != nil:
-		return body, newProblem(malformedBody, "%v", err)
+		return body, malformed(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return body, newProblem(malformedBody, "there is more after the JSON object")
@@ -99,77 +98,4 @@ func wantedType(t reflect.Type) string {
 		return "an object"
 	}
 	return t.String()
-}
-
-// checkFields walks the JSON and refuses names that are unknown or come twice
-// in one object.
-func checkFields(data []byte, known map[string]bool) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	first, err := d.Token()
-	if err != nil {
-		return newProblem(malformedBody, "%v", err)
-	}
-	if first != json.Delim('{') {
-		return newProblem(malformedBody, "want a JSON object")
-	}
-	return checkObject(d, known)
-}
-
-func checkObject(d *json.Decoder, known map[string]bool) error {
-	seen := make(map[string]bool)
-	for d.More() {
-		token, err := d.Token()
-		if err != nil {
-			return newProblem(malformedBody, "%v", err)
-		}
-		name := fmt.Sprint(token)
-		if !known[name] {
-			return badField(shortened(name), "unknown field")
-		}
-		if seen[name] {
-			return badField(name, "given twice")
-		}
-		seen[name] = true
-		value, err := d.Token()
-		if err != nil {
-			return newProblem(malformedBody, "%v", err)
-		}
-		switch value {
-		case json.Delim('{'):
-			if err := checkObject(d, known); err != nil {
-				return err
-			}
-		case json.Delim('['):
-			return badField(name, "array does not fit here")
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return newProblem(malformedBody, "%v", err)
-	}
-	return nil
-}
-
-// shortened keeps a name out of the body from swamping the answer.
-func shortened(name string) string {
-	const most = 64
-	if len(name) <= most {
-		return name
-	}
-	return strings.ToValidUTF8(name[:most], "") + "…"
-}
-
-// fieldNames collects the JSON names of a type of the API, at all depths.
-func fieldNames(t reflect.Type, names map[string]bool) {
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct {
-		return
-	}
-	for f := range t.Fields() {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
-			names[name] = true
-		}
-		fieldNames(f.Type, names)
-	}
 }

@@ -188,7 +188,7 @@ func (n *fakeNode) sign() {
 	c := &fsmpb.SignDeposits{ChainId: chain, Account: testAccount}
 	for d := range view.ToSign() {
 		c.Deposits = append(c.Deposits, &fsmpb.SignedDeposit{
-			Pubkey: d.GetPubkey(), AmountGwei: 32_000_000_000, Credentials: make([]byte, 32),
+			Pubkey: d.GetPubkey(), AmountGwei: 32_000_000_000, Credentials: make([]byte, 32), Signature: make([]byte, 96),
 			Attempt: &fsmpb.Attempt{Nonce: nonce, TxHash: txHash(nonce), Raw: []byte{2}, FeeCapWei: 9, TipWei: 1},
 		})
 		nonce++

@@ -32,8 +32,8 @@ type reign struct {
 	done chan struct{}
 }
 
-// hold waits until what the view shows of the pod changes, and reports whether
-// it did. It returns early when the caller goes away, the time is over, the
+// hold waits until what the view shows of the pod, or of why pods wait, changes,
+// and reports whether it did. It returns early when the caller goes away, the time is over, the
 // server stops or this node no longer leads.
 func (h *holds) hold(ctx, stopping context.Context, view *fsm.View, pod *fsmpb.Pod, most time.Duration) (bool, error) {
 	lost, err := h.enter()
@@ -45,7 +45,7 @@ func (h *holds) hold(ctx, stopping context.Context, view *fsm.View, pod *fsmpb.P
 	defer cancel()
 	defer context.AfterFunc(lost, cancel)() //nolint:contextcheck // lost is the life of the leadership, not of the call
 	defer context.AfterFunc(stopping, cancel)()
-	return view.WatchPod(pod.GetNamespace(), pod.GetName()).Wait(ctx.Done()), nil
+	return view.WatchWaiting(pod.GetNamespace(), pod.GetName()).Wait(ctx.Done()), nil
 }
 
 // held is how many requests wait now.
@@ -59,7 +59,7 @@ func (h *holds) enter() (lost context.Context, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.n >= h.limit {
-		return nil, newProblem(overloaded, "%d requests are held already; repeat without wait, or later", h.n)
+		return nil, newProblem(overloaded, "%s held already; repeat without wait, or later", plural(h.n, "request is", "requests are"))
 	}
 	h.n++
 	if h.reign == nil {

@@ -70,6 +70,46 @@ func TestHeldRequestGivesUpAfterItsWait(t *testing.T) {
 	})
 }
 
+// Another reason is news; other words for the same one are not.
+func TestHeldRequestEndsWithTheReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := seeded(t)
+		w, took := holding(t, h, func() {
+			h.node.generate()
+			synctest.Wait()
+			require.Equal(t, 1, h.server.holds.held(), "progress is no news")
+			h.node.deposit("insufficient-funds", "block 1")
+		})
+		require.Equal(t, http.StatusAccepted, w.Code)
+		require.Equal(t, "insufficient-funds", read[wire.PendingAllocation](t, w).Reason.Code)
+		require.Zero(t, took, "at once")
+
+		w, took = holding(t, h, func() {
+			for block := range 5 {
+				<-time.After(time.Second)
+				h.node.deposit("insufficient-funds", fmt.Sprintf("block %d", block+2))
+				synctest.Wait()
+				require.Equal(t, 1, h.server.holds.held(), "the same reason")
+			}
+			h.node.deposit("", "")
+		})
+		require.Equal(t, "depositing", read[wire.PendingAllocation](t, w).Reason.Code)
+		require.Equal(t, 5*time.Second, took)
+		require.Equal(t, 1, h.node.proposals(), "none of it costs a command")
+	})
+}
+
+func TestHeldRequestEndsWithTheSeed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		w, took := holding(t, h, func() { require.NoError(t, h.node.installSeed("f")) })
+		require.Equal(t, "generating", read[wire.PendingAllocation](t, w).Reason.Code)
+		require.Zero(t, took)
+	})
+}
+
 func TestHeldRequestEndsWithTheServer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

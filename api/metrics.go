@@ -57,7 +57,7 @@ var (
 	descSealed    = describe("sealed", "1 while this node has no usable key-encryption key.")
 	descLeader    = describe("leader", "1 while this node leads.")
 	descApplied   = describe("applied_index", "Raft index of the state of this node.")
-	descTolerance = describe("failure_tolerance", "How many of the configured voters may be lost.")
+	descTolerance = describe("failure_tolerance", "How many voters may be lost before the cluster stops; the leader leaves out those that do not answer it.")
 	descBuild     = describe("build_info", "1; the version of the program.", "version")
 )
 
@@ -98,7 +98,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descSealed, oneIf(isSealed))
 	gauge(descLeader, oneIf(status.IsLeader))
 	gauge(descApplied, float64(m.GetAppliedIndex()))
-	gauge(descTolerance, float64(failureTolerance(status.Peers)))
+	gauge(descTolerance, float64(status.FailureTolerance()))
 	gauge(descBuild, 1, c.s.cfg.Version)
 }
 

@@ -13,7 +13,10 @@ var (
 	podUID       = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 )
 
-const maxSubdomain = 253
+const (
+	maxSubdomain = 253
+	podUIDWanted = "want 1 to 128 of A-Z a-z 0-9 . _ -"
+)
 
 func checkNames(namespace, pod string) error {
 	if !dnsLabel.MatchString(namespace) {
@@ -31,7 +34,7 @@ func (s *Server) checkRequest(r allocationBody) error {
 		return err
 	}
 	if !podUID.MatchString(r.PodUID) {
-		return badField("podUid", "want 1 to 128 of A-Z a-z 0-9 . _ -")
+		return badField("podUid", podUIDWanted)
 	}
 	if r.Keys < 1 || r.Keys > int64(s.cfg.MaxKeysPerPod) {
 		return badField("keys", "%d is not a number from 1 to %d", r.Keys, s.cfg.MaxKeysPerPod)

@@ -127,7 +127,7 @@ func (r reading) rows() iter.Seq[pageRow] {
 				State: "held", Since: strings.TrimSuffix(wallTime(a.GetSinceWallMs()).Format("2006-01-02 15:04:05Z"), "Z"),
 			}
 			if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
-				row.State, row.Rests = "resting", restsUntil(m, a)
+				row.State, row.Rests = "resting", "until "+restsUntil(m, a)
 			}
 			for _, pubkey := range a.GetKeys() {
 				row.Pubkey = hexText(pubkey)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
@@ -71,31 +72,60 @@ func outrun(view *fsm.View, body allocationBody, r *fsmpb.Request) wire.PendingA
 	return p
 }
 
-func reasonFor(view *fsm.View, r *fsmpb.Request, a *fsmpb.Allocation, p wire.PendingAllocation, deposits map[fsmpb.DepositState]int) wire.Reason {
-	status := view.DepositStatus()
+// reasonCode is the one reason for which a request waits: the most that somebody
+// can act on. It costs a few look-ups, however many keys are asked for.
+func reasonCode(view *fsm.View, r *fsmpb.Request) string {
+	lacks := len(r.GetReserved()) < int(r.GetWant())
+	status := view.DepositStatus().GetCode()
 	switch {
 	case r.GetBlocked():
-		return wire.Reason{Code: reasonOtherUID, Since: wallTime(a.GetSinceWallMs()), Detail: otherUID(view.Meta(), a)}
-	case p.Missing > 0 && view.Secret(fsm.SecretSeed) == nil:
-		return wire.Reason{Code: reasonSeedMissing, Detail: "the cluster has no seed to derive keys from: run keysteward init"}
-	case status.GetCode() != "" && status.GetCode() != reasonSeedMissing: // that one was just decided by the state
-		return wire.Reason{Code: status.GetCode(), Detail: status.GetDetail(), Since: wallTime(status.GetSinceWallMs())}
-	case p.Missing > 0:
-		return wire.Reason{Code: reasonGenerating, Detail: fmt.Sprintf("%d keys are being generated", p.Missing)}
+		return reasonOtherUID
+	case lacks && view.Secret(fsm.SecretSeed) == nil:
+		return reasonSeedMissing
+	case status != "" && status != reasonSeedMissing: // that one was just decided by the state
+		return status
+	case lacks:
+		return reasonGenerating
 	}
-	return wire.Reason{Code: reasonDepositing, Detail: fmt.Sprintf(
-		"%d deposits are under way: %d to be signed, %d signed, %d sent, %d mined and not final",
-		p.Depositing,
-		deposits[fsmpb.DepositState_DEPOSIT_STATE_PLANNED], deposits[fsmpb.DepositState_DEPOSIT_STATE_SIGNED],
-		deposits[fsmpb.DepositState_DEPOSIT_STATE_SENT], deposits[fsmpb.DepositState_DEPOSIT_STATE_MINED],
-	)}
+	return reasonDepositing
+}
+
+func reasonFor(view *fsm.View, r *fsmpb.Request, a *fsmpb.Allocation, p wire.PendingAllocation, deposits map[fsmpb.DepositState]int) wire.Reason {
+	reason := wire.Reason{Code: reasonCode(view, r)}
+	switch reason.Code {
+	case reasonOtherUID:
+		reason.Since, reason.Detail = wallTime(a.GetSinceWallMs()), otherUID(view.Meta(), a)
+	case reasonSeedMissing:
+		reason.Detail = "the cluster has no seed to derive keys from: run keysteward init"
+	case reasonGenerating:
+		reason.Detail = plural(p.Missing, "key is", "keys are") + " being generated"
+	case reasonDepositing:
+		reason.Detail = fmt.Sprintf(
+			"%s under way: %d to be signed, %d signed, %d sent, %d mined and not final",
+			plural(p.Depositing, "deposit is", "deposits are"),
+			deposits[fsmpb.DepositState_DEPOSIT_STATE_PLANNED], deposits[fsmpb.DepositState_DEPOSIT_STATE_SIGNED],
+			deposits[fsmpb.DepositState_DEPOSIT_STATE_SENT], deposits[fsmpb.DepositState_DEPOSIT_STATE_MINED],
+		)
+	default:
+		status := view.DepositStatus()
+		reason.Detail, reason.Since = status.GetDetail(), wallTime(status.GetSinceWallMs())
+	}
+	return reason
 }
 
 func otherUID(m *fsmpb.Meta, a *fsmpb.Allocation) string {
 	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
-		return fmt.Sprintf("the keys of this pod's earlier UID %s rest: %s", a.GetPod().GetUid(), restsUntil(m, a))
+		return fmt.Sprintf("the keys of this pod's earlier UID %s rest until %s", a.GetPod().GetUid(), restsUntil(m, a))
 	}
-	return fmt.Sprintf("this pod's earlier UID %s still holds %d keys; they have to be released first", a.GetPod().GetUid(), len(a.GetKeys()))
+	return fmt.Sprintf("this pod's earlier UID %s still holds %s, to be released first", a.GetPod().GetUid(), plural(len(a.GetKeys()), "key", "keys"))
+}
+
+// plural is a number with the word that goes with it.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 // retryAfter is longer where only a person or the chain can help.

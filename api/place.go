@@ -115,6 +115,8 @@ func (s *Server) barrier(ctx context.Context) error {
 func (s *Server) elsewhere(r *http.Request) *problem {
 	st := s.node.Status()
 	switch {
+	case st.LeaderID == "" && st.ElectedID != "" && !st.IsLeader:
+		return newProblem(noLeader, "node %s was elected but has no session; /readyz there says why", st.ElectedID)
 	case st.IsLeader || st.LeaderID == "" || st.LeaderID == st.NodeID:
 		return newProblem(noLeader, "no leader is ready at the moment")
 	case st.LeaderAPI == "":

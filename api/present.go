@@ -46,13 +46,14 @@ func allocationOf(m *fsmpb.Meta, a *fsmpb.Allocation) wire.Allocation {
 	return w
 }
 
-// restsUntil says in words what ends the rest of an allocation.
+// restsUntil says in words what ends the rest of an allocation, the way it goes on
+// after "until".
 func restsUntil(m *fsmpb.Meta, a *fsmpb.Allocation) string {
 	if a.GetProof() == nil {
-		return "until there is proof that the pod can no longer sign, such as keysteward release --confirm-stopped"
+		return "there is proof that the pod can no longer sign, such as keysteward release --confirm-stopped"
 	}
 	left := time.Duration(signed(a.GetFreeAtMs()-min(a.GetFreeAtMs(), m.GetClusterTimeMs()))) * time.Millisecond
-	return fmt.Sprintf("for %s more of cluster time; proof by %s", left.Round(time.Second), a.GetProof().GetBy())
+	return fmt.Sprintf("%s more of cluster time have passed; proof by %s", left.Round(time.Second), a.GetProof().GetBy())
 }
 
 func keyOf(k *fsmpb.Key) wire.Key {

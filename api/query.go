@@ -92,6 +92,15 @@ func (c *call) confirmStopped() (bool, error) {
 	}
 }
 
+// podUID is the UID that the caller means, empty for whichever has the name.
+func (c *call) podUID() (string, error) {
+	uid := c.query.Get("podUid")
+	if c.query.Has("podUid") && !podUID.MatchString(uid) {
+		return "", badField("podUid", podUIDWanted)
+	}
+	return uid, nil
+}
+
 // pubkey is the public key in the path.
 func (c *call) pubkey() ([]byte, error) { return pubkeyField("pubkey", c.echo.Param("pubkey")) }
 

@@ -9,28 +9,41 @@ import (
 // release takes a pod's keys back. What counts as proof that the holder can no
 // longer sign is decided here and nowhere else in this package.
 func (s *Server) release(c *call) (answer, error) {
-	namespace, pod, err := c.pod()
+	body, confirmed, err := c.releaseBody()
 	if err != nil {
 		return answer{}, err
 	}
-	fence, err := c.fence()
-	if err != nil {
-		return answer{}, err
-	}
-	confirmed, err := c.confirmStopped()
-	if err != nil {
-		return answer{}, err
-	}
+	body.Proof = s.proof(c.caller, confirmed)
+	body.WaitMs = uint64(s.cfg.RestAfterProof.Milliseconds()) //nolint:gosec // not negative
 	cmd := c.command()
-	cmd.Body = &fsmpb.Command_Release{Release: &fsmpb.Release{
-		Namespace: namespace, Pod: pod, Fence: fence,
-		Proof:  s.proof(c.caller, confirmed),
-		WaitMs: uint64(s.cfg.RestAfterProof.Milliseconds()), //nolint:gosec // not negative
-	}}
+	cmd.Body = &fsmpb.Command_Release{Release: body}
 	if _, err := s.propose(c.ctx(), cmd); err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusNoContent}, nil
+}
+
+// releaseBody reads what is to be released. Who testifies that a pod is stopped
+// has to say which: repeated with a fence that was looked up anew, the word
+// would else count for the next pod of that name.
+func (c *call) releaseBody() (body *fsmpb.Release, confirmed bool, err error) {
+	body = &fsmpb.Release{}
+	if body.Namespace, body.Pod, err = c.pod(); err != nil {
+		return nil, false, err
+	}
+	if body.Fence, err = c.fence(); err != nil {
+		return nil, false, err
+	}
+	if body.PodUid, err = c.podUID(); err != nil {
+		return nil, false, err
+	}
+	if confirmed, err = c.confirmStopped(); err != nil {
+		return nil, false, err
+	}
+	if confirmed && body.GetPodUid() == "" {
+		return nil, false, badField("podUid", "required with confirmStopped=true: the UID of the pod that is stopped")
+	}
+	return body, confirmed, nil
 }
 
 // proof is nil unless somebody testifies.

@@ -34,10 +34,10 @@ func TestWhatCountsAsProof(t *testing.T) {
 		want          *fsmpb.Proof
 	}{
 		"none":               {WitnessNone, "", 0, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_CALLER, By: "the-operator"}},
-		"none, confirmed":    {WitnessNone, "&confirmStopped=true", time.Minute, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "the-operator"}},
+		"none, confirmed":    {WitnessNone, "&podUid=uid-1&confirmStopped=true", time.Minute, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "the-operator"}},
 		"operator":           {WitnessOperator, "", time.Minute, nil},
 		"operator, no":       {WitnessOperator, "&confirmStopped=false", 0, nil},
-		"operator confirmed": {WitnessOperator, "&confirmStopped=true", 0, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "the-operator"}},
+		"operator confirmed": {WitnessOperator, "&podUid=uid-1&confirmStopped=true", 0, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "the-operator"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,15 +60,39 @@ func TestRestIsTold(t *testing.T) {
 	h.release("default", "web-0", a.Fence, "")
 	s := read[wire.PodStatus](t, h.get("/v1/allocations/default/web-0"))
 	require.Equal(t, wire.AllocationStateResting, s.Allocation.State)
-	require.Contains(t, s.Allocation.RestsUntil, "until there is proof")
+	require.Regexp(t, "^there is proof", s.Allocation.RestsUntil, "goes on after until")
 
-	h.release("default", "web-0", s.Allocation.Fence, "&confirmStopped=true")
+	h.release("default", "web-0", s.Allocation.Fence, "&podUid=uid-1&confirmStopped=true")
 	s = read[wire.PodStatus](t, h.get("/v1/allocations/default/web-0"))
-	require.Contains(t, s.Allocation.RestsUntil, "6m24s more of cluster time")
+	require.Equal(t, "6m24s more of cluster time have passed; proof by the-operator", s.Allocation.RestsUntil)
 	h.node.must(&fsmpb.Command{Body: &fsmpb.Command_Tick{Tick: &fsmpb.Tick{ElapsedMs: 60_000}}})
 	s = read[wire.PodStatus](t, h.get("/v1/allocations/default/web-0"))
 	require.Contains(t, s.Allocation.RestsUntil, "5m24s more")
 	require.Equal(t, wire.KeyStateResting, read[wire.Key](t, h.get("/v1/keys/"+a.Keys[0])).State)
+}
+
+// Whoever repeats the word that a pod is stopped, and looks the fence up anew,
+// does not vouch for the next pod of that name.
+func TestReleaseOfAUIDLeavesTheNextAlone(t *testing.T) {
+	t.Parallel()
+	h := seeded(t)
+	h.held("web-0", "uid-1", 1)
+	require.Equal(t, http.StatusAccepted, h.allocate("web-0", "uid-2", 1, "").Code)
+	const stopped = "&confirmStopped=true&podUid=uid-1"
+	require.Equal(t, http.StatusNoContent, h.release("default", "web-0", h.fence("web-0"), stopped).Code)
+	next := h.node.View().Allocation("default", "web-0")
+	require.Equal(t, "uid-2", next.GetPod().GetUid())
+
+	for _, fence := range []int64{0, h.fence("web-0")} {
+		w := h.release("default", "web-0", fence, stopped)
+		require.Contains(t, requireProblem(t, w, 404, notFound, "").Detail, "uid-1 of pod default/web-0 holds nothing")
+		requireProblem(t, h.release("default", "web-0", fence, "&podUid=uid-1"), 404, notFound, "")
+	}
+	require.Equal(t, next, h.node.View().Allocation("default", "web-0"), "nothing changed")
+
+	h.allocate("web-1", "uid-1", 1, "")
+	requireProblem(t, h.release("default", "web-1", 0, "&podUid=uid-2"), 404, notFound, "")
+	require.Equal(t, http.StatusNoContent, h.release("default", "web-1", 0, "&podUid=uid-1").Code)
 }
 
 func TestWithdrawingARequest(t *testing.T) {

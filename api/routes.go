@@ -18,7 +18,8 @@ type route struct {
 	handle func(*Server, *call) (answer, error)
 }
 
-// routes lists every operation. Nothing is served that is not here.
+// routes lists every operation. Nothing is served that is not here, but HEAD for
+// each GET.
 func routes() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	page := []string{"state", "cursor", "limit", consistencyParam}
@@ -27,7 +28,7 @@ func routes() []route {
 		{post, "/v1/allocations", changers, onLeader, []string{"wait"}, withBody((*Server).allocate)},
 		{get, "/v1/allocations", readers, reads, one, (*Server).listAllocations},
 		{get, "/v1/allocations/{namespace}/{pod}", readers, reads, one, (*Server).getAllocation},
-		{del, "/v1/allocations/{namespace}/{pod}", changers, onLeader, []string{"fence", "confirmStopped"}, (*Server).release},
+		{del, "/v1/allocations/{namespace}/{pod}", changers, onLeader, []string{"fence", "podUid", "confirmStopped"}, (*Server).release},
 		{get, "/assignments", assignmentReaders, staleReads, one, (*Server).assignments},
 		{get, "/allocations", assignmentReaders, staleReads, one, (*Server).assignments},
 		{get, "/v1/keys", readers, reads, page, (*Server).listKeys},
@@ -56,6 +57,10 @@ func (s *Server) router() *echo.Echo {
 	e.Use(s.identify, s.observe, s.recover)
 	for _, r := range routes() {
 		e.Add(r.method, r.echoPath(), s.serve(r))
+		if r.method == http.MethodGet { // load balancers probe so (RFC 9110, section 9.3.2)
+			r.method = http.MethodHead
+			e.Add(r.method, r.echoPath(), s.serve(r))
+		}
 	}
 	return e
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
 const (
@@ -29,6 +30,9 @@ type AllocateOptions struct {
 	// MinFence is the highest fence of this allocation that the caller has seen
 	// before; an answer with a lower one is refused. 0 if none.
 	MinFence int64
+	// Has are keys that the caller has of this pod from before. If they are no longer
+	// all the pod's, ErrKeysLost is returned before any new ones are asked, and paid, for.
+	Has []validator.PublicKey
 	// Hold is how long the server holds each request while keys are on their way, at
 	// most a minute: 20 s if zero. It answers at once when the keys are there;
 	// progress is told once per Hold.
@@ -53,7 +57,11 @@ type PendingError struct {
 // Error gives the counts and the reason for which the keys were waiting.
 func (e *PendingError) Error() string {
 	p := e.Pending
-	return fmt.Sprintf("%d of %d keys are not there yet: %s (%s): %v", p.Keys-p.Held-p.Ready, p.Keys, p.Reason.Detail, p.Reason.Code, e.Cause)
+	what := fmt.Sprintf("%d of %d keys are", p.Keys-p.Held-p.Ready, p.Keys)
+	if p.Keys == 1 {
+		what = "the key is"
+	}
+	return fmt.Sprintf("%s not there yet: %s (%s): %v", what, p.Reason.Detail, p.Reason.Code, e.Cause)
 }
 
 // Unwrap returns the context's error.
@@ -62,8 +70,8 @@ func (e *PendingError) Unwrap() error { return e.Cause }
 // AllocateKeys asks for keys until the pod has them or ctx ends, whatever servers
 // do meanwhile, and opens their secrets. Every secret was checked against the
 // public key named for it, and the answer against the request: see ErrAnswer. The
-// error is a PendingError if keys were on their way when ctx ended. The caller
-// zeroes the keys.
+// error is a PendingError if keys were on their way when ctx ended, and wraps
+// ErrRefused if nothing was asked for. The caller zeroes the keys.
 func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, progress func(Progress)) (*KeySet, error) {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -76,7 +84,7 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	}
 	request := wire.AllocationRequest{Namespace: options.Namespace, Pod: options.Pod, PodUID: options.PodUID, Keys: options.Keys}
 	if err := checkRequest(request); err != nil {
-		return nil, err
+		return nil, refused{err}
 	}
 	private, recipient, err := wire.NewRecipient(options.KEM)
 	if err != nil {
@@ -85,8 +93,11 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	request.Recipient = recipient
 	manners := call{patient: true, trouble: func(err error) { progress(Progress{Trouble: err}) }}
 	clusterID, err := c.clusterID(ctx, manners)
+	if err == nil {
+		err = c.checkStillHeld(ctx, request, options.Has, manners)
+	}
 	if err != nil {
-		return nil, err
+		return nil, ifRefused(err, false)
 	}
 	allocation, err := c.awaitAllocation(ctx, request, options.Hold, manners, progress)
 	if err != nil {
@@ -103,7 +114,7 @@ func (c *Client) awaitAllocation(ctx context.Context, request wire.AllocationReq
 		began := c.config.Clock.Now()
 		answer, err := c.allocate(ctx, request, wait, manners)
 		if err != nil {
-			return nil, stillPending(ctx, pending, err)
+			return nil, stillPending(ctx, pending, ifRefused(err, answer.uncertain || pending != nil))
 		}
 		if answer.allocation != nil {
 			return answer.allocation, nil
@@ -136,7 +147,7 @@ var errNotFounded = errors.New("the cluster is not founded yet")
 // one is refused: secrets are bound to it.
 func (c *Client) clusterID(ctx context.Context, manners call) (string, error) {
 	for {
-		cluster, err := c.clusterBy(ctx, manners)
+		cluster, _, err := c.clusterBy(ctx, manners)
 		if err != nil {
 			return "", err
 		}

@@ -34,6 +34,8 @@ type granted struct {
 	allocation *wire.Allocation
 	pending    *wire.PendingAllocation
 	retryAfter time.Duration
+	// uncertain says, also beside an error, that an earlier try may have been carried out.
+	uncertain bool
 }
 
 // allocate is Allocate with the manners of q.
@@ -51,6 +53,7 @@ func (c *Client) allocate(ctx context.Context, request wire.AllocationRequest, w
 		q.wait, q.query = wait, url.Values{"wait": {wait.String()}}
 	}
 	r, err := c.do(ctx, q)
+	answer.uncertain = r.uncertain
 	if err != nil {
 		return answer, fmt.Errorf("allocate keys for pod %s/%s: %w", request.Namespace, request.Pod, err)
 	}
@@ -68,47 +71,73 @@ func (c *Client) allocate(ctx context.Context, request wire.AllocationRequest, w
 	}
 }
 
-// Release takes the keys of a pod back. The fence names the allocation that is
-// meant; 0 withdraws a request that waits. ConfirmStopped is the caller's word that
-// the holder is stopped for good. A Problem of type stale-fence says that the
-// allocation has changed since, not-found that there is none.
-func (c *Client) Release(ctx context.Context, namespace, pod string, fence int64, confirmStopped bool) error {
-	q, err := podCall(http.MethodDelete, namespace, pod)
+// ReleaseOptions say what is to be released.
+type ReleaseOptions struct {
+	Namespace, Pod string
+	// PodUID is the UID that is meant: with it no other UID of the pod's name is
+	// touched, whatever the fence. It may be empty unless ConfirmStopped is set.
+	PodUID string
+	// Fence names the allocation that is meant; 0 withdraws a request that waits.
+	Fence int64
+	// ConfirmStopped is the caller's word that the holder is stopped for good.
+	ConfirmStopped bool
+}
+
+func (o ReleaseOptions) check() error {
+	if o.PodUID != "" {
+		return CheckPodUID(o.PodUID)
+	}
+	if o.ConfirmStopped { // the word would be taken for whoever comes next under this name
+		return fmt.Errorf("%w: that pod %s/%s is stopped can be confirmed for a UID only", ErrRequest, o.Namespace, o.Pod)
+	}
+	return nil
+}
+
+// Release takes the keys of a pod back. A Problem of type stale-fence says that the
+// allocation has changed since, not-found that there is none, or none of this UID.
+func (c *Client) Release(ctx context.Context, o ReleaseOptions) error {
+	q, err := podCall(http.MethodDelete, o.Namespace, o.Pod)
 	if err != nil {
 		return err
 	}
-	q.query = url.Values{"fence": {strconv.FormatInt(fence, 10)}}
-	if confirmStopped {
+	if err := o.check(); err != nil {
+		return err
+	}
+	q.query = url.Values{"fence": {strconv.FormatInt(o.Fence, 10)}}
+	if o.PodUID != "" {
+		q.query.Set("podUid", o.PodUID)
+	}
+	if o.ConfirmStopped {
 		q.query.Set("confirmStopped", "true")
 	}
 	r, err := c.do(ctx, q)
 	if err != nil && r.uncertain {
-		err = c.wasReleased(ctx, namespace, pod, confirmStopped, err)
+		err = c.wasReleased(ctx, o, err)
 	}
 	if err != nil {
-		return fmt.Errorf("release the keys of pod %s/%s: %w", namespace, pod, err)
+		return fmt.Errorf("release the keys of pod %s/%s: %w", o.Namespace, o.Pod, err)
 	}
 	return nil
 }
 
 // wasReleased finds out whether an earlier try, whose answer was lost, has done
 // what a later one found nothing left to do for.
-func (c *Client) wasReleased(ctx context.Context, namespace, pod string, confirmed bool, refusal error) error {
+func (c *Client) wasReleased(ctx context.Context, o ReleaseOptions, refusal error) error {
 	switch {
 	case IsType(refusal, TypeNotFound):
 		return nil
 	case !IsType(refusal, TypeStaleFence):
 		return refusal
 	}
-	status, err := c.Allocation(ctx, namespace, pod)
-	if IsType(err, TypeNotFound) {
+	status, err := c.Allocation(ctx, o.Namespace, o.Pod)
+	if IsType(err, TypeNotFound) || err == nil && o.PodUID != "" && status.Allocation.PodUID != o.PodUID {
 		return nil
 	}
 	if err != nil {
 		return errors.Join(refusal, err)
 	}
 	// Where the word of the caller counts nothing would rest.
-	if status.Allocation.State == wire.AllocationStateResting && !confirmed {
+	if status.Allocation.State == wire.AllocationStateResting && !o.ConfirmStopped {
 		return nil
 	}
 	return refusal
@@ -117,10 +146,16 @@ func (c *Client) wasReleased(ctx context.Context, namespace, pod string, confirm
 // Allocation returns what a pod holds and waits for. A part that there is not has
 // an empty cluster ID. A Problem of type not-found says that there is neither.
 func (c *Client) Allocation(ctx context.Context, namespace, pod string) (wire.PodStatus, error) {
+	return c.podStatus(ctx, namespace, pod, call{})
+}
+
+// podStatus is Allocation with the manners of others.
+func (c *Client) podStatus(ctx context.Context, namespace, pod string, manners call) (wire.PodStatus, error) {
 	q, err := podCall(http.MethodGet, namespace, pod)
 	if err != nil {
 		return wire.PodStatus{}, err
 	}
+	q.patient, q.trouble = manners.patient, manners.trouble
 	status, err := get[wire.PodStatus](ctx, c, q)
 	if err != nil {
 		return status, fmt.Errorf("allocation of pod %s/%s: %w", namespace, pod, err)

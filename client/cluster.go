@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
 )
@@ -16,26 +17,68 @@ const (
 	pathReady   = "/readyz"
 )
 
+// leaderPatience is how long the leader may take to say more than a follower did.
+const leaderPatience = 2 * time.Second
+
 // Cluster returns members and leader as some node knows them. The members that a
 // configured server names are trusted from then on.
 func (c *Client) Cluster(ctx context.Context) (wire.Cluster, error) {
-	return c.clusterBy(ctx, call{})
+	cluster, _, err := c.clusterBy(ctx, call{})
+	return cluster, err
 }
 
-func (c *Client) clusterBy(ctx context.Context, q call) (wire.Cluster, error) {
+// ClusterOfLeader is Cluster as the leader knows it, who alone knows how far the
+// others lag behind. Where no leader answers it is what another node says.
+func (c *Client) ClusterOfLeader(ctx context.Context) (wire.Cluster, error) {
+	cluster, from, err := c.clusterBy(ctx, call{})
+	if err != nil || !slices.ContainsFunc(cluster.Nodes, func(n wire.Node) bool { return n.Lag < 0 }) {
+		return cluster, err
+	}
+	leader := c.leaderIn(cluster)
+	if leader == nil || origin(leader) == origin(from) || from.Scheme == schemeHTTPS && leader.Scheme != schemeHTTPS {
+		return cluster, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	q := call{method: http.MethodGet, path: pathCluster}
+	r, err := c.send(limited, sentTo(leader, q), q)
+	if err != nil || r.status != http.StatusOK { // the follower's word will do
+		return cluster, nil
+	}
+	better, err := decode[wire.Cluster](r)
+	if err != nil || better.ClusterID != cluster.ClusterID {
+		return cluster, nil
+	}
+	return better, nil
+}
+
+// leaderIn returns the base URL of the leader, nil if it is none of those who may be asked.
+func (c *Client) leaderIn(cluster wire.Cluster) *url.URL {
+	for _, node := range cluster.Nodes {
+		if node.ID == cluster.Leader && node.API != "" {
+			if leader, err := parseServer(node.API); err == nil {
+				return c.member(origin(leader))
+			}
+		}
+	}
+	return nil
+}
+
+// clusterBy also returns the base URL of who answered.
+func (c *Client) clusterBy(ctx context.Context, q call) (wire.Cluster, *url.URL, error) {
 	q.method, q.path = http.MethodGet, pathCluster
 	r, err := c.do(ctx, q)
 	if err != nil {
-		return wire.Cluster{}, fmt.Errorf("cluster: %w", err)
+		return wire.Cluster{}, nil, fmt.Errorf("cluster: %w", err)
 	}
 	cluster, err := decode[wire.Cluster](r)
 	if err != nil {
-		return cluster, fmt.Errorf("cluster: %w", err)
+		return cluster, nil, fmt.Errorf("cluster: %w", err)
 	}
 	if slices.ContainsFunc(c.servers, func(u *url.URL) bool { return origin(u) == origin(r.from) }) {
 		c.remember(cluster)
 	}
-	return cluster, nil
+	return cluster, r.from, nil
 }
 
 // Ready returns the readiness of the first server that is ready, else of the last

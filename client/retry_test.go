@@ -206,17 +206,17 @@ func TestLostAnswers(t *testing.T) {
 			a, _, err := c.Allocate(t.Context(), ask("a", 1), 0)
 			require.NoError(t, err)
 			cut(cluster, http.MethodDelete, 1)
-			require.NoError(t, c.Release(t.Context(), "default", "a", a.Fence, false))
+			require.NoError(t, c.Release(t.Context(), ReleaseOptions{Namespace: "default", Pod: "a", PodUID: a.PodUID, Fence: a.Fence}))
 		}
 	})
 	t.Run("a release that nobody tried is refused", func(t *testing.T) {
 		t.Parallel()
 		cluster := clienttest.Start(t, 1)
 		c, _ := connect(t, cluster)
-		require.True(t, IsType(c.Release(t.Context(), "default", "a", 1, false), TypeNotFound))
+		require.True(t, IsType(c.Release(t.Context(), ReleaseOptions{Namespace: "default", Pod: "a", Fence: 1}), TypeNotFound))
 		a, _, err := c.Allocate(t.Context(), ask("a", 1), 0)
 		require.NoError(t, err)
-		require.True(t, IsType(c.Release(t.Context(), "default", "a", a.Fence+1, false), TypeStaleFence))
+		require.True(t, IsType(c.Release(t.Context(), ReleaseOptions{Namespace: "default", Pod: "a", Fence: a.Fence + 1}), TypeStaleFence))
 	})
 	t.Run("never an answer", func(t *testing.T) {
 		t.Parallel()

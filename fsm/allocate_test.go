@@ -206,6 +206,54 @@ func TestPoolKeysReplacePlannedDeposits(t *testing.T) {
 	require.Equal(t, b.GetReserved(), r.View().Allocation("ns", "b").GetKeys())
 }
 
+// A stake that is on its way for nobody is one that need not be paid again.
+func TestLooseKeysReplacePlannedDeposits(t *testing.T) {
+	t.Parallel()
+	for state, kinds := range map[string][]fsmpb.Observation_Kind{
+		"signed": {}, "sent": {sent}, "mined": {sent, mined}, "lost": {sent, lost},
+	} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			r := newReplica(t)
+			r.generate(4)
+			first := r.ask("a", "1", 2).Request.GetReserved()
+			r.sign(first[0])
+			for _, kind := range kinds {
+				r.observe(kind, first[0])
+			}
+			second := r.ask("b", "1", 2).Request.GetReserved()
+			r.withdraw("a")
+			if state == "lost" {
+				require.Equal(t, second, r.View().Request("ns", "b").GetReserved(), "that one would have to be paid again")
+				return
+			}
+			require.Equal(t, [][]byte{first[0], second[1]}, r.View().Request("ns", "b").GetReserved())
+			require.Zero(t, r.View().Request("ns", "b").GetReady())
+			require.Equal(t, [][]byte{second[1]}, r.toSign(), "one stake is saved")
+			require.Nil(t, r.View().Deposit(second[0]))
+			if state != "mined" {
+				r.observe(mined, first[0])
+			}
+			r.observe(final, first[0])
+			r.pay()
+			require.Equal(t, [][]byte{first[0], second[1]}, r.View().Allocation("ns", "b").GetKeys())
+		})
+	}
+}
+
+// One whose stake was lost hides no other behind it.
+func TestLostLooseKeyHidesNoOther(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	r.generate(4)
+	first := r.ask("a", "1", 2).Request.GetReserved()
+	r.sign(first...)
+	r.observe(lost, first[0])
+	second := r.ask("b", "1", 2).Request.GetReserved()
+	r.withdraw("a")
+	require.Equal(t, [][]byte{first[1], second[1]}, r.View().Request("ns", "b").GetReserved())
+}
+
 func TestOldestRequestFirst(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)

@@ -14,6 +14,7 @@ func copyKey(k *fsmpb.Key) *fsmpb.Key {
 	return &fsmpb.Key{
 		Pubkey: k.GetPubkey(), State: k.GetState(), Ordinal: k.GetOrdinal(), Index: k.GetIndex(),
 		Holder: k.GetHolder(), Fence: k.GetFence(), ProofFence: k.GetProofFence(), ReservedBy: k.GetReservedBy(),
+		RetiredReason: k.GetRetiredReason(),
 	}
 }
 

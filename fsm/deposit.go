@@ -3,8 +3,6 @@ package fsm
 import (
 	"bytes"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -77,20 +75,25 @@ const (
 	maxRaw = 128 << 10
 )
 
-// openAccount begins the nonces of a funding account; the same again changes nothing.
+// openAccount begins the nonces of a funding account; the same again changes
+// nothing. All accounts of a chain ID are on the chain that was recorded first.
 func (w *write) openAccount(c *fsmpb.OpenAccount) Result {
 	a := c.GetAccount()
 	if a.GetChainId() == 0 || len(a.GetAddress()) != 20 || len(a.GetGenesisHash()) != 32 || a.GetNextNonce() > maxNonce {
 		return Result{Refusal: refuse(Invalid, "an account needs a chain ID, a genesis hash, an address and a nonce below 2^63")}
 	}
-	old := w.account(a.GetChainId(), a.GetAddress())
-	if old == nil {
-		mustInsert(w.txn, tableAccounts, a)
-		w.record("account.open", hexName(a.GetAddress()), "")
-		return Result{}
+	// Whichever account was the chain's first, all have the same genesis.
+	for known := range rows[*fsmpb.Account](w.txn, tableAccounts, indexID+"_prefix", orderKey(a.GetChainId())) {
+		if !bytes.Equal(known.GetGenesisHash(), a.GetGenesisHash()) {
+			return Result{Refusal: refuse(ForeignChain, "chain %d was recorded with genesis %x, not %x", a.GetChainId(), known.GetGenesisHash(), a.GetGenesisHash())}
+		}
+		break
 	}
-	if !bytes.Equal(old.GetGenesisHash(), a.GetGenesisHash()) {
-		return Result{Refusal: refuse(ForeignChain, "chain %d was recorded with genesis %x, not %x", a.GetChainId(), old.GetGenesisHash(), a.GetGenesisHash())}
+	if w.account(a.GetChainId(), a.GetAddress()) == nil {
+		mustInsert(w.txn, tableAccounts, &fsmpb.Account{
+			ChainId: a.GetChainId(), GenesisHash: a.GetGenesisHash(), Address: a.GetAddress(), NextNonce: a.GetNextNonce(),
+		})
+		w.record("account.open", hexName(a.GetAddress()), "")
 	}
 	return Result{}
 }
@@ -107,6 +110,9 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 	if account == nil {
 		return Result{Refusal: refuse(NotFound, "account %x on chain %d is not open", c.GetAccount(), c.GetChainId())}
 	}
+	if s := account.GetStop(); s != nil {
+		return Result{Refusal: refuse(AccountStopped, "account %x on chain %d is stopped: %s", c.GetAccount(), c.GetChainId(), s.GetReason())}
+	}
 	seen := make(map[string]bool, len(c.GetDeposits()))
 	for i, s := range c.GetDeposits() {
 		if want := account.GetNextNonce() + uint64(i); s.GetAttempt().GetNonce() != want {
@@ -116,8 +122,8 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 		if d == nil || !isPlanned(d) || w.key(s.GetPubkey()).GetReservedBy() == "" || seen[string(s.GetPubkey())] {
 			return Result{Refusal: refuse(NotPlanned, "the deposit for %x is not planned", s.GetPubkey())}
 		}
-		if n := len(s.GetAttempt().GetRaw()); n == 0 || n > maxRaw || len(s.GetAttempt().GetTxHash()) != 32 {
-			return Result{Refusal: refuse(Invalid, "the transaction for %x has %d bytes, its hash %d", s.GetPubkey(), n, len(s.GetAttempt().GetTxHash()))}
+		if no := checkSigned(s); no != nil {
+			return Result{Refusal: no}
 		}
 		seen[string(s.GetPubkey())] = true
 	}
@@ -130,16 +136,30 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 		w.putDeposit(d)
 		w.record("deposit.sign", hexName(d.GetPubkey()), hexName(s.GetAttempt().GetTxHash()))
 	}
-	account = proto.CloneOf(account)
-	account.NextNonce += uint64(len(c.GetDeposits()))
-	mustInsert(w.txn, tableAccounts, account)
+	w.moveNonce(account, account.GetNextNonce()+uint64(len(c.GetDeposits())))
 	return Result{}
+}
+
+// checkSigned refuses parts that no deposit has (deposit contract: withdrawal
+// credentials of 32 bytes, a BLS signature of 96).
+func checkSigned(s *fsmpb.SignedDeposit) *Refusal {
+	a := s.GetAttempt()
+	switch n := len(a.GetRaw()); {
+	case n == 0 || n > maxRaw || len(a.GetTxHash()) != 32:
+		return refuse(Invalid, "the transaction for %x has %d bytes, its hash %d", s.GetPubkey(), n, len(a.GetTxHash()))
+	case len(s.GetCredentials()) != 32 || len(s.GetSignature()) != 96:
+		return refuse(Invalid, "the deposit for %x has withdrawal credentials of %d bytes and a signature of %d", s.GetPubkey(), len(s.GetCredentials()), len(s.GetSignature()))
+	}
+	return nil
 }
 
 // setDepositStatus keeps why deposits wait, with the time since it is so.
 func (w *write) setDepositStatus(c *fsmpb.SetDepositStatus) Result {
 	old := first[*fsmpb.DepositStatus](w.txn, tableStatus, []byte{0})
 	s := &fsmpb.DepositStatus{Code: c.GetCode(), Detail: c.GetDetail(), SinceWallMs: w.cmd.GetWallMs()}
+	if old != nil && old.GetCode() == s.GetCode() && old.GetDetail() == s.GetDetail() {
+		return Result{} // and nobody who watches is woken
+	}
 	if old.GetCode() == s.GetCode() {
 		s.SinceWallMs = old.GetSinceWallMs()
 	}

@@ -17,6 +17,7 @@ const (
 	unmined = fsmpb.Observation_KIND_UNMINED
 	final   = fsmpb.Observation_KIND_FINAL
 	lost    = fsmpb.Observation_KIND_LOST
+	foreign = fsmpb.Observation_KIND_FOREIGN
 )
 
 // planned has requests for n keys whose deposits are to be signed.
@@ -78,10 +79,13 @@ func TestSignDepositsRefused(t *testing.T) {
 	of := func(list ...*fsmpb.SignedDeposit) *fsmpb.SignDeposits {
 		return &fsmpb.SignDeposits{ChainId: 1, Account: testAccount(1).GetAddress(), Deposits: list}
 	}
-	odd := func(change func(*fsmpb.Attempt)) *fsmpb.SignDeposits {
+	changed := func(change func(*fsmpb.SignedDeposit)) *fsmpb.SignDeposits {
 		s := signed(6, keys[1])
-		change(s.GetAttempt())
+		change(s)
 		return of(s)
+	}
+	odd := func(change func(*fsmpb.Attempt)) *fsmpb.SignDeposits {
+		return changed(func(s *fsmpb.SignedDeposit) { change(s.GetAttempt()) })
 	}
 	for name, x := range map[string]struct {
 		code Code
@@ -102,6 +106,10 @@ func TestSignDepositsRefused(t *testing.T) {
 		"no bytes":            {Invalid, odd(func(a *fsmpb.Attempt) { a.Raw = nil })},
 		"too many bytes":      {Invalid, odd(func(a *fsmpb.Attempt) { a.Raw = make([]byte, maxRaw+1) })},
 		"no hash":             {Invalid, odd(func(a *fsmpb.Attempt) { a.TxHash = nil })},
+		"no credentials":      {Invalid, changed(func(s *fsmpb.SignedDeposit) { s.Credentials = nil })},
+		"short credentials":   {Invalid, changed(func(s *fsmpb.SignedDeposit) { s.Credentials = s.GetCredentials()[1:] })},
+		"no signature":        {Invalid, changed(func(s *fsmpb.SignedDeposit) { s.Signature = nil })},
+		"long signature":      {Invalid, changed(func(s *fsmpb.SignedDeposit) { s.Signature = append(s.GetSignature(), 1) })},
 		"command far too big": {Invalid, odd(func(a *fsmpb.Attempt) { a.Raw = make([]byte, maxCommand) })},
 	} {
 		t.Log(name)
@@ -278,6 +286,9 @@ func TestOpenAccount(t *testing.T) {
 		change func(*fsmpb.Account)
 	}{
 		"other genesis": {ForeignChain, func(a *fsmpb.Account) { a.GenesisHash = hash32(2) }},
+		"other genesis, other account": {ForeignChain, func(a *fsmpb.Account) {
+			a.GenesisHash, a.Address = hash32(2), bytes.Repeat([]byte{6}, 20)
+		}},
 		"no chain":      {Invalid, func(a *fsmpb.Account) { a.ChainId = 0 }},
 		"short address": {Invalid, func(a *fsmpb.Account) { a.Address = a.GetAddress()[1:] }},
 		"no genesis":    {Invalid, func(a *fsmpb.Account) { a.GenesisHash = nil }},
@@ -289,6 +300,11 @@ func TestOpenAccount(t *testing.T) {
 		r.refused(x.code, &fsmpb.OpenAccount{Account: a})
 	}
 	r.refused(Invalid, &fsmpb.OpenAccount{})
+	more := testAccount(1)
+	more.Address = bytes.Repeat([]byte{6}, 20)
+	r.ok(&fsmpb.OpenAccount{Account: more})
+	other := testAccount(257) // another chain, whatever its number shares with the first
+	r.ok(&fsmpb.OpenAccount{Account: other})
 	require.Equal(t, ForeignChain, r.do(&fsmpb.OpenAccount{Account: &fsmpb.Account{
 		ChainId: 1, GenesisHash: hash32(2), Address: testAccount(1).GetAddress(),
 	}}).Refusal.Code)
@@ -302,6 +318,9 @@ func TestDepositStatusKeepsItsTime(t *testing.T) {
 	r.ok(&fsmpb.SetDepositStatus{Code: "no-money", Detail: "2"})
 	require.Equal(t, since, r.View().DepositStatus().GetSinceWallMs())
 	require.Equal(t, "2", r.View().DepositStatus().GetDetail())
+	changes := r.View().WatchWaiting("ns", "a")
+	r.ok(&fsmpb.SetDepositStatus{Code: "no-money", Detail: "2"})
+	require.False(t, fired(changes), "the same again is no news")
 	r.ok(&fsmpb.SetDepositStatus{})
 	require.Greater(t, r.View().DepositStatus().GetSinceWallMs(), since)
 }

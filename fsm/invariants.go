@@ -21,6 +21,8 @@ func (v *View) Check() error {
 	c.checkRequests()
 	c.checkKeys()
 	c.checkDeposits()
+	c.checkThrift()
+	c.checkAccounts()
 	return errors.Join(c.found...)
 }
 
@@ -149,7 +151,11 @@ func (c *checker) checkStake(k *fsmpb.Key) {
 		if !final {
 			c.failf("key %x is %v with a deposit in state %v", k.GetPubkey(), k.GetState(), d.GetState())
 		}
-	case fsmpb.KeyState_KEY_STATE_RETIRED, fsmpb.KeyState_KEY_STATE_UNSPECIFIED:
+	case fsmpb.KeyState_KEY_STATE_RETIRED:
+		if k.GetReservedBy() != "" || isPending(d) || isUnpaid(d) {
+			c.failf("retired key %x is reserved by %q, its deposit is in state %v", k.GetPubkey(), k.GetReservedBy(), d.GetState())
+		}
+	case fsmpb.KeyState_KEY_STATE_UNSPECIFIED:
 	}
 }
 
@@ -170,8 +176,31 @@ func (c *checker) checkDeposits() {
 	}
 }
 
+// checkThrift sees to it that no stake is planned while there is a key that
+// nobody waits for and that needs none.
+func (c *checker) checkThrift() {
+	w := &write{txn: c.view.txn}
+	if d, k := w.firstUnpaid(), w.firstPaid(); d != nil && k != nil {
+		c.failf("a deposit for %x is planned while key %x needs none and is reserved by nobody", d.GetPubkey(), k.GetPubkey())
+	}
+}
+
+// checkAccounts sees to it that a stop has its reason, and that a resume that
+// was used up is gone.
+func (c *checker) checkAccounts() {
+	for a := range c.view.Accounts() {
+		if a.GetStop() != nil && a.GetStop().GetReason() == "" {
+			c.failf("account %x is stopped without a reason", a.GetAddress())
+		}
+		if n := a.GetResumedNonce(); n != 0 && n <= a.GetNextNonce() {
+			c.failf("account %x at nonce %d was resumed for those below %d", a.GetAddress(), a.GetNextNonce(), n)
+		}
+	}
+}
+
 // checkNonces sees to it that a nonce belongs to one deposit, and a signed
-// deposit to one nonce.
+// deposit to one nonce, whatever the number of its attempts. A nonce that was
+// lost is used for nothing again.
 func (c *checker) checkNonces(d *fsmpb.Deposit) {
 	attempts := make([]uint64, 0, len(d.GetAttempts()))
 	for _, a := range d.GetAttempts() {
@@ -184,9 +213,16 @@ func (c *checker) checkNonces(d *fsmpb.Deposit) {
 	for _, nonce := range attempts {
 		c.claim(d, d.GetChainId(), d.GetAccount(), nonce)
 	}
-	for _, l := range d.GetLosses() {
+	for i, l := range d.GetLosses() {
+		if i > 0 && sameNonce(l, d.GetLosses()[i-1]) {
+			continue // attempts with several fees, lost together
+		}
 		c.claim(d, l.GetChainId(), l.GetAccount(), l.GetNonce())
 	}
+}
+
+func sameNonce(a, b *fsmpb.Loss) bool {
+	return a.GetNonce() == b.GetNonce() && a.GetChainId() == b.GetChainId() && string(a.GetAccount()) == string(b.GetAccount())
 }
 
 func (c *checker) claim(d *fsmpb.Deposit, chainID uint64, account []byte, nonce uint64) {

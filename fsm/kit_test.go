@@ -180,6 +180,15 @@ func signed(nonce uint64, pubkey []byte) *fsmpb.SignedDeposit {
 	}
 }
 
+// dearer is the transaction that replaces an attempt.
+func dearer(a *fsmpb.Attempt) *fsmpb.Attempt {
+	n := a.GetFeeCapWei() + 1
+	return &fsmpb.Attempt{
+		Nonce: a.GetNonce(), TxHash: hash32(byte(a.GetNonce()), byte(n), 9), Raw: []byte{byte(a.GetNonce()), byte(n)},
+		FeeCapWei: n, TipWei: a.GetTipWei() + 1,
+	}
+}
+
 // sign signs for the keys with the account's next nonces.
 func (r *replica) sign(keys ...[]byte) {
 	r.t.Helper()
@@ -263,7 +272,7 @@ func (r *replica) holder(pubkey []byte) string { return r.View().Key(pubkey).Get
 func TestCommandWrapsEveryKind(t *testing.T) {
 	t.Parallel()
 	fields := (&fsmpb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
-	require.Equal(t, 13, fields.Len(), "a new kind of command: add it to the property test")
+	require.Equal(t, 17, fields.Len(), "a new kind of command: add it to the property test")
 }
 
 func sumOf(b []byte) []byte {

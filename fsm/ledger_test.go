@@ -80,6 +80,30 @@ type ledger struct {
 	last     map[string]string   // public key → last holder
 	rested   map[string]bool     // public keys whose last holder is proven gone
 	births   map[string]uint64   // public key → derivation index
+	retired  map[string]bool     // public keys that somebody else paid for
+	accounts map[string]*purse   // accounts that were ever stopped
+}
+
+// purse is what is known of a funding account that somebody else used.
+type purse struct {
+	stopped bool
+	seen    uint64 // nonces below it, at the time of the stop
+	resumed uint64 // nonces below it may be given up
+	skipped uint64 // nonces that were given up
+}
+
+func (l *ledger) purse(chainID uint64, address []byte) *purse {
+	name := string(accountKey(chainID, address))
+	if l.accounts[name] == nil {
+		l.accounts[name] = &purse{}
+	}
+	return l.accounts[name]
+}
+
+func (p *purse) stop(nonce uint64) {
+	if !p.stopped || nonce > p.seen {
+		p.stopped, p.seen = true, nonce
+	}
 }
 
 type holding struct {
@@ -91,16 +115,20 @@ type holding struct {
 
 type paid struct {
 	state  fsmpb.DepositState
-	hash   string
+	hashes map[string]bool
+	nonce  uint64
+	purse  *purse
 	block  string
 	signs  int
-	losses int
+	losses int // of attempts
+	rounds int // in which all attempts were lost
 }
 
 func newLedger() *ledger {
 	return &ledger{
 		pods: map[string]*holding{}, deposits: map[string]*paid{}, nonces: map[string]string{},
 		last: map[string]string{}, rested: map[string]bool{}, births: map[string]uint64{},
+		retired: map[string]bool{}, accounts: map[string]*purse{},
 	}
 }
 
@@ -122,13 +150,15 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	case c.GetAllocate() != nil:
 		l.allocate(t, c.GetAllocate(), res, before, after)
 	case c.GetRelease() != nil:
-		l.release(c.GetRelease())
+		l.release(t, c.GetRelease(), before)
 	case c.GetSignDeposits() != nil:
 		l.sign(t, c.GetSignDeposits())
 	case c.GetObserveDeposits() != nil:
 		for _, o := range c.GetObserveDeposits().GetObservations() {
-			l.observe(o)
+			l.observe(o, before)
 		}
+	default:
+		l.account(t, c, before)
 	}
 	for name, h := range l.pods {
 		if h.proven && l.clock >= h.deadline {
@@ -140,6 +170,7 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	l.checkHolders(t, before, after)
 	l.checkAllocations(t, c, before, after)
 	l.checkDeposits(t, after)
+	l.checkStops(t, after)
 	checkRequests(t, after)
 	checkCounts(t, after)
 }
@@ -177,10 +208,18 @@ func (l *ledger) allocate(t rapid.TB, c *fsmpb.Allocate, res Result, before, aft
 	}
 }
 
-func (l *ledger) release(c *fsmpb.Release) {
-	h := l.pods[c.GetNamespace()+"/"+c.GetPod()]
+func (l *ledger) release(t rapid.TB, c *fsmpb.Release, before *world) {
+	t.Helper()
+	name := c.GetNamespace() + "/" + c.GetPod()
+	h := l.pods[name]
 	if h == nil || c.GetFence() == 0 {
+		if uid := c.GetPodUid(); uid != "" {
+			require.Equal(t, uid, before.requests[name].GetPod().GetUid(), "the request of another UID was withdrawn")
+		}
 		return
+	}
+	if uid := c.GetPodUid(); uid != "" {
+		require.Equal(t, uid, h.uid, "another UID was released")
 	}
 	h.state = fsmpb.AllocationState_ALLOCATION_STATE_RESTING
 	if c.GetProof() != nil && !h.proven {
@@ -190,6 +229,8 @@ func (l *ledger) release(c *fsmpb.Release) {
 
 func (l *ledger) sign(t rapid.TB, c *fsmpb.SignDeposits) {
 	t.Helper()
+	from := l.purse(c.GetChainId(), c.GetAccount())
+	require.False(t, from.stopped, "signed for an account that is stopped")
 	for _, s := range c.GetDeposits() {
 		nonce := fmt.Sprintf("%d %x %d", c.GetChainId(), c.GetAccount(), s.GetAttempt().GetNonce())
 		require.NotContains(t, l.nonces, nonce, "a nonce was used twice")
@@ -200,18 +241,27 @@ func (l *ledger) sign(t rapid.TB, c *fsmpb.SignDeposits) {
 			l.deposits[string(s.GetPubkey())] = p
 		}
 		require.Equal(t, fsmpb.DepositState_DEPOSIT_STATE_PLANNED, p.state, "signed twice: two stakes for one key")
-		p.state, p.hash = fsmpb.DepositState_DEPOSIT_STATE_SIGNED, string(s.GetAttempt().GetTxHash())
+		require.False(t, l.retired[string(s.GetPubkey())], "signed for a key that somebody else paid for")
+		p.state, p.hashes = fsmpb.DepositState_DEPOSIT_STATE_SIGNED, map[string]bool{string(s.GetAttempt().GetTxHash()): true}
+		p.nonce, p.purse = s.GetAttempt().GetNonce(), from
 		p.signs++
 	}
 }
 
 // observe is the table of a deposit's moves.
-func (l *ledger) observe(o *fsmpb.Observation) {
+func (l *ledger) observe(o *fsmpb.Observation, before *world) {
 	p := l.deposits[string(o.GetPubkey())]
+	if o.GetKind() == fsmpb.Observation_KIND_FOREIGN {
+		planned := p == nil && before.deposits[string(o.GetPubkey())] != nil
+		if planned || p != nil && p.state == fsmpb.DepositState_DEPOSIT_STATE_PLANNED {
+			l.retired[string(o.GetPubkey())] = true
+		}
+		return
+	}
 	if p == nil {
 		return
 	}
-	ours, block := p.hash == string(o.GetTxHash()), string(o.GetBlockHash())
+	ours, block := p.hashes[string(o.GetTxHash())], string(o.GetBlockHash())
 	pending := p.state == fsmpb.DepositState_DEPOSIT_STATE_SIGNED || p.state == fsmpb.DepositState_DEPOSIT_STATE_SENT
 	mined := p.state == fsmpb.DepositState_DEPOSIT_STATE_MINED
 	switch {
@@ -224,8 +274,59 @@ func (l *ledger) observe(o *fsmpb.Observation) {
 	case o.GetKind() == fsmpb.Observation_KIND_FINAL && mined && block == p.block:
 		p.state = fsmpb.DepositState_DEPOSIT_STATE_FINAL
 	case o.GetKind() == fsmpb.Observation_KIND_LOST && pending && ours:
-		p.state, p.hash = fsmpb.DepositState_DEPOSIT_STATE_PLANNED, ""
-		p.losses++
+		p.losses += len(p.hashes)
+		p.rounds++
+		p.state, p.hashes = fsmpb.DepositState_DEPOSIT_STATE_PLANNED, nil
+		if o.GetForeignTransaction() {
+			p.purse.stop(p.nonce + 1)
+		}
+	}
+}
+
+// account follows what is done about accounts and the fees of their transactions.
+func (l *ledger) account(t rapid.TB, c *fsmpb.Command, before *world) {
+	t.Helper()
+	switch {
+	case c.GetStopAccount() != nil:
+		s := c.GetStopAccount()
+		l.purse(s.GetChainId(), s.GetAccount()).stop(s.GetStop().GetNonce())
+	case c.GetResumeDeposits() != nil:
+		for _, p := range l.accounts {
+			if p.stopped {
+				p.stopped, p.resumed = false, max(p.resumed, p.seen)
+			}
+		}
+	case c.GetAdvanceNonce() != nil:
+		a := c.GetAdvanceNonce()
+		p := l.purse(a.GetChainId(), a.GetAccount())
+		require.False(t, p.stopped, "advanced while stopped")
+		require.LessOrEqual(t, a.GetTo(), p.resumed, "advanced further than an operator knew")
+		require.Equal(t, a.GetFrom(), before.accounts[string(accountKey(a.GetChainId(), a.GetAccount()))].GetNextNonce())
+		p.skipped += a.GetTo() - a.GetFrom()
+	case c.GetReplaceDeposit() != nil:
+		r := c.GetReplaceDeposit()
+		p := l.deposits[string(r.GetPubkey())]
+		require.Equal(t, p.nonce, r.GetAttempt().GetNonce(), "replaced at another nonce: two stakes for one key")
+		require.Contains(t, []fsmpb.DepositState{fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.DepositState_DEPOSIT_STATE_SENT}, p.state)
+		p.hashes[string(r.GetAttempt().GetTxHash())] = true
+	}
+}
+
+// checkStops: an account is stopped from the moment that somebody else used it
+// until an operator resumes, and a key that somebody else paid for is out of use.
+func (l *ledger) checkStops(t rapid.TB, after *world) {
+	t.Helper()
+	for name, a := range after.accounts {
+		p := l.accounts[name]
+		require.Equal(t, p != nil && p.stopped, a.GetStop() != nil)
+	}
+	for pubkey, k := range after.keys {
+		require.Equal(t, l.retired[pubkey], k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED, "key %x", pubkey)
+		if l.retired[pubkey] {
+			require.NotEmpty(t, k.GetRetiredReason())
+			require.Empty(t, k.GetReservedBy())
+			require.Equal(t, l.deposits[pubkey] != nil, after.deposits[pubkey] != nil, "the account of what was signed is kept, and nothing else")
+		}
 	}
 }
 
@@ -307,17 +408,18 @@ func (l *ledger) checkDeposits(t rapid.TB, after *world) {
 		}
 		require.Equal(t, p.state, d.GetState(), "deposit %x", pubkey)
 		require.Len(t, d.GetLosses(), p.losses)
-		require.LessOrEqual(t, p.signs-p.losses, 1, "two stakes for one key")
+		require.LessOrEqual(t, p.signs-p.rounds, 1, "two stakes for one key")
 		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED {
 			require.Empty(t, d.GetAttempts())
 			continue
 		}
-		require.Len(t, d.GetAttempts(), 1)
-		a := d.GetAttempts()[0]
-		require.Equal(t, p.hash, string(a.GetTxHash()))
-		require.Equal(t, pubkey, l.nonces[fmt.Sprintf("%d %x %d", d.GetChainId(), d.GetAccount(), a.GetNonce())])
-		final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL
-		require.Equal(t, final, len(a.GetRaw()) == 0, "the bytes are needed until the deposit is final")
+		require.Len(t, d.GetAttempts(), len(p.hashes))
+		for _, a := range d.GetAttempts() {
+			require.True(t, p.hashes[string(a.GetTxHash())])
+			require.Equal(t, pubkey, l.nonces[fmt.Sprintf("%d %x %d", d.GetChainId(), d.GetAccount(), a.GetNonce())])
+			final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL
+			require.Equal(t, final, len(a.GetRaw()) == 0, "the bytes are needed until the deposit is final")
+		}
 		require.Equal(t, p.block, string(d.GetBlockHash()))
 	}
 	for pubkey := range l.deposits {
@@ -326,6 +428,9 @@ func (l *ledger) checkDeposits(t rapid.TB, after *world) {
 	used := uint64(0)
 	for _, a := range after.accounts {
 		used += a.GetNextNonce() - 5
+	}
+	for _, p := range l.accounts {
+		used -= p.skipped
 	}
 	require.Len(t, l.nonces, int(used), "a nonce was used up by something else than logged bytes")
 }
@@ -348,6 +453,9 @@ func checkRequests(t rapid.TB, after *world) {
 		}
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && reserved[pubkey] == "" {
 			require.Zero(t, after.planned(), "a deposit is planned while the pool has a key")
+		}
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_DEPOSITING && reserved[pubkey] == "" && d.GetState() != fsmpb.DepositState_DEPOSIT_STATE_PLANNED {
+			require.Zero(t, after.planned(), "a deposit is planned while a stake is on its way for nobody")
 		}
 	}
 }

@@ -130,12 +130,14 @@ func (w *write) apply(c *fsmpb.Command) Result {
 		return w.observeDeposits(b.ObserveDeposits)
 	case *fsmpb.Command_SetDepositStatus:
 		return w.setDepositStatus(b.SetDepositStatus)
+	case *fsmpb.Command_ReplaceDeposit:
+		return w.replaceDeposit(b.ReplaceDeposit)
 	default:
 		return w.applyCluster(c)
 	}
 }
 
-// applyCluster decides the commands about the cluster itself.
+// applyCluster decides the commands about the cluster itself and its accounts.
 func (w *write) applyCluster(c *fsmpb.Command) Result {
 	switch b := c.GetBody().(type) {
 	case *fsmpb.Command_Tick:
@@ -148,6 +150,12 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.installKeyring(b.InstallKeyring)
 	case *fsmpb.Command_InstallSeed:
 		return w.installSeed(b.InstallSeed)
+	case *fsmpb.Command_StopAccount:
+		return w.stopAccount(b.StopAccount)
+	case *fsmpb.Command_ResumeDeposits:
+		return w.resumeDeposits()
+	case *fsmpb.Command_AdvanceNonce:
+		return w.advanceNonce(b.AdvanceNonce)
 	}
 	return Result{Refusal: refuse(Invalid, "the command has no body")}
 }

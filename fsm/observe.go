@@ -21,6 +21,10 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 		if !observe(d, o) {
 			continue
 		}
+		if o.GetKind() == fsmpb.Observation_KIND_FOREIGN {
+			w.retire(old, o.GetReason())
+			continue
+		}
 		w.putDeposit(d)
 		switch o.GetKind() {
 		case fsmpb.Observation_KIND_FINAL:
@@ -28,9 +32,10 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 			freed = append(freed, copyKey(w.key(d.GetPubkey())))
 		case fsmpb.Observation_KIND_LOST:
 			w.record("deposit.lost", hexName(d.GetPubkey()), brief(o.GetReason()))
+			w.stopsAccount(d, o)
 		case fsmpb.Observation_KIND_UNMINED:
 			w.record("deposit.unmined", hexName(d.GetPubkey()), brief(o.GetReason()))
-		case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_SENT, fsmpb.Observation_KIND_MINED:
+		case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_SENT, fsmpb.Observation_KIND_MINED, fsmpb.Observation_KIND_FOREIGN:
 		}
 	}
 	w.free(freed)
@@ -60,7 +65,7 @@ func observe(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
 		}
 	case fsmpb.Observation_KIND_LOST:
 		planAgain(d, brief(o.GetReason()))
-	case fsmpb.Observation_KIND_UNSPECIFIED:
+	case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_FOREIGN:
 	}
 	return true
 }
@@ -72,7 +77,7 @@ func fits(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
 		ours      = logged(d, o.GetTxHash())
 		sameBlock = bytes.Equal(d.GetBlockHash(), o.GetBlockHash())
 		signed    = d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_SIGNED
-		pending   = signed || d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_SENT
+		pending   = isPending(d)
 		mined     = d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_MINED
 	)
 	switch o.GetKind() {
@@ -84,6 +89,8 @@ func fits(d *fsmpb.Deposit, o *fsmpb.Observation) bool {
 		return mined && sameBlock
 	case fsmpb.Observation_KIND_LOST:
 		return pending && ours
+	case fsmpb.Observation_KIND_FOREIGN:
+		return isPlanned(d)
 	default:
 		return false
 	}

@@ -158,6 +158,7 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 	draws := []func(*rapid.T, *world) proto.Message{
 		drawAllocate, drawAllocate, drawAllocate, drawRelease, drawRelease,
 		drawSign, drawSign, drawObserve, drawObserve, drawObserve, drawGenerate, drawTick, drawRare,
+		drawReplace, drawAccount,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)
 }
@@ -185,6 +186,9 @@ func drawRelease(t *rapid.T, w *world) proto.Message {
 	}
 	if oneIn(t, 4, "otherFence") {
 		c.Fence = rapid.SampledFrom([]uint64{0, fence - 1, fence + 1}).Draw(t, "fence")
+	}
+	if oneIn(t, 2, "names the UID") {
+		c.PodUid = rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "uid")
 	}
 	if kind := rapid.SampledFrom([]int32{1, 2, 2, 3, 4, 5, -1, -1, -1, 0, 6}).Draw(t, "proof"); kind >= 0 {
 		c.Proof = &fsmpb.Proof{Kind: fsmpb.Proof_Kind(kind), By: "b"}
@@ -263,8 +267,9 @@ func drawObserve(t *rapid.T, w *world) proto.Message {
 		d := w.deposits[string(pubkey)]
 		o := onward(pubkey, d)
 		if oneIn(t, 3, "other") {
-			o.Kind = rapid.SampledFrom([]fsmpb.Observation_Kind{unmined, lost, unmined, lost, sent, mined, final, 0, 7}).Draw(t, "observation")
+			o.Kind = rapid.SampledFrom([]fsmpb.Observation_Kind{unmined, lost, unmined, lost, sent, mined, final, foreign, foreign, 0, 7}).Draw(t, "observation")
 		}
+		o.ForeignTransaction = oneIn(t, 4, "foreign")
 		if oneIn(t, 6, "otherBlock") {
 			o.BlockHash = rapid.SampledFrom([][]byte{hash32(1), hash32(2), nil}).Draw(t, "block")
 		}
@@ -285,7 +290,7 @@ func onward(pubkey []byte, d *fsmpb.Deposit) *fsmpb.Observation {
 	}[d.GetState()]
 	o := &fsmpb.Observation{Pubkey: pubkey, Kind: next, BlockNumber: 3, BlockHash: d.GetBlockHash(), Reason: "r"}
 	if len(d.GetAttempts()) > 0 {
-		o.TxHash = d.GetAttempts()[0].GetTxHash()
+		o.TxHash = d.GetAttempts()[len(d.GetAttempts())-1].GetTxHash()
 	}
 	if len(o.GetBlockHash()) == 0 {
 		o.BlockHash = hash32(1)
@@ -314,6 +319,44 @@ func back(w *world) []*fsmpb.Observation {
 		}
 	}
 	return list
+}
+
+// drawReplace draws a more expensive transaction for a deposit on its way.
+func drawReplace(t *rapid.T, w *world) proto.Message {
+	keys := w.depositKeys(fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.DepositState_DEPOSIT_STATE_SENT)
+	if len(keys) == 0 || oneIn(t, 10, "any") {
+		keys = append(w.depositKeys(), pubkey(1<<20), nil)
+	}
+	key := rapid.SampledFrom(keys).Draw(t, "key")
+	attempts := w.deposits[string(key)].GetAttempts()
+	if len(attempts) == 0 {
+		return &fsmpb.ReplaceDeposit{Pubkey: key, Attempt: signed(5, key).GetAttempt()}
+	}
+	a := dearer(attempts[len(attempts)-1])
+	switch {
+	case oneIn(t, 10, "otherNonce"):
+		a.Nonce++
+	case oneIn(t, 10, "sameFee"):
+		a.FeeCapWei--
+	case oneIn(t, 10, "sameHash"):
+		a.TxHash = attempts[0].GetTxHash()
+	}
+	return &fsmpb.ReplaceDeposit{Pubkey: key, Attempt: a}
+}
+
+// drawAccount draws what is done about somebody else's use of an account.
+func drawAccount(t *rapid.T, w *world) proto.Message {
+	a := testAccount(rapid.SampledFrom([]uint64{1, 1, 1, 2}).Draw(t, "chain"))
+	now := w.accounts[string(accountKey(a.GetChainId(), a.GetAddress()))]
+	more := rapid.Uint64Range(0, 3).Draw(t, "more")
+	return rapid.SampledFrom([]proto.Message{
+		&fsmpb.StopAccount{ChainId: a.GetChainId(), Account: a.GetAddress(), Stop: &fsmpb.Stop{Reason: "r", Nonce: now.GetNextNonce() + more}},
+		&fsmpb.StopAccount{ChainId: a.GetChainId(), Account: a.GetAddress(), Stop: &fsmpb.Stop{Nonce: 1 << 40}},
+		&fsmpb.ResumeDeposits{},
+		&fsmpb.ResumeDeposits{},
+		&fsmpb.AdvanceNonce{ChainId: a.GetChainId(), Account: a.GetAddress(), From: now.GetNextNonce(), To: now.GetNextNonce() + more},
+		&fsmpb.AdvanceNonce{ChainId: a.GetChainId(), Account: a.GetAddress(), From: now.GetNextNonce() - 1, To: now.GetNextNonce() + more},
+	}).Draw(t, "account")
 }
 
 func drawRare(t *rapid.T, _ *world) proto.Message {

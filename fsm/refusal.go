@@ -27,8 +27,12 @@ const (
 	StaleNonce Code = "stale-nonce"
 	// NotPlanned: the deposit is not waiting to be signed.
 	NotPlanned Code = "not-planned"
-	// ForeignChain: the account is recorded on a chain with another genesis.
+	// ForeignChain: the chain ID is recorded with another genesis.
 	ForeignChain Code = "foreign-chain"
+	// AccountStopped: something else uses the account and no operator resumed.
+	AccountStopped Code = "account-stopped"
+	// NotPending: the deposit is not signed and waiting for a block.
+	NotPending Code = "not-pending"
 )
 
 // Refusal is the state machine's no: deterministic, and nothing was changed.

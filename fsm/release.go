@@ -7,13 +7,20 @@ import (
 // release takes the keys of a pod back. Without proof that the holder can no
 // longer sign they rest until a later release brings it; with proof they are
 // free once wait_ms of cluster time have passed. Repeating it is refused with
-// StaleFence or NotFound and changes nothing.
+// StaleFence or NotFound and changes nothing. With a UID it never touches
+// another UID of the pod's name, whatever the fence.
 func (w *write) release(c *fsmpb.Release) Result {
 	if c.GetProof() != nil && !isProof(c.GetProof()) {
 		return Result{Refusal: refuse(Invalid, "a proof of kind %d proves nothing", c.GetProof().GetKind())}
 	}
 	p := &fsmpb.Pod{Namespace: c.GetNamespace(), Name: c.GetPod()}
 	a, r := w.allocation(p), w.request(p)
+	if uid := c.GetPodUid(); uid != "" {
+		if a.GetPod().GetUid() != uid && r.GetPod().GetUid() != uid {
+			return Result{Refusal: refuse(NotFound, "UID %s of pod %s holds nothing and waits for nothing: nothing to do", brief(uid), podName(p))}
+		}
+		a, r = ifOf(uid, a), ifOf(uid, r)
+	}
 	switch {
 	case a == nil && r == nil:
 		return Result{Refusal: refuse(NotFound, "pod %s holds no keys and waits for none", podName(p))}
@@ -30,6 +37,17 @@ func (w *write) release(c *fsmpb.Release) Result {
 	}
 	w.rest(a, c)
 	return Result{}
+}
+
+// ifOf returns the allocation or request if it is that of the UID, else nil.
+func ifOf[T interface {
+	*fsmpb.Allocation | *fsmpb.Request
+	GetPod() *fsmpb.Pod
+}](uid string, x T) T {
+	if x.GetPod().GetUid() != uid {
+		return nil
+	}
+	return x
 }
 
 // isProof reports whether the proof is of a kind that this version knows.

@@ -135,6 +135,62 @@ func TestReleaseRefused(t *testing.T) {
 	}
 }
 
+// A release that names the UID never touches the next pod of the name, even if
+// its fence was looked up anew.
+func TestReleaseNamesTheUID(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	r.stock(2)
+	r.ask("a", "1", 1)
+	old := r.View().Allocation("ns", "a").GetFence()
+	r.ask("a", "2", 1) // behind the first
+	release := func(uid string, fence uint64) *fsmpb.Release {
+		return &fsmpb.Release{Namespace: "ns", Pod: "a", PodUid: uid, Fence: fence, Proof: proof()}
+	}
+	r.refused(NotFound, release("3", old))
+	r.refused(NotFound, release("3", 0))
+	r.refused(StaleFence, release("2", old)) // it waits, so "nothing to do" would be wrong
+	r.refused(StaleFence, release("1", 0))   // it holds
+	r.ok(release("1", old))
+	require.Equal(t, "2", r.View().Allocation("ns", "a").GetPod().GetUid())
+
+	next := r.View().Allocation("ns", "a").GetFence()
+	for _, fence := range []uint64{0, old, next} {
+		r.refused(NotFound, release("1", fence))
+	}
+	no := r.do(release("1", next)).Refusal
+	require.Equal(t, "UID 1 of pod ns/a holds nothing and waits for nothing: nothing to do", no.Detail)
+	r.refused(StaleFence, release("2", next+1))
+	r.ok(release("2", next))
+	require.Nil(t, r.View().Allocation("ns", "a"))
+	r.refused(NotFound, release("2", next))
+}
+
+func TestWithdrawNamesTheUID(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	r.stock(1)
+	withdraw := func(pod, uid string) *fsmpb.Release {
+		return &fsmpb.Release{Namespace: "ns", Pod: pod, PodUid: uid}
+	}
+	r.ask("a", "1", 1)
+	r.ask("a", "2", 1)
+	r.ok(withdraw("a", "2"))
+	require.Nil(t, r.View().Request("ns", "a"))
+	require.Equal(t, "1", r.View().Allocation("ns", "a").GetPod().GetUid())
+
+	r.ask("w", "2", 1)
+	r.refused(NotFound, withdraw("w", "1"))
+	r.refused(StaleFence, &fsmpb.Release{Namespace: "ns", Pod: "w", PodUid: "2", Fence: 7})
+	r.ok(withdraw("w", "2"))
+	r.refused(NotFound, withdraw("w", "2"))
+
+	r.ask("a", "1", 3) // a top-up
+	r.ok(withdraw("a", "1"))
+	require.Nil(t, r.View().Request("ns", "a"))
+	require.Len(t, r.View().Allocation("ns", "a").GetKeys(), 1)
+}
+
 func TestReleaseWithdrawsTheTopUp(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)

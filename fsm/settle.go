@@ -9,8 +9,9 @@ import (
 
 // settle hands out what is there, the oldest request first: keys of the pool,
 // then keys whose stake is on its way for nobody any more, then generated ones.
-// What is left of the pool takes the place of keys whose deposit was not signed
-// yet, because a recycled key costs nothing.
+// What is left of the first two takes the place of keys whose deposit was not
+// signed yet, because it costs nothing more. Every swap gives up one such
+// deposit and plans none, so this comes to an end.
 func (w *write) settle() {
 	for {
 		r := lowest[*fsmpb.Request](w.txn, tableRequests, indexUnfilled)
@@ -19,13 +20,31 @@ func (w *write) settle() {
 		}
 	}
 	for {
-		k := lowest[*fsmpb.Key](w.txn, tableKeys, indexPool)
 		d := w.firstUnpaid()
-		if k == nil || d == nil {
+		if d == nil {
+			return
+		}
+		k := w.firstPaid()
+		if k == nil {
 			return
 		}
 		w.swap(d, k)
 	}
+}
+
+// firstPaid returns a key that nobody waits for and that needs no further
+// stake: one of the pool, else one whose stake is on its way. A key whose stake
+// was lost would have to be paid for again and is none.
+func (w *write) firstPaid() *fsmpb.Key {
+	if k := lowest[*fsmpb.Key](w.txn, tableKeys, indexPool); k != nil {
+		return k
+	}
+	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexLoose+"_prefix", []byte{}) {
+		if !isPlanned(w.deposit(k.GetPubkey())) {
+			return k
+		}
+	}
+	return nil
 }
 
 // fill reserves keys for the request until it has all or there are no more,
@@ -64,16 +83,18 @@ func (w *write) firstAvailable() *fsmpb.Key {
 	return nil
 }
 
-// swap puts a free key in the place of one whose deposit is only planned.
-func (w *write) swap(d *fsmpb.Deposit, free *fsmpb.Key) {
+// swap puts a key that is paid for in the place of one whose deposit is only planned.
+func (w *write) swap(d *fsmpb.Deposit, paid *fsmpb.Key) {
 	unpaid := copyKey(w.key(d.GetPubkey()))
 	r := copyRequest(w.requestOf(unpaid))
 	at := slices.IndexFunc(r.GetReserved(), func(b []byte) bool { return bytes.Equal(b, unpaid.GetPubkey()) })
-	r.Reserved[at] = free.GetPubkey()
-	r.Ready++
-	free = copyKey(free)
-	free.ReservedBy = unpaid.GetReservedBy()
-	w.putKey(free)
+	r.Reserved[at] = paid.GetPubkey()
+	if paid.GetState() == fsmpb.KeyState_KEY_STATE_FREE {
+		r.Ready++
+	}
+	paid = copyKey(paid)
+	paid.ReservedBy = unpaid.GetReservedBy()
+	w.putKey(paid)
 	w.unreserve(unpaid)
 	mustInsert(w.txn, tableRequests, r)
 	w.grantIfReady(r)

@@ -23,6 +23,14 @@ func (v *View) WatchPod(namespace, name string) Changes {
 	return c
 }
 
+// WatchWaiting returns what changes when a pod that waits for keys may learn
+// something: its allocation or request, why deposits wait, the seed.
+func (v *View) WatchWaiting(namespace, name string) Changes {
+	c := v.watch(tableStatus, tableSecrets)
+	c.chans = append(c.chans, v.WatchPod(namespace, name).chans...)
+	return c
+}
+
 // WatchWork returns what changes when a leader's deposit duty may have
 // something new to do: requests, deposits, the seed.
 func (v *View) WatchWork() Changes { return v.watch(tableRequests, tableDeposits, tableSecrets) }

@@ -61,6 +61,7 @@ func TestWaitEndsWithDone(t *testing.T) {
 func TestWatchesFireForWhatTheyAreAbout(t *testing.T) {
 	t.Parallel()
 	pod := func(v *View) Changes { return v.WatchPod("ns", "a") }
+	waiting := func(v *View) Changes { return v.WatchWaiting("ns", "a") }
 	for name, x := range map[string]struct {
 		watch func(*View) Changes
 		body  proto.Message
@@ -68,6 +69,10 @@ func TestWatchesFireForWhatTheyAreAbout(t *testing.T) {
 	}{
 		"pod: its request":      {pod, &fsmpb.Allocate{Pod: testPod("a", "1"), Keys: 1}, true},
 		"pod: nothing of it":    {pod, &fsmpb.SetMember{Member: &fsmpb.Member{NodeId: "n", RaftAddress: "r"}}, false},
+		"waiting: its request":  {waiting, &fsmpb.Allocate{Pod: testPod("a", "1"), Keys: 1}, true},
+		"waiting: the reason":   {waiting, &fsmpb.SetDepositStatus{Code: "no-money", Detail: "1"}, true},
+		"waiting: the seed":     {waiting, &fsmpb.InstallKeyring{Sealed: []byte("k")}, true}, // in one table with the seed
+		"waiting: unrelated":    {waiting, &fsmpb.Tick{ElapsedMs: 1}, false},
 		"work: a request":       {(*View).WatchWork, &fsmpb.Allocate{Pod: testPod("b", "1"), Keys: 1}, true},
 		"work: nothing of it":   {(*View).WatchWork, &fsmpb.Tick{ElapsedMs: 1}, false},
 		"secrets: the keyring":  {(*View).WatchSecrets, &fsmpb.InstallKeyring{Sealed: []byte("k")}, true},
@@ -91,7 +96,7 @@ func TestEveryWatchFiresOnRestore(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)
 	v := r.View()
-	all := []Changes{v.WatchPod("ns", "a"), v.WatchWork(), v.WatchSecrets(), v.WatchMembers()}
+	all := []Changes{v.WatchPod("ns", "a"), v.WatchWaiting("ns", "a"), v.WatchWork(), v.WatchSecrets(), v.WatchMembers()}
 	require.Error(t, r.Restore(bytes.NewReader(nil)))
 	for _, changes := range all {
 		require.False(t, fired(changes), "a restore that failed is none")

@@ -86,7 +86,7 @@ func (n *Node) heirs() []raft.Server {
 		if s.Suffrage != raft.Voter {
 			continue
 		}
-		if _, ok := n.indexes.Load(string(s.ID)); ok {
+		if h, ok := n.heardOf(string(s.ID)); ok && !h.silent {
 			answering = append(answering, s)
 		} else {
 			silent = append(silent, s)

@@ -237,7 +237,7 @@ func twoTransports(t *testing.T) (from, to *transport, address raft.ServerAddres
 	t.Helper()
 	make1 := func(id string) (*transport, *Link) {
 		k := listen(t)
-		tr := newTransport(k, id, raftLogger(logTo(&journal{})), logTo(&journal{}))
+		tr := newTransport(k, id, raftLogger(logTo(&journal{}), func() bool { return false }), logTo(&journal{}))
 		t.Cleanup(func() { _ = k.Close(); _ = tr.Close() })
 		return tr, k
 	}

@@ -35,7 +35,7 @@ type Node struct {
 	// How often in a row, and when last, this node handed leadership over because it may not lead.
 	passed   int
 	lastPass time.Time
-	indexes  sync.Map // node ID → last log index it was seen to have applied
+	indexes  sync.Map // node ID → heard: what it answered, in this leadership
 
 	duties  []Duty
 	working sync.Map        // names of the duties that are running
@@ -104,7 +104,7 @@ func (n *Node) Start(duties ...Duty) {
 }
 
 func (n *Node) startRaft() error {
-	logger := raftLogger(n.log)
+	logger := raftLogger(n.log, n.leaving.Load)
 	// Before Raft does it: snapshots are nobody else's to read.
 	if err := os.MkdirAll(filepath.Join(n.cfg.DataDir, "snapshots"), 0o700); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)

@@ -18,13 +18,14 @@ func (n *Node) Status() Status {
 		AppliedIndex: n.raft.AppliedIndex(), CommitIndex: n.raft.CommitIndex(),
 		LastContact: n.lastContact(),
 	}
-	_, leader := n.raft.LeaderWithID()
-	s.LeaderID = string(leader)
-	if m := view.Member(s.LeaderID); m != nil && n.inSession(view, s) {
-		s.LeaderAPI = m.GetApiUrl()
+	_, elected := n.raft.LeaderWithID()
+	s.ElectedID = string(elected)
+	if inSession(view, s) {
+		s.LeaderID = s.ElectedID
+		s.LeaderAPI = view.Member(s.LeaderID).GetApiUrl()
 	}
 	if s.IsLeader {
-		n.indexes.Store(n.ID(), s.AppliedIndex)
+		n.ReportIndex(n.ID(), s.AppliedIndex)
 	}
 	for _, server := range n.servers() {
 		s.Peers = append(s.Peers, n.peer(server, s))
@@ -32,13 +33,13 @@ func (n *Node) Status() Status {
 	return s
 }
 
-// inSession reports whether the leader has opened its session, as far as this
-// node knows: one that may not lead is not worth a caller's way.
-func (n *Node) inSession(view *fsm.View, s Status) bool {
-	if s.LeaderID == s.NodeID {
+// inSession reports whether who was elected has opened its session, as far as
+// this node knows: one that may not lead is not worth a caller's way.
+func inSession(view *fsm.View, s Status) bool {
+	if s.ElectedID == s.NodeID {
 		return s.IsLeader
 	}
-	return view.Meta().GetSessionNode() == s.LeaderID && view.Meta().GetSession() == s.Term
+	return s.ElectedID != "" && view.Meta().GetSessionNode() == s.ElectedID && view.Meta().GetSession() == s.Term
 }
 
 func (n *Node) peer(server raft.Server, s Status) Peer {
@@ -46,12 +47,26 @@ func (n *Node) peer(server raft.Server, s Status) Peer {
 	if m := n.View().Member(p.ID); m != nil {
 		p.API = m.GetApiUrl()
 	}
-	if index, ok := n.indexes.Load(p.ID); ok && s.IsLeader {
-		if applied, ok := index.(uint64); ok {
-			p.Lag = int64(max(s.AppliedIndex, applied) - applied) //nolint:gosec // log entries fit
+	if heard, ok := n.heardOf(p.ID); ok && s.IsLeader {
+		p.Silent = heard.silent
+		if !heard.silent {
+			p.Lag = int64(max(s.AppliedIndex, heard.applied) - heard.applied) //nolint:gosec // log entries fit
 		}
 	}
 	return p
+}
+
+// heard is what the last question to a member brought.
+type heard struct {
+	applied uint64
+	silent  bool
+}
+
+// heardOf is not ok while the member was not asked in this leadership.
+func (n *Node) heardOf(nodeID string) (h heard, ok bool) {
+	v, _ := n.indexes.Load(nodeID)
+	h, ok = v.(heard)
+	return h, ok
 }
 
 func (n *Node) servers() []raft.Server {
@@ -64,10 +79,13 @@ func (n *Node) servers() []raft.Server {
 
 // ReportIndex says how far another member has applied the log; the leader shows
 // the difference as that member's lag.
-func (n *Node) ReportIndex(nodeID string, index uint64) { n.indexes.Store(nodeID, index) }
+func (n *Node) ReportIndex(nodeID string, index uint64) {
+	n.indexes.Store(nodeID, heard{applied: index})
+}
 
-// ForgetIndex says that a member did not answer.
-func (n *Node) ForgetIndex(nodeID string) { n.indexes.Delete(nodeID) }
+// ForgetIndex says that a member was asked and did not answer; the leader shows
+// it as silent and does not count on it.
+func (n *Node) ForgetIndex(nodeID string) { n.indexes.Store(nodeID, heard{silent: true}) }
 
 func (n *Node) lastContact() time.Duration {
 	if n.raft.State() == raft.Leader {
@@ -89,10 +107,26 @@ func (n *Node) Checks() []Check {
 	return []Check{
 		{Name: "serving", OK: !n.leaving.Load(), Detail: pick(!n.leaving.Load(), "accepting work", "shutting down")},
 		{Name: "member", OK: member, Detail: pick(member, fmt.Sprintf("part of a cluster of %d", len(s.Peers)), "not part of a cluster yet")},
-		{Name: "leader", OK: s.LeaderAPI != "", Detail: pick(s.LeaderAPI != "", "led by "+s.LeaderID, "no leader is known")},
+		{Name: "leader", OK: s.LeaderAPI != "", Detail: n.ledBy(s)},
 		n.caughtUp(s),
 		{Name: "unsealed", OK: usable, Detail: pick(usable, "secrets can be opened", reason)},
 	}
+}
+
+// ledBy says who leads, or what is missing for that.
+func (n *Node) ledBy(s Status) string {
+	switch {
+	case s.LeaderAPI != "":
+		return "led by " + s.LeaderID
+	case s.LeaderID != "":
+		return s.LeaderID + " leads and has not told its URL yet"
+	case s.ElectedID == "":
+		return "no leader is known"
+	case s.ElectedID != s.NodeID:
+		return s.ElectedID + " was elected but has no session yet"
+	}
+	reason, ok := n.mayLead()
+	return fmt.Sprintf("%s was elected but has no session: %s", s.ElectedID, pick(ok, "it is about to begin one", reason))
 }
 
 // caughtUp is well once the node has applied everything that was committed when
@@ -104,8 +138,14 @@ func (n *Node) caughtUp(s Status) Check {
 		n.caught.Store(true)
 	}
 	ok := n.caught.Load()
-	return Check{Name: "caught-up", OK: ok, Detail: pick(ok, "has caught up with the leader",
-		fmt.Sprintf("applied %d of %d log entries", s.AppliedIndex, goal))}
+	detail := fmt.Sprintf("applied %d of %d log entries", s.AppliedIndex, goal)
+	switch {
+	case ok:
+		detail = "has caught up with the leader"
+	case goal == 0:
+		detail = fmt.Sprintf("applied log entry %d; no leader has told how far the cluster is", s.AppliedIndex)
+	}
+	return Check{Name: "caught-up", OK: ok, Detail: detail}
 }
 
 func pick(ok bool, yes, no string) string {

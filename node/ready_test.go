@@ -105,6 +105,7 @@ func TestLag(t *testing.T) {
 	}
 	require.EqualValues(t, -1, lag(follower), "not known")
 	require.EqualValues(t, 0, lag(leader))
+	require.Equal(t, 1, leader.Status().FailureTolerance(), "who was not asked is not lost")
 	leader.ReportIndex(follower.ID(), leader.Status().AppliedIndex-3)
 	require.GreaterOrEqual(t, lag(follower), int64(3))
 	leader.ReportIndex(follower.ID(), 1<<62) // ahead of what the leader knows of itself
@@ -112,9 +113,17 @@ func TestLag(t *testing.T) {
 	require.Equal(t, raft.ServerID(follower.ID()), leader.heirs()[0].ID, "who answers is asked first")
 	leader.ForgetIndex(follower.ID())
 	require.EqualValues(t, -1, lag(follower))
+	require.Zero(t, leader.Status().FailureTolerance())
+	leader.ReportIndex(c.others(leader)[1].ID(), 1)
+	require.Equal(t, raft.ServerID(follower.ID()), leader.heirs()[1].ID, "who is silent is asked last")
+	follower.ForgetIndex(leader.ID())
 	for _, p := range follower.Status().Peers {
 		require.EqualValues(t, -1, p.Lag, "only the leader knows")
+		require.False(t, p.Silent)
 	}
+	require.Equal(t, 1, follower.Status().FailureTolerance(), "as configured")
+	leader.ReportIndex(follower.ID(), 1)
+	require.Equal(t, 1, leader.Status().FailureTolerance(), "it is back")
 }
 
 // A node with a long way to go is not ready when it first hears from the
@@ -143,8 +152,62 @@ func TestLeaderWithoutASession(t *testing.T) {
 	m := c.leader()
 	view := m.View()
 	term := view.Meta().GetSession()
-	require.True(t, m.inSession(view, Status{NodeID: "other", LeaderID: m.ID(), Term: term}))
-	require.False(t, m.inSession(view, Status{NodeID: "other", LeaderID: m.ID(), Term: term + 1}))
-	require.False(t, m.inSession(view, Status{NodeID: "other", LeaderID: "third", Term: term}))
-	require.False(t, m.inSession(view, Status{NodeID: m.ID(), LeaderID: m.ID(), Term: term}))
+	require.True(t, inSession(view, Status{NodeID: "other", ElectedID: m.ID(), Term: term}))
+	require.False(t, inSession(view, Status{NodeID: "other", ElectedID: m.ID(), Term: term + 1}))
+	require.False(t, inSession(view, Status{NodeID: "other", ElectedID: "third", Term: term}))
+	require.False(t, inSession(view, Status{NodeID: m.ID(), ElectedID: m.ID(), Term: term}))
+	require.False(t, inSession(view, Status{NodeID: "other"}))
+}
+
+// What a sealed node says of itself fits together: it was elected, leads nobody,
+// and does not count log entries that no leader told of.
+func TestASealedNodeAlone(t *testing.T) {
+	t.Parallel()
+	m := newMember(t, &wires{}, "n1")
+	m.vault.seal("no key file")
+	m.up()
+	require.NoError(t, m.Bootstrap([]raft.Server{{ID: raft.ServerID(m.ID()), Address: raft.ServerAddress(m.address)}}))
+	eventually(t, "it is elected", func() bool { return m.Status().ElectedID == m.ID() })
+	s := m.Status()
+	require.False(t, s.IsLeader)
+	require.Empty(t, s.LeaderID)
+	require.Empty(t, s.LeaderAPI)
+	details := make(map[string]string)
+	for _, c := range m.Checks() {
+		details[c.Name] = c.Detail
+	}
+	require.Equal(t, m.ID()+" was elected but has no session: no key file", details["leader"])
+	require.Contains(t, details["caught-up"], "no leader has told how far the cluster is")
+	require.NotContains(t, details["caught-up"], " of 0 ")
+}
+
+func TestWhoLeadsInWords(t *testing.T) {
+	t.Parallel()
+	m := newMember(t, &wires{}, "n1")
+	m.up()
+	for want, s := range map[string]Status{
+		"no leader is known":                    {},
+		"led by n2":                             {LeaderID: "n2", ElectedID: "n2", LeaderAPI: "http://x"},
+		"n2 leads and has not told its URL yet": {LeaderID: "n2", ElectedID: "n2"},
+		"n2 was elected but has no session yet": {ElectedID: "n2"},
+		"n1 was elected but has no session: it is about to begin one": {NodeID: "n1", ElectedID: "n1"},
+	} {
+		require.Equal(t, want, m.ledBy(s))
+	}
+}
+
+func TestFailureTolerance(t *testing.T) {
+	t.Parallel()
+	for voters, want := range []int{0, 0, 0, 1, 1, 2, 2, 3} {
+		s := Status{Peers: []Peer{{ID: "learner", Silent: true}}}
+		for range voters {
+			s.Peers = append(s.Peers, Peer{Voter: true, Lag: -1})
+		}
+		for silent := range voters + 1 {
+			if silent > 0 {
+				s.Peers[silent].Silent = true
+			}
+			require.Equal(t, max(0, want-silent), s.FailureTolerance(), "%d voters, %d silent", voters, silent)
+		}
+	}
 }

@@ -6,9 +6,12 @@ import "time"
 type Status struct {
 	NodeID   string
 	IsLeader bool
-	// LeaderID and LeaderAPI (its advertised URL) are empty while no leader is known.
+	// LeaderID and LeaderAPI (its advertised URL) are empty while no leader is
+	// known, or the one that was elected has no session: it serves nobody.
 	LeaderID  string
 	LeaderAPI string
+	// ElectedID is whom the voters elected, with a session or without.
+	ElectedID string
 	Term      uint64
 	// AppliedIndex and CommitIndex are Raft indexes.
 	AppliedIndex uint64
@@ -28,6 +31,25 @@ type Peer struct {
 	Voter bool
 	// Lag is the number of log entries that the peer lacks, -1 where it is not known.
 	Lag int64
+	// Silent is true where this node leads, asked the peer and had no answer the
+	// last time. False also means that it has not asked yet, or does not lead.
+	Silent bool
+}
+
+// FailureTolerance is how many voters may be lost before the cluster stops: those
+// that are not silent, less a majority of all. Only a leader knows of silent ones;
+// elsewhere it is what the configuration can bear.
+func (s Status) FailureTolerance() int {
+	voters, silent := 0, 0
+	for _, p := range s.Peers {
+		if p.Voter {
+			voters++
+		}
+		if p.Voter && p.Silent {
+			silent++
+		}
+	}
+	return max(0, voters-silent-(voters/2+1))
 }
 
 // Check is one line of a node's readiness.

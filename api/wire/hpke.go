@@ -34,10 +34,17 @@ func NewRecipient(kem RecipientKem) (hpke.PrivateKey, Recipient, error) {
 	return private, Recipient{Kem: kem, Key: private.PublicKey().Bytes()}, nil
 }
 
-// Check reports whether secrets can be sealed to the recipient; its error wraps [ErrRecipient].
+// Check reports whether secrets can be sealed to the recipient; its error wraps
+// [ErrRecipient]. It seals nothing once: some keys that can be read can not be
+// sealed to, such as points of X25519 of low order (RFC 7748, section 6.1).
 func (r Recipient) Check() error {
-	_, err := r.publicKey()
-	return err
+	if _, err := r.Seal(nil, nil); err != nil {
+		if errors.Is(err, ErrRecipient) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", ErrRecipient, err)
+	}
+	return nil
 }
 
 // Seal encrypts to the recipient by HPKE in base mode with HKDF-SHA256 and

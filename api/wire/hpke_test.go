@@ -66,6 +66,24 @@ func TestRecipientIsChecked(t *testing.T) {
 	require.ErrorIs(t, err, ErrRecipient)
 }
 
+// Keys that can be read but not sealed to are found before anything is paid for them.
+func TestRecipientOfLowOrder(t *testing.T) {
+	t.Parallel()
+	for _, point := range [][]byte{make([]byte, 32), append([]byte{1}, make([]byte, 31)...)} {
+		_, hybrid, err := NewRecipient(KEMMLKEM768X25519)
+		require.NoError(t, err)
+		require.NoError(t, hybrid.Check())
+		copy(hybrid.Key[len(hybrid.Key)-32:], point)
+		for _, r := range []Recipient{{Kem: KEMX25519, Key: point}, hybrid} {
+			_, err := r.publicKey()
+			require.NoError(t, err, "it can be read")
+			require.ErrorIs(t, r.Check(), ErrRecipient)
+			_, err = r.Seal(nil, []byte("x"))
+			require.Error(t, err)
+		}
+	}
+}
+
 // Two different questions never share an info, however their parts are cut.
 func TestInfoIsUnambiguous(t *testing.T) {
 	t.Parallel()

@@ -275,7 +275,7 @@ type Allocation struct {
 	Pod       string   `json:"pod"`
 	PodUID    string   `json:"podUid"`
 
-	// RestsUntil What ends the rest; in words.
+	// RestsUntil What ends the rest, in words that go on after "until".
 	RestsUntil string `json:"restsUntil,omitempty,omitzero"`
 
 	// Secrets HPKE in base mode with HKDF-SHA256 and AES-256-GCM; encapsulated key, then ciphertext.
@@ -328,11 +328,12 @@ type Cluster struct {
 	// ClusterID Empty until the cluster was founded.
 	ClusterID string `json:"clusterId"`
 
-	// FailureTolerance How many of the configured voters may be lost before the cluster stops.
-	// Those that are down already are not subtracted; see each node's lag.
+	// FailureTolerance How many voters may be lost before the cluster stops. The leader leaves
+	// out those that did not answer it when it asked them last, a second ago or
+	// two; a follower does not know and tells what the configuration can bear.
 	FailureTolerance int `json:"failureTolerance"`
 
-	// Leader Node ID; empty while there is none.
+	// Leader Node ID; empty while there is none, or the one that was elected has no session.
 	Leader string `json:"leader"`
 	Nodes  []Node `json:"nodes"`
 	Term   int64  `json:"term"`
@@ -575,7 +576,9 @@ type ListAllocationsParamsConsistency string
 
 // AllocateParams defines parameters for Allocate.
 type AllocateParams struct {
-	// Wait How long to hold the request while keys are on their way, at most 60s (a Go duration).
+	// Wait How long to hold the request while keys are on their way, at most 60s (a
+	// Go duration). It ends early when the keys are there, and when they wait
+	// for another reason than before.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
@@ -583,6 +586,9 @@ type AllocateParams struct {
 type ReleaseParams struct {
 	// Fence The fence of the allocation that is meant; 0 withdraws a request that waits.
 	Fence int64 `form:"fence" json:"fence"`
+
+	// PodUID The UID of the pod that is meant; required with `confirmStopped=true`.
+	PodUID string `form:"podUid,omitempty" json:"podUid,omitempty,omitzero"`
 
 	// ConfirmStopped The caller has made sure that the holder is stopped for good.
 	ConfirmStopped bool `form:"confirmStopped,omitempty" json:"confirmStopped,omitempty,omitzero"`

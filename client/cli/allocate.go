@@ -13,6 +13,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client"
 	"github.com/keysteward/keysteward/client/keystore"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
 // allocation holds the flags of allocate.
@@ -43,7 +44,7 @@ the same pod. A pod that holds more keys than --keys gets all that it holds.
 
 ` + exitHelp,
 		Example: "  keysteward allocate --pod validator-0 --keys 4 --out ./keys --layout lighthouse",
-		Args:    arguments(cobra.NoArgs),
+		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
 	f.addTo(cmd, 0)
@@ -140,16 +141,13 @@ func (f *allocation) run(cmd *cobra.Command, a *app) error {
 		return err
 	}
 	defer c.Close()
-	if _, err := keystore.Check(f.out, p.layout); err != nil {
-		return err
-	}
-	podUID, err := claimFolder(f.out, f.namespace, f.pod, f.podUID)
+	has, err := keystore.Check(f.out, p.layout)
 	if err != nil {
 		return err
 	}
 	m := a.meter(cmd.ErrOrStderr(), f.quiet)
 	defer m.close()
-	set, err := f.ask(cmd.Context(), c, podUID, p.kem, m)
+	set, err := f.ask(cmd.Context(), c, has, p.kem, m)
 	if err != nil {
 		return err
 	}
@@ -162,17 +160,26 @@ func (f *allocation) run(cmd *cobra.Command, a *app) error {
 	if !f.quiet {
 		f.report(cmd.OutOrStdout(), set.Allocation, result)
 	}
+	if result.Kept > 0 {
+		f.tellUnlike(cmd, p, set.Allocation.PodUID, m)
+	}
 	return nil
 }
 
-func (f *allocation) ask(ctx context.Context, c *client.Client, podUID string, kem wire.RecipientKem, m *meter) (*client.KeySet, error) {
+// ask claims the folder and asks for keys. A claim for which nothing was asked is
+// taken back.
+func (f *allocation) ask(ctx context.Context, c *client.Client, has []validator.PublicKey, kem wire.RecipientKem, m *meter) (*client.KeySet, error) {
+	folder, err := claimFolder(f.out, f.namespace, f.pod, f.podUID)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := f.limit(ctx)
 	defer cancel()
-	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: podUID, Keys: f.keys, KEM: kem}
+	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: folder.podUID, Keys: f.keys, KEM: kem, Has: has}
 	if m.terminal {
 		options.Hold = time.Second // a bar is to move
 	}
-	return c.AllocateKeys(ctx, options, func(p client.Progress) {
+	set, err := c.AllocateKeys(ctx, options, func(p client.Progress) {
 		switch {
 		case p.Trouble != nil:
 			m.say("trying again: " + p.Trouble.Error())
@@ -181,6 +188,13 @@ func (f *allocation) ask(ctx context.Context, c *client.Client, podUID string, k
 			m.show("keys ready", p.Pending.Held+p.Pending.Ready, p.Pending.Keys)
 		}
 	})
+	if errors.Is(err, client.ErrRefused) {
+		folder.undo()
+	}
+	if errors.Is(err, client.ErrKeysLost) {
+		err = f.mustNotSign(err)
+	}
+	return set, err
 }
 
 func (f *allocation) write(ctx context.Context, a *app, p plan, set *client.KeySet, m *meter) (keystore.Result, error) {
@@ -192,10 +206,37 @@ func (f *allocation) write(ctx context.Context, a *app, p plan, set *client.KeyS
 		KDF: p.kdf, Password: p.password, Rand: a.random,
 		Progress: func(done int) { m.show("keystores encrypted", done, len(keys)) },
 	})
-	if errors.Is(err, keystore.ErrOccupied) {
-		return result, fmt.Errorf("pod %s/%s holds %s, which do not belong into this folder: %w", f.namespace, f.pod, plural(len(keys), "key"), err)
+	if errors.Is(err, keystore.ErrOtherKeys) { // they were lost while keys were asked for
+		err = f.mustNotSign(err)
 	}
 	return result, err
+}
+
+// mustNotSign says what to do about keys in the folder that are no longer the pod's.
+// To choose another folder would leave a validator signing with them.
+func (f *allocation) mustNotSign(err error) error {
+	return fmt.Errorf("%w: what is in %s must NOT be signed with any more, since another pod may hold it: "+
+		"stop the validator that uses this folder, move the folder away, then run this again", err, f.out)
+}
+
+// tellUnlike says in one line what the keystores in the folder do not have of what
+// the flags ask for, if anything.
+func (f *allocation) tellUnlike(cmd *cobra.Command, p plan, podUID string, m *meter) {
+	if !cmd.Flags().Changed("kdf") {
+		p.kdf = ""
+	}
+	kdf, password, err := keystore.Unlike(f.out, p.kdf, p.password)
+	what := "key derivation and password"
+	switch {
+	case err != nil || !kdf && !password:
+		return
+	case !password:
+		what = "key derivation"
+	case !kdf:
+		what = "password"
+	}
+	m.say(fmt.Sprintf("%s keeps the %s of the keystores that were there already; to have them made anew, stop the validator, move the folder away, "+
+		"and run this again with --pod-uid %s", f.out, what, podUID))
 }
 
 // report says in the end what is true now.

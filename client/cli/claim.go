@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -19,38 +20,86 @@ type claim struct{ podUID, pod string }
 
 func (c claim) text() string { return c.podUID + "\n" + c.pod + "\n" }
 
+// claimed is a folder that was claimed for a pod.
+type claimed struct {
+	podUID string // to ask with
+
+	dir    string
+	made   []string // folders made for it, outermost first
+	before *claim   // what stood there; nil if nothing
+	now    *claim   // what this run wrote; nil if it wrote nothing
+}
+
 // claimFolder returns the pod UID to ask with and writes down, before anybody is
 // asked, that the folder is this pod's: were the UID forgotten, the next run would
 // be another pod, and wait for ever for keys that the first one holds. A folder of
 // another pod is refused, because what it holds cannot be among the answer. A given
 // UID replaces the one kept: the replacement of a pod comes back to its volume.
-func claimFolder(dir, namespace, pod, given string) (string, error) {
+func claimFolder(dir, namespace, pod, given string) (*claimed, error) {
+	c := &claimed{dir: dir, made: missingFolders(dir)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make folder: %w", err)
+		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	wanted := claim{podUID: given, pod: namespace + "/" + pod}
 	kept, err := readClaim(dir)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	c.before = kept
 	if kept == nil {
 		if wanted.podUID == "" {
 			wanted.podUID = uuid.NewString()
 		}
 		if kept, err = wanted.putFirst(dir); err != nil {
-			return "", fmt.Errorf("claim folder %s: %w", dir, err)
+			return nil, fmt.Errorf("claim folder %s: %w", dir, err)
+		}
+		if *kept == wanted {
+			c.now = &wanted
 		}
 	}
 	if kept.pod != wanted.pod {
-		return "", fmt.Errorf("%w: %s is the folder of pod %s, not of %s: choose another folder", keystore.ErrOccupied, dir, kept.pod, wanted.pod)
+		return nil, fmt.Errorf("%w: %s is the folder of pod %s, not of %s: choose another folder", keystore.ErrOccupied, dir, kept.pod, wanted.pod)
 	}
+	c.podUID = kept.podUID
 	if given == "" || given == kept.podUID {
-		return kept.podUID, nil
+		return c, nil
 	}
 	if err := wanted.replace(dir); err != nil {
-		return "", fmt.Errorf("claim folder %s: %w", dir, err)
+		return nil, fmt.Errorf("claim folder %s: %w", dir, err)
 	}
-	return given, nil
+	c.podUID, c.now = given, &wanted
+	return c, nil
+}
+
+// undo takes back what this run wrote down, when nothing was asked for. What cannot
+// be taken back does no harm.
+func (c *claimed) undo() {
+	if c.now != nil {
+		stands, err := readClaim(c.dir)
+		switch {
+		case err != nil || stands == nil || *stands != *c.now:
+			// another run's by now
+		case c.before != nil:
+			_ = c.before.replace(c.dir)
+		default:
+			_ = os.Remove(filepath.Join(c.dir, keystore.PodUIDFile))
+		}
+	}
+	for _, folder := range slices.Backward(c.made) {
+		_ = os.Remove(folder) // only if it is empty
+	}
+}
+
+// missingFolders lists which folders of a path are not there, outermost first.
+func missingFolders(dir string) []string {
+	var missing []string
+	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			slices.Reverse(missing)
+			return missing
+		}
+		missing = append(missing, dir)
+	}
 }
 
 // readClaim returns nil without an error if there is none.

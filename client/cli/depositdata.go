@@ -43,7 +43,7 @@ deposit command line tools write them. No server is asked. Every deposit is
 verified before anything is printed.
 
 Withdrawal credentials have no default, because stake under wrong ones is lost.`,
-		Args: arguments(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
 	f.addTo(cmd, "file with the words")

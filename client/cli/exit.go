@@ -75,6 +75,7 @@ func Main(root *cobra.Command) int {
 
 // Run runs a root command, tells its error on its stderr, and returns its exit code.
 func Run(ctx context.Context, root *cobra.Command) int {
+	tame(root)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
 		fmt.Fprintf(root.ErrOrStderr(), "keysteward: %s\n", oneLine(err.Error()))

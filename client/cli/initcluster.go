@@ -37,7 +37,7 @@ them on paper and keep that safe.
 The same words again change nothing; a cluster that has another seed refuses.
 
 ` + exitHelp,
-		Args: arguments(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
 	f.connection.addTo(cmd, defaultTimeout)

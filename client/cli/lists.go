@@ -35,7 +35,7 @@ type listing struct {
 
 // command makes a command that lists or shows something.
 func (l *listing) command(a *app, use, short string, args cobra.PositionalArgs, run func(context.Context, *cobra.Command, *client.Client, []string) error) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: arguments(args), RunE: l.checked(l.with(a, run))}
+	cmd := &cobra.Command{Use: use, Short: short, Args: args, RunE: l.checked(l.with(a, run))}
 	l.connection.addTo(cmd, defaultTimeout)
 	l.output.addTo(cmd)
 	return cmd
@@ -58,7 +58,7 @@ func (l *listing) checkState(states []string) error {
 func (a *app) assignmentsCommand() *cobra.Command {
 	l := &listing{}
 	consistency := string(wire.ConsistencyStale)
-	cmd := l.command(a, "assignments", "list which pod holds which public key", cobra.NoArgs,
+	cmd := l.command(a, "assignments", "list which pod holds which public key", noArguments,
 		func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
 			if !wire.Consistency(consistency).Valid() {
 				return usagef("--consistency %q: choose one of stale, linearizable", consistency)
@@ -75,11 +75,11 @@ func (a *app) assignmentsCommand() *cobra.Command {
 }
 
 func assignmentsTable(g *grid, list wire.Assignments) {
-	g.row("NAMESPACE", "POD", "STATE", "FENCE", "PUBLIC KEY")
+	g.row("NAMESPACE", "POD", "UID", "STATE", "FENCE", "PUBLIC KEY")
 	keys := 0
 	for _, a := range list.Assignments {
 		for _, key := range a.Keys {
-			g.row(a.Namespace, a.Pod, a.State, a.Fence, key)
+			g.row(a.Namespace, a.Pod, a.PodUID, a.State, a.Fence, key)
 		}
 		keys += len(a.Keys)
 	}
@@ -89,8 +89,8 @@ func assignmentsTable(g *grid, list wire.Assignments) {
 func (a *app) keysCommand() *cobra.Command {
 	list, show := &listing{}, &listing{}
 	return group("keys", "look at the pool of keys",
-		list.byState(list.command(a, "list", "list keys", cobra.NoArgs, list.keys), keyStates),
-		show.command(a, "show PUBLICKEY", "show one key", cobra.ExactArgs(1), show.key))
+		list.byState(list.command(a, "list", "list keys", noArguments, list.keys), keyStates),
+		show.command(a, "show PUBLICKEY", "show one key", oneArgument("public key"), show.key))
 }
 
 func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
@@ -144,8 +144,8 @@ func holder(key wire.Key) string {
 func (a *app) depositsCommand() *cobra.Command {
 	list, show := &listing{}, &listing{}
 	return group("deposits", "look at the stakes",
-		list.byState(list.command(a, "list", "list deposits, and why they wait", cobra.NoArgs, list.deposits), depositStates),
-		show.command(a, "show PUBLICKEY", "show the deposit for one key", cobra.ExactArgs(1), show.deposit))
+		list.byState(list.command(a, "list", "list deposits, and why they wait", noArguments, list.deposits), depositStates),
+		show.command(a, "show PUBLICKEY", "show the deposit for one key", oneArgument("public key"), show.deposit))
 }
 
 func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
@@ -233,11 +233,11 @@ func pages(page func(cursor string) (next string, err error)) error {
 func (a *app) clusterCommand() *cobra.Command {
 	l := &listing{}
 	return group("cluster", "look at the members",
-		l.command(a, "status", "list members, leader and lag", cobra.NoArgs, l.clusterStatus))
+		l.command(a, "status", "list members, leader and lag", noArguments, l.clusterStatus))
 }
 
 func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-	cluster, err := c.Cluster(ctx)
+	cluster, err := c.ClusterOfLeader(ctx)
 	if err != nil {
 		return err
 	}

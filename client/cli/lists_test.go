@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
 	"github.com/keysteward/keysteward/api/wire"
@@ -72,6 +76,50 @@ func TestJSONAndYAMLAgree(t *testing.T) {
 	require.Empty(t, fromJSON.NextCursor)
 }
 
+// YAML 1.1 takes an unquoted 0x… for an integer.
+func TestYAMLQuotesHexadecimals(t *testing.T) {
+	t.Parallel()
+	cluster := stocked(t)
+	sh := at(cluster)
+	unquoted := regexp.MustCompile(`(?m)(^|[\s:-])0x[0-9a-f]`)
+	for _, args := range []string{"keys list", "assignments", "deposits list", "keys show " + cluster.Key(1).PublicKey().String()} {
+		got := sh.run(t, append(strings.Fields(args), "-o", "yaml")...)
+		require.Zero(t, got.code, got.err)
+		require.Contains(t, got.out, `"0x`, args)
+		require.NotRegexp(t, unquoted, got.out, args)
+	}
+}
+
+func TestYAMLKeepsEveryText(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		texts := rapid.SliceOf(rapid.OneOf(rapid.String(), rapid.StringMatching(`(0x[0-9a-f]*|yes|- 0x1|a: 0x1|\n0x1| )+`))).Draw(t, "texts")
+		var out bytes.Buffer
+		require.NoError(t, printYAML(&out, map[string]any{"texts": texts}))
+		var back struct{ Texts []string }
+		require.NoError(t, yaml.Unmarshal(out.Bytes(), &back), out.String())
+		require.Len(t, back.Texts, len(texts))
+		for i, text := range texts {
+			require.Equal(t, strings.ToValidUTF8(text, "\ufffd"), back.Texts[i])
+		}
+	})
+}
+
+// Only the leader knows how far the others lag behind.
+func TestClusterStatusAsksTheLeader(t *testing.T) {
+	t.Parallel()
+	cluster := clienttest.Start(t, 3)
+	cluster.Lead(2)
+	got := at(cluster).run(t, "cluster", "status")
+	require.Zero(t, got.code, got.err)
+	require.NotContains(t, got.out, "unknown")
+
+	cluster.Kill(2) // and nobody has noticed
+	got = at(cluster).run(t, "cluster", "status")
+	require.Zero(t, got.code, got.err)
+	require.Contains(t, got.out, "unknown", "a follower says what it knows")
+}
+
 func TestNothingToList(t *testing.T) {
 	t.Parallel()
 	sh := at(clienttest.Start(t, 1))
@@ -89,39 +137,4 @@ func zeros(n int) string {
 		b[i] = '0'
 	}
 	return string(b)
-}
-
-func TestRelease(t *testing.T) {
-	t.Parallel()
-	t.Run("free at once", func(t *testing.T) {
-		t.Parallel()
-		cluster := stocked(t)
-		got := at(cluster).run(t, "release", "--pod", "validator-0")
-		require.Zero(t, got.code, got.err)
-		require.Equal(t, "2 keys of pod default/validator-0: back in the pool\n", got.out)
-		require.Nil(t, cluster.Allocation("default", "validator-0"))
-		got = at(cluster).run(t, "release", "--pod", "validator-0")
-		require.Equal(t, ExitFailure, got.code)
-		require.Contains(t, got.err, "not-found")
-	})
-	t.Run("resting, then confirmed", func(t *testing.T) {
-		t.Parallel()
-		cluster := stocked(t)
-		cluster.RestOnRelease = true
-		got := at(cluster).run(t, "release", "--pod", "validator-0", "--namespace", "default")
-		require.Zero(t, got.code, got.err)
-		require.Equal(t, "2 keys of pod default/validator-0: resting until an operator says that the pod is stopped\n", got.out)
-		got = at(cluster).run(t, "release", "--pod", "validator-0", "--confirm-stopped", "-q")
-		require.Zero(t, got.code, got.err)
-		require.Empty(t, got.out)
-		require.Nil(t, cluster.Allocation("default", "validator-0"))
-	})
-	t.Run("old fence", func(t *testing.T) {
-		t.Parallel()
-		cluster := stocked(t)
-		got := at(cluster).run(t, "release", "--pod", "validator-0", "--fence", "99")
-		require.Equal(t, ExitFailure, got.code)
-		require.Contains(t, got.err, "409 stale-fence")
-		require.NotNil(t, cluster.Allocation("default", "validator-0"))
-	})
 }

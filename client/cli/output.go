@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 )
 
 // Forms of output.
@@ -54,12 +53,7 @@ func (o *output) print(w io.Writer, value any, table func(*grid)) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(value)
 	case outputYAML:
-		text, err := yaml.Marshal(value)
-		if err != nil {
-			return fmt.Errorf("encode as YAML: %w", err)
-		}
-		_, err = w.Write(text)
-		return err
+		return printYAML(w, value)
 	default:
 		g := &grid{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 		table(g)

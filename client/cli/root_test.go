@@ -25,20 +25,30 @@ func TestUsageErrors(t *testing.T) {
 		{"keys frob", `unknown command "frob" for "keysteward keys"`},
 		{"keys list --state lost --server http://127.0.0.1:1", "choose one of generated"},
 		{"keys list --frob", "unknown flag: --frob"},
-		{"keys list more --server http://127.0.0.1:1", "unknown command"},
+		{"keys list more --server http://127.0.0.1:1", `keys list takes no arguments, got "more"`},
 		{"keys list", "KEYSTEWARD_SERVER"},
 		{"keys list --server http://10.1.1.1:1", "plain http"},
 		{"keys list --server http://127.0.0.1:1 --timeout -1s", "negative"},
 		{"keys list --server http://127.0.0.1:1 --output xml", "choose one of table, json, yaml"},
 		{"keys show 0x12 --server http://127.0.0.1:1", "public key"},
-		{"keys show --server http://127.0.0.1:1", "accepts 1 arg"},
+		{"keys show --server http://127.0.0.1:1", "keys show needs a public key, got none"},
+		{"keys show 0x1 0x2 --server http://127.0.0.1:1", `keys show takes one public key, got "0x1", "0x2"`},
+		{"allocate a b", `allocate takes no arguments, got "a", "b"`},
+		{"completion bogus", `unknown command "bogus" for "keysteward completion"`},
+		{"completion bash more", `completion bash takes no arguments, got "more"`},
+		{"help bogus", `unknown command "bogus" for "keysteward"`},
+		{"help keys bogus", `unknown command "bogus" for "keysteward keys"`},
+		{"help release bogus", `unknown command "bogus" for "keysteward release"`},
 		{"deposits list --state free --server http://127.0.0.1:1", "choose one of planned"},
 		{"deposits show x --server http://127.0.0.1:1", "public key"},
 		{"assignments --consistency perfect --server http://127.0.0.1:1", "choose one of stale"},
 		{"release --server http://127.0.0.1:1", "--pod is required (or the environment variable KEYSTEWARD_POD)"},
 		{"release --pod a --fence -2 --server http://127.0.0.1:1", "negative"},
 		{"release --pod ../a --server http://127.0.0.1:1", "pod name"},
-		{"version 1", "unknown command"},
+		{"release --pod a --confirm-stopped --server http://127.0.0.1:1", "--confirm-stopped needs --pod-uid (or the environment variable KEYSTEWARD_POD_UID)"},
+		{"release --pod a --confirm-stopped --server http://127.0.0.1:1", "`keysteward assignments` shows it"},
+		{"release --pod a --pod-uid a/b --server http://127.0.0.1:1", "pod UID"},
+		{"version 1", `version takes no arguments, got "1"`},
 	}
 	for _, test := range tests {
 		t.Run(test.args, func(t *testing.T) {
@@ -57,13 +67,17 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelpAndVersion(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{nil, {"--help"}, {"allocate", "--help"}, {"completion", "bash"}} {
+	for _, args := range [][]string{nil, {"--help"}, {"allocate", "--help"}, {"completion"}, {"completion", "bash"}, {"help"}, {"help", "keys", "list"}} {
 		got := shell{}.run(t, args...)
 		require.Zero(t, got.code)
 		require.NotEmpty(t, got.out)
 		require.Empty(t, got.err)
 	}
 	require.Contains(t, shell{}.run(t, "--help").out, "4 no server could")
+	require.Contains(t, shell{}.run(t, "help", "keys", "list").out, "keysteward keys list")
+	for line := range strings.Lines(shell{}.run(t, "release", "--help").out) {
+		require.LessOrEqual(t, strings.Count(line, "(default"), 1, line)
+	}
 	require.Contains(t, shell{}.run(t, "version").out, "keysteward v1.2.3 go")
 	var out bytes.Buffer
 	require.Zero(t, Execute(t.Context(), []string{"version"}, strings.NewReader(""), &out, io.Discard))

@@ -61,7 +61,8 @@ type Cluster struct {
 	leader      int
 	fence       int64
 	next        uint64
-	pending     map[string]int
+	pending     map[string]int // how often a pod was told to wait
+	waiting     map[string]wire.PendingAllocation
 	allocations map[string]*wire.Allocation
 	requests    []Request
 	identity    identity
@@ -87,7 +88,7 @@ func start(tb testing.TB, n int, serve func(http.Handler) *httptest.Server) *Clu
 		tb.Fatalf("make the seed of the fake cluster: %v", err)
 	}
 	c := &Cluster{
-		tb: tb, seed: seed, pending: map[string]int{}, allocations: map[string]*wire.Allocation{},
+		tb: tb, seed: seed, pending: map[string]int{}, waiting: map[string]wire.PendingAllocation{}, allocations: map[string]*wire.Allocation{},
 		identity: newIdentity(tb),
 	}
 	for i := range n {

@@ -58,7 +58,7 @@ func (c *Cluster) node(i int) http.Handler {
 	mux.HandleFunc("GET /v1/deposits/{pubkey}", leader(c.getDeposit))
 	mux.HandleFunc("GET /v1/seed", leader(c.getSeed))
 	mux.HandleFunc("PUT /v1/seed", leader(c.putSeed))
-	mux.HandleFunc("GET /v1/cluster", c.getCluster)
+	mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) { c.getCluster(i, w) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, wire.Readiness{Ready: true, Node: nodeName(i)})
 	})
@@ -110,14 +110,17 @@ func (c *Cluster) allocate(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	name := request.Namespace + "/" + request.Pod
 	if a := c.allocations[name]; a != nil && a.PodUID != request.PodUID {
-		answer(w, http.StatusAccepted, pending(request, 0, wire.Reason{Code: "other-uid", Detail: "an earlier UID of the pod holds its keys"}))
+		c.waiting[name] = pending(request, 0, wire.Reason{Code: "other-uid", Detail: "an earlier UID of the pod holds its keys"})
+		answer(w, http.StatusAccepted, c.waiting[name])
 		return
 	}
 	if c.PendingFor < 0 || c.pending[name] < c.PendingFor {
 		c.pending[name]++
-		answer(w, http.StatusAccepted, pending(request, c.pending[name]-1, wire.Reason{Code: "depositing", Detail: "deposits are on their way"}))
+		c.waiting[name] = pending(request, c.pending[name]-1, wire.Reason{Code: "depositing", Detail: "deposits are on their way"})
+		answer(w, http.StatusAccepted, c.waiting[name])
 		return
 	}
+	delete(c.waiting, name)
 	outer, inner := c.grant(request)
 	if c.Tamper != nil {
 		c.Tamper(&outer, &inner)
@@ -189,12 +192,18 @@ func (c *Cluster) sealed(request wire.AllocationRequest, inner wire.AllocationSe
 }
 
 func (c *Cluster) getAllocation(w http.ResponseWriter, r *http.Request) {
-	a := c.Allocation(r.PathValue("namespace"), r.PathValue("pod"))
-	if a == nil {
+	var status wire.PodStatus
+	if a := c.Allocation(r.PathValue("namespace"), r.PathValue("pod")); a != nil {
+		status.Allocation = *a
+	}
+	c.mu.Lock()
+	status.Pending = c.waiting[r.PathValue("namespace")+"/"+r.PathValue("pod")]
+	c.mu.Unlock()
+	if status.Allocation.Pod+status.Pending.Pod == "" {
 		Problem(w, http.StatusNotFound, "not-found", "the pod holds no keys and waits for none")
 		return
 	}
-	answer(w, http.StatusOK, wire.PodStatus{Allocation: *a})
+	answer(w, http.StatusOK, status)
 }
 
 func (c *Cluster) release(w http.ResponseWriter, r *http.Request) {
@@ -204,17 +213,24 @@ func (c *Cluster) release(w http.ResponseWriter, r *http.Request) {
 		Problem(w, http.StatusBadRequest, "invalid-field", "fence")
 		return
 	}
+	podUID, confirmed := r.URL.Query().Get("podUid"), r.URL.Query().Get("confirmStopped") == "true"
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a := c.allocations[name]
+	a, waits := c.allocations[name], c.waiting[name]
+	its := func(uid string) bool { return uid != "" && (podUID == "" || podUID == uid) }
 	switch {
-	case a == nil:
+	case confirmed && podUID == "":
+		Problem(w, http.StatusBadRequest, "invalid-field", "podUid is required with confirmStopped")
+		return
+	case fence == 0 && its(waits.PodUID):
+		delete(c.waiting, name)
+	case a == nil || !its(a.PodUID):
 		Problem(w, http.StatusNotFound, "not-found", "the pod holds no keys and waits for none")
 		return
 	case a.Fence != fence:
 		Problem(w, http.StatusConflict, "stale-fence", "the allocation has changed since")
 		return
-	case c.RestOnRelease && r.URL.Query().Get("confirmStopped") != "true":
+	case c.RestOnRelease && !confirmed:
 		c.fence++
 		a.Fence, a.State, a.RestsUntil = c.fence, wire.AllocationStateResting, "an operator says that the pod is stopped"
 	default:
@@ -222,6 +238,9 @@ func (c *Cluster) release(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
+
+// Answer answers with a value.
+func Answer(w http.ResponseWriter, value any) { answer(w, http.StatusOK, value) }
 
 func answer(w http.ResponseWriter, status int, value any) {
 	write(w, "application/json", status, value)

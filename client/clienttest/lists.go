@@ -117,7 +117,8 @@ func (c *Cluster) getDeposit(w http.ResponseWriter, r *http.Request) {
 	Problem(w, http.StatusNotFound, "not-found", "there is no deposit for this key")
 }
 
-func (c *Cluster) getCluster(w http.ResponseWriter, _ *http.Request) {
+// getCluster answers as the node with this index: only the leader knows of lags.
+func (c *Cluster) getCluster(self int, w http.ResponseWriter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	urls := c.Members
@@ -126,7 +127,11 @@ func (c *Cluster) getCluster(w http.ResponseWriter, _ *http.Request) {
 	}
 	cluster := wire.Cluster{ClusterID: ClusterID, Term: 3, FailureTolerance: (len(urls) - 1) / 2, Nodes: []wire.Node{}}
 	for i, url := range urls {
-		cluster.Nodes = append(cluster.Nodes, wire.Node{ID: nodeName(i), API: url, Raft: "127.0.0.1:" + strconv.Itoa(7000+i), Voter: true})
+		node := wire.Node{ID: nodeName(i), API: url, Raft: "127.0.0.1:" + strconv.Itoa(7000+i), Voter: true}
+		if self != c.leader && self != i {
+			node.Lag = -1
+		}
+		cluster.Nodes = append(cluster.Nodes, node)
 		if i == c.leader {
 			cluster.Leader = nodeName(i)
 		}

@@ -1,6 +1,9 @@
 package keystore
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrPassword is returned when a keystore's checksum does not fit the password.
@@ -14,6 +17,10 @@ var (
 	// ErrOccupied is wrapped by the errors about a folder with foreign files, other
 	// keys or another layout. Nothing in it was touched.
 	ErrOccupied = errors.New("folder is occupied")
+	// ErrOtherKeys is wrapped, beside ErrOccupied, when a folder of ours holds keys
+	// that are not among those to be written. Unless these were chosen by mistake,
+	// nobody may sign with the former any more.
+	ErrOtherKeys = fmt.Errorf("%w by other keys", ErrOccupied)
 	// ErrBusy is returned when another process is writing to the folder.
 	ErrBusy = errors.New("another run is writing to the folder")
 	// ErrIncomplete is returned by Read for a folder without a complete set of keys.

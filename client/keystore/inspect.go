@@ -33,7 +33,8 @@ func (f *folder) inspect(layout Layout) (held, error) {
 		return held{}, f.requireEmpty()
 	}
 	if m.Layout != layout {
-		return held{}, fmt.Errorf("%w: %s holds keys in the layout of %s, not %s: %s", ErrOccupied, f.path, m.Layout, layout, wayOut)
+		return held{}, fmt.Errorf("%w: %s holds keys in the layout of %s, not %s: keys in two folders get signed with twice, so stop the validator that reads this one and move it away, or ask for the layout that it has",
+			ErrOccupied, f.path, m.Layout, layout)
 	}
 	found := held{manifest: m, damaged: map[string]bool{}, modes: map[string]os.FileMode{}, keys: map[validator.PublicKey]bool{}}
 	for _, key := range m.PublicKeys {
@@ -143,7 +144,7 @@ func (h held) missing(layout Layout, wanted []Key, where string) ([]Key, error) 
 		}
 	}
 	if len(others) > 0 {
-		return nil, fmt.Errorf("%w: %s holds other keys than those asked for: %s: %s", ErrOccupied, where, several(others), wayOut)
+		return nil, fmt.Errorf("%w: %s holds %s", ErrOtherKeys, where, several(others))
 	}
 	if layout == Prysm && len(need) > 0 {
 		return wanted, nil // one file holds them all

@@ -76,17 +76,7 @@ func requireClusterFile(t *testing.T, l *launched) ClusterFile {
 // kills the leader last.
 func requireCommandsWork(t *testing.T, l *launched, pods int) {
 	t.Helper()
-	text := l.out.String()
-	paste := func(title string) string {
-		_, rest, found := strings.Cut(text, "# "+title)
-		require.True(t, found, title)
-		line := strings.Split(rest, "\n")[1]
-		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", line)
-		cmd.Dir = "/"
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s\n%s", line, out)
-		return string(out)
-	}
+	paste := func(title string) string { return pasted(t, l.out.String(), title) }
 	paste("keys for another pod")
 	require.Contains(t, paste("look at the page"), "validator-"+strconv.Itoa(pods))
 	old := l.leader()
@@ -94,9 +84,22 @@ func requireCommandsWork(t *testing.T, l *launched, pods int) {
 	requireGone(t, old.PID)
 	require.NotEqual(t, old.ID, l.leader().ID)
 	l.await("has ended: killed by SIGKILL")
-	paste("start nodes again")
+	paste("To start nodes again")
 	l.await("started again, PID")
 	l.caughtUp()
+}
+
+// pasted runs the command that the launcher printed under a title.
+func pasted(t *testing.T, text, title string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, title)
+	require.True(t, found, title)
+	line := strings.Split(strings.ReplaceAll(rest, "\n\n", "\n"), "\n")[1]
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", line)
+	cmd.Dir = "/"
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", line, out)
+	return string(out)
 }
 
 func TestLeaderKilledInTheMiddle(t *testing.T) {
@@ -247,6 +250,24 @@ func TestNothingSurvivesAKilledLauncher(t *testing.T) {
 	keys, _ := readPod(t, filepath.Join(dir, "pods", "validator-0"), 2)
 	more, _ := readPod(t, filepath.Join(dir, "pods", "validator-1"), 2)
 	requireDepositedOnce(t, l.file().Chain, append(keys, more...))
+}
+
+// A launcher that starts again without examples proposes a pod that gets keys.
+func TestProposedPodIsFree(t *testing.T) {
+	t.Parallel()
+	takeSlot(t)
+	dir := t.TempDir()
+	l := launch(t, dir, "--nodes", "1", "--examples", "1").up()
+	elsewhere := filepath.Join(t.TempDir(), "keys")
+	_, err := l.keysteward("allocate", "--pod", "validator-1", "--keys", "1", "--out", elsewhere, "--layout", "prysm")
+	require.NoError(t, err)
+	l.signal(syscall.SIGINT)
+	require.Zero(t, l.end())
+
+	l = launch(t, dir).up() // one pod has a folder, the next one keys in another
+	require.Contains(t, pasted(t, l.out.String(), "keys for another pod"), "pod default/validator-2 holds 2 keys")
+	l.signal(syscall.SIGINT)
+	require.Zero(t, l.end())
 }
 
 func TestOnceStopsByItself(t *testing.T) {

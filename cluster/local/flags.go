@@ -41,8 +41,8 @@ func Command(version string, signals <-chan os.Signal) *cobra.Command {
 		Example: "  keysteward-local --examples 2\n  keysteward-local --dir /tmp/cluster --api-port 0 --raft-port 0 --chain-port 0",
 		Version: version,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return fmt.Errorf("%w: %w", ErrUsage, err)
+			if len(args) > 0 {
+				return fmt.Errorf("%w: %s takes no arguments, got %q", ErrUsage, cmd.Name(), args)
 			}
 			return nil
 		},

@@ -138,7 +138,7 @@ func TestRunFailsWithoutTracesWhenItsNodesDo(t *testing.T) {
 	err := Run(t.Context(), o, &out, nil)
 	require.ErrorIs(t, err, ErrNode)
 	require.ErrorContains(t, err, "n1: exit code 1")
-	require.Regexp(t, `1 nodes … +failed`, out.String())
+	require.Regexp(t, `1 node … +failed`, out.String())
 	require.NoFileExists(t, filepath.Join(dir, ClusterFileName))
 	f, err := openFolder(dir)
 	require.NoError(t, err, "the lock was given up")

@@ -32,7 +32,8 @@ type ports struct {
 func (p ports) fit(nodes int) bool { return len(p.API) == nodes && len(p.Raft) == nodes }
 
 // choosePorts decides on ports: those that were asked for, else those of an
-// earlier start, else the default. All are free. The members' addresses are a part
+// earlier start, else the default; 0 gives up those of an earlier start if they are
+// taken. All are free. The members' addresses are a part
 // of what the cluster agreed on, so its Raft ports stay.
 func choosePorts(ctx context.Context, o Options, f *folder, nodes int) (ports, error) {
 	var before ports
@@ -69,8 +70,9 @@ type chooser struct{ chosen []int }
 
 func (c *chooser) choose(ctx context.Context, flag string, wanted Port, before []int, count int) ([]int, error) {
 	list := before
+	remembered := len(before) > 0 && (!wanted.Given || wanted.Number == 0)
 	switch {
-	case len(before) > 0 && (!wanted.Given || wanted.Number == 0):
+	case remembered:
 	case wanted.Number == 0:
 		return c.pick(ctx, flag, count)
 	default:
@@ -80,11 +82,23 @@ func (c *chooser) choose(ctx context.Context, flag string, wanted Port, before [
 		}
 	}
 	for _, port := range list {
-		if err := c.take(ctx, port); err != nil {
-			return nil, fmt.Errorf("--%s: %w; choose another one (0 picks free ones)", flag, err)
+		err := c.take(ctx, port)
+		switch {
+		case err == nil:
+		case remembered && flag == flagRaftPort:
+			return nil, fmt.Errorf("--%s: %w; the nodes know each other by it: end what uses it, or use another --dir", flag, err)
+		case remembered && wanted.Given:
+			return c.pick(ctx, flag, count)
+		default:
+			return nil, fmt.Errorf("--%s: %w; %s", flag, err, otherPort(flag))
 		}
 	}
 	return list, nil
+}
+
+// otherPort says how to go around a port that is taken.
+func otherPort(flag string) string {
+	return fmt.Sprintf("choose another one (0 picks what is free), or with make: make run ARGS=\"--%s 0\"", flag)
 }
 
 func (c *chooser) pick(ctx context.Context, flag string, count int) ([]int, error) {

@@ -84,6 +84,29 @@ func TestTakenPortNamesItsFlag(t *testing.T) {
 	}
 }
 
+func TestTakenPortOfAnEarlierStart(t *testing.T) {
+	t.Parallel()
+	l, err := listen(t)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	taken := l.Addr().(*net.TCPAddr).Port
+	before := freePorts(t, 1)
+	before.API = []int{taken}
+	_, err = choosePorts(t.Context(), Options{APIPort: Port{Number: DefaultAPIPort}}, remembering(before), 1)
+	require.ErrorIs(t, err, ErrPort)
+	require.ErrorContains(t, err, `make run ARGS="--api-port 0"`)
+	p, err := choosePorts(t.Context(), free, remembering(before), 1) // as it says
+	require.NoError(t, err)
+	require.NotEqual(t, taken, p.API[0])
+	require.Equal(t, before.Raft, p.Raft)
+
+	before = freePorts(t, 1)
+	before.Raft = []int{taken}
+	_, err = choosePorts(t.Context(), free, remembering(before), 1)
+	require.ErrorIs(t, err, ErrPort)
+	require.ErrorContains(t, err, "use another --dir", "there is no other port to choose")
+}
+
 func TestOverlappingPortsAreRefused(t *testing.T) {
 	t.Parallel()
 	base := freePorts(t, 1).API[0]

@@ -5,7 +5,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+
+	"github.com/keysteward/keysteward/client"
 )
+
+// defaultNamespace is that of the example pods.
+const defaultNamespace = "default"
 
 // client runs one of our own client commands. It prints what that prints if it is
 // shown, and if it fails.
@@ -53,6 +58,29 @@ func (l *launcher) rewriteClusterFile() error {
 	return l.written.write(l.folder.path)
 }
 
+// firstFree returns the number of the first example pod that has no folder, holds no
+// keys and waits for none: a command that asks for its keys works.
+func (l *launcher) firstFree(ctx context.Context) (int, error) {
+	c, err := newClient(l.site.tokens.Viewer, l.site.apiURLs()...)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	for i := 0; ; i++ {
+		pod, out := l.site.example(i)
+		if exists(out) {
+			continue
+		}
+		_, err := c.Allocation(ctx, defaultNamespace, pod)
+		if client.IsType(err, client.TypeNotFound) {
+			return i, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("look for a pod without keys: %w", err)
+		}
+	}
+}
+
 // show prints the table of assignments and what runs where.
 func (l *launcher) show(ctx context.Context) error {
 	if l.options.Examples > 0 {
@@ -68,10 +96,14 @@ func (l *launcher) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	next, err := l.firstFree(ctx)
+	if err != nil {
+		return err
+	}
 	l.mu.Lock()
 	s := summary{
 		ClusterFile: *l.written, Leader: cluster.Leader, Binary: l.binary, Launcher: os.Getpid(),
-		Dir: l.folder.path, OperatorTokenFile: l.site.tokens.Operator, Next: l.options.Examples,
+		Dir: l.folder.path, OperatorTokenFile: l.site.tokens.Operator, Next: next,
 	}
 	l.mu.Unlock()
 	l.console.printf("%s", s)

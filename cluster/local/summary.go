@@ -16,7 +16,7 @@ type summary struct {
 	Launcher          int // PID
 	Dir               string
 	OperatorTokenFile string
-	Next              int // number of the first example pod that has no keys yet
+	Next              int // number of the first example pod without keys and folder
 }
 
 // String returns the summary. Its commands can be pasted into any shell, in any folder.
@@ -40,7 +40,7 @@ func (s summary) String() string {
 	s.try(&b, "keys for another pod", s.allocate())
 	s.try(&b, "kill the leader; the others go on", fmt.Sprintf("kill -9 %d", leader.PID))
 	s.try(&b, "look at the page, or in a browser", s.look(page))
-	s.try(&b, "start nodes again that have ended", fmt.Sprintf("kill -HUP %d", s.Launcher))
+	fmt.Fprintf(&b, "\nTo start nodes again that have ended:\n\n  kill -HUP %d\n", s.Launcher)
 	fmt.Fprintf(&b, "\nCtrl-C stops everything; the data stays in %s.\n", s.Dir)
 	return b.String()
 }

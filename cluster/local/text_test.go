@@ -59,6 +59,16 @@ func TestSummaryNamesEverything(t *testing.T) {
 	}
 }
 
+func TestSummaryHasThreeThingsToTry(t *testing.T) {
+	t.Parallel()
+	_, try, found := strings.Cut(exampleSummary().String(), "Try in another terminal:")
+	require.True(t, found)
+	try, again, found := strings.Cut(try, "To start nodes again that have ended:")
+	require.True(t, found)
+	require.Equal(t, 3, strings.Count(try, "  # "))
+	require.Contains(t, again, "kill -HUP 99")
+}
+
 func TestClusterFileHasTheKeysThatScriptsRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -156,7 +166,7 @@ func TestCommandLine(t *testing.T) {
 		says string
 	}{
 		"unknown flag":   {[]string{"--nodez", "3"}, ErrUsage, "--nodez"},
-		"argument":       {[]string{"start"}, ErrUsage, "start"},
+		"argument":       {[]string{"start"}, ErrUsage, `takes no arguments, got ["start"]`},
 		"no number":      {[]string{"--nodes", "many"}, ErrUsage, "--nodes"},
 		"no nodes":       {[]string{"--nodes", "0"}, ErrUsage, "--nodes 0"},
 		"no binary":      {[]string{"--keysteward", "/no/such/file"}, ErrBinary, "/no/such/file"},

@@ -27,7 +27,7 @@ func (l *launcher) up(ctx context.Context, count int) error {
 	}{
 		{"accounts and tokens", l.openSecrets},
 		{"chain", l.startChain},
-		{fmt.Sprintf("%d nodes", count), l.startNodes},
+		{nodesStep(count), l.startNodes},
 		{"seed", l.initSeed},
 	}
 	for i := range l.options.Examples {
@@ -46,6 +46,13 @@ func (l *launcher) up(ctx context.Context, count int) error {
 		}
 	}
 	return l.show(ctx)
+}
+
+func nodesStep(count int) string {
+	if count == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", count)
 }
 
 // remember notes nodes and ports before anything else is made, so that the folder
@@ -85,7 +92,7 @@ func (l *launcher) startChain(ctx context.Context) error {
 		Logger:  slog.New(slog.NewTextHandler(l.console.lines(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if errors.Is(err, devchain.ErrListen) {
-		return fmt.Errorf("--%s: %w; choose another one (0 picks a free one)", flagChainPort, err)
+		return fmt.Errorf("--%s: %w; %s", flagChainPort, err, otherPort(flagChainPort))
 	}
 	if err != nil {
 		return err //nolint:wrapcheck // says what it is

@@ -201,6 +201,8 @@ const (
 	Observation_KIND_UNMINED     Observation_Kind = 3
 	Observation_KIND_FINAL       Observation_Kind = 4
 	Observation_KIND_LOST        Observation_Kind = 5
+	// Somebody else paid for a key whose deposit is planned: the key is retired.
+	Observation_KIND_FOREIGN Observation_Kind = 6
 )
 
 // Enum value maps for Observation_Kind.
@@ -212,6 +214,7 @@ var (
 		3: "KIND_UNMINED",
 		4: "KIND_FINAL",
 		5: "KIND_LOST",
+		6: "KIND_FOREIGN",
 	}
 	Observation_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -220,6 +223,7 @@ var (
 		"KIND_UNMINED":     3,
 		"KIND_FINAL":       4,
 		"KIND_LOST":        5,
+		"KIND_FOREIGN":     6,
 	}
 )
 
@@ -310,7 +314,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -386,6 +390,10 @@ type Command struct {
 	//	*Command_SignDeposits
 	//	*Command_ObserveDeposits
 	//	*Command_SetDepositStatus
+	//	*Command_StopAccount
+	//	*Command_ResumeDeposits
+	//	*Command_AdvanceNonce
+	//	*Command_ReplaceDeposit
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -580,6 +588,42 @@ func (x *Command) GetSetDepositStatus() *SetDepositStatus {
 	return nil
 }
 
+func (x *Command) GetStopAccount() *StopAccount {
+	if x != nil {
+		if x, ok := x.Body.(*Command_StopAccount); ok {
+			return x.StopAccount
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResumeDeposits() *ResumeDeposits {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResumeDeposits); ok {
+			return x.ResumeDeposits
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdvanceNonce() *AdvanceNonce {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AdvanceNonce); ok {
+			return x.AdvanceNonce
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReplaceDeposit() *ReplaceDeposit {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ReplaceDeposit); ok {
+			return x.ReplaceDeposit
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -636,6 +680,22 @@ type Command_SetDepositStatus struct {
 	SetDepositStatus *SetDepositStatus `protobuf:"bytes,28,opt,name=set_deposit_status,json=setDepositStatus,proto3,oneof"`
 }
 
+type Command_StopAccount struct {
+	StopAccount *StopAccount `protobuf:"bytes,29,opt,name=stop_account,json=stopAccount,proto3,oneof"`
+}
+
+type Command_ResumeDeposits struct {
+	ResumeDeposits *ResumeDeposits `protobuf:"bytes,30,opt,name=resume_deposits,json=resumeDeposits,proto3,oneof"`
+}
+
+type Command_AdvanceNonce struct {
+	AdvanceNonce *AdvanceNonce `protobuf:"bytes,31,opt,name=advance_nonce,json=advanceNonce,proto3,oneof"`
+}
+
+type Command_ReplaceDeposit struct {
+	ReplaceDeposit *ReplaceDeposit `protobuf:"bytes,32,opt,name=replace_deposit,json=replaceDeposit,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -661,6 +721,14 @@ func (*Command_SignDeposits) isCommand_Body() {}
 func (*Command_ObserveDeposits) isCommand_Body() {}
 
 func (*Command_SetDepositStatus) isCommand_Body() {}
+
+func (*Command_StopAccount) isCommand_Body() {}
+
+func (*Command_ResumeDeposits) isCommand_Body() {}
+
+func (*Command_AdvanceNonce) isCommand_Body() {}
+
+func (*Command_ReplaceDeposit) isCommand_Body() {}
 
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1079,7 +1147,9 @@ type Release struct {
 	Fence uint64 `protobuf:"varint,3,opt,name=fence,proto3" json:"fence,omitempty"`
 	Proof *Proof `protobuf:"bytes,4,opt,name=proof,proto3" json:"proof,omitempty"`
 	// How long after the proof the keys go on resting, in cluster time.
-	WaitMs        uint64 `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	WaitMs uint64 `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// UID of the pod that is meant; empty means whichever has the name.
+	PodUid        string `protobuf:"bytes,6,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1147,6 +1217,13 @@ func (x *Release) GetWaitMs() uint64 {
 		return x.WaitMs
 	}
 	return 0
+}
+
+func (x *Release) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
 }
 
 // GenerateKeys hands in the public keys that were derived for the next indexes of the seed.
@@ -1430,15 +1507,18 @@ func (x *ObserveDeposits) GetObservations() []*Observation {
 }
 
 type Observation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pubkey        []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
-	Kind          Observation_Kind       `protobuf:"varint,2,opt,name=kind,proto3,enum=keysteward.fsm.v1.Observation_Kind" json:"kind,omitempty"`
-	TxHash        []byte                 `protobuf:"bytes,3,opt,name=tx_hash,json=txHash,proto3" json:"tx_hash,omitempty"`
-	BlockNumber   uint64                 `protobuf:"varint,4,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
-	BlockHash     []byte                 `protobuf:"bytes,5,opt,name=block_hash,json=blockHash,proto3" json:"block_hash,omitempty"`
-	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Pubkey      []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
+	Kind        Observation_Kind       `protobuf:"varint,2,opt,name=kind,proto3,enum=keysteward.fsm.v1.Observation_Kind" json:"kind,omitempty"`
+	TxHash      []byte                 `protobuf:"bytes,3,opt,name=tx_hash,json=txHash,proto3" json:"tx_hash,omitempty"`
+	BlockNumber uint64                 `protobuf:"varint,4,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
+	BlockHash   []byte                 `protobuf:"bytes,5,opt,name=block_hash,json=blockHash,proto3" json:"block_hash,omitempty"`
+	Reason      string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The deposit was lost because a transaction that is not ours used its nonce:
+	// its account is stopped with it.
+	ForeignTransaction bool `protobuf:"varint,7,opt,name=foreign_transaction,json=foreignTransaction,proto3" json:"foreign_transaction,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Observation) Reset() {
@@ -1513,6 +1593,13 @@ func (x *Observation) GetReason() string {
 	return ""
 }
 
+func (x *Observation) GetForeignTransaction() bool {
+	if x != nil {
+		return x.ForeignTransaction
+	}
+	return false
+}
+
 // SetDepositStatus says in words why deposits wait; an empty code means that they flow.
 type SetDepositStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1566,6 +1653,231 @@ func (x *SetDepositStatus) GetDetail() string {
 	return ""
 }
 
+// StopAccount says that something else uses a funding account. Nothing more is
+// signed for it until an operator resumes.
+type StopAccount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ChainId       uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	Account       []byte                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Stop          *Stop                  `protobuf:"bytes,3,opt,name=stop,proto3" json:"stop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopAccount) Reset() {
+	*x = StopAccount{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopAccount) ProtoMessage() {}
+
+func (x *StopAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
+func (*StopAccount) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StopAccount) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *StopAccount) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *StopAccount) GetStop() *Stop {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+// ResumeDeposits is an operator's word that deposits may go on from every
+// account that is stopped, in spite of what the stop told.
+type ResumeDeposits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeDeposits) Reset() {
+	*x = ResumeDeposits{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeDeposits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeDeposits) ProtoMessage() {}
+
+func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
+func (*ResumeDeposits) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+}
+
+// AdvanceNonce gives up nonces that transactions of somebody else used, by final
+// proof and after an operator resumed knowing of them.
+type AdvanceNonce struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	ChainId uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	Account []byte                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// The account's next nonce before and after.
+	From          uint64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint64 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvanceNonce) Reset() {
+	*x = AdvanceNonce{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvanceNonce) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvanceNonce) ProtoMessage() {}
+
+func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
+func (*AdvanceNonce) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AdvanceNonce) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *AdvanceNonce) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *AdvanceNonce) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *AdvanceNonce) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+// ReplaceDeposit logs another transaction of a deposit at the nonce that it has,
+// with higher fees, before it is sent.
+type ReplaceDeposit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pubkey        []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
+	Attempt       *Attempt               `protobuf:"bytes,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceDeposit) Reset() {
+	*x = ReplaceDeposit{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceDeposit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceDeposit) ProtoMessage() {}
+
+func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
+func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ReplaceDeposit) GetPubkey() []byte {
+	if x != nil {
+		return x.Pubkey
+	}
+	return nil
+}
+
+func (x *ReplaceDeposit) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
 // Record is one entry of a snapshot's stream.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1590,7 +1902,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1914,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1927,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -1818,7 +2130,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +2142,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +2155,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -1864,7 +2176,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +2188,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +2201,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -1937,7 +2249,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2261,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2274,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -2089,7 +2401,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2413,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2426,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Member) GetNodeId() string {
@@ -2158,7 +2470,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2482,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2495,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Secret) GetName() string {
@@ -2218,7 +2530,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2542,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2555,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -2283,14 +2595,16 @@ type Key struct {
 	// The fence at which the last rest ended by proof.
 	ProofFence uint64 `protobuf:"varint,7,opt,name=proof_fence,json=proofFence,proto3" json:"proof_fence,omitempty"`
 	// Pod ("namespace/name") whose request reserves the key.
-	ReservedBy    string `protobuf:"bytes,8,opt,name=reserved_by,json=reservedBy,proto3" json:"reserved_by,omitempty"`
+	ReservedBy string `protobuf:"bytes,8,opt,name=reserved_by,json=reservedBy,proto3" json:"reserved_by,omitempty"`
+	// Why the key is retired.
+	RetiredReason string `protobuf:"bytes,9,opt,name=retired_reason,json=retiredReason,proto3" json:"retired_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2616,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2629,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -2374,6 +2688,13 @@ func (x *Key) GetReservedBy() string {
 	return ""
 }
 
+func (x *Key) GetRetiredReason() string {
+	if x != nil {
+		return x.RetiredReason
+	}
+	return ""
+}
+
 // Request is what a pod asked for and waits for.
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2396,7 +2717,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2729,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2742,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -2490,7 +2811,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2823,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2836,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -2551,7 +2872,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2884,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2897,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -2654,7 +2975,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2987,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +3000,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -2779,16 +3100,20 @@ type Attempt struct {
 	Nonce  uint64                 `protobuf:"varint,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	TxHash []byte                 `protobuf:"bytes,2,opt,name=tx_hash,json=txHash,proto3" json:"tx_hash,omitempty"`
 	// The signed bytes (EIP-2718), dropped once the deposit is final.
-	Raw           []byte `protobuf:"bytes,3,opt,name=raw,proto3" json:"raw,omitempty"`
-	FeeCapWei     uint64 `protobuf:"varint,4,opt,name=fee_cap_wei,json=feeCapWei,proto3" json:"fee_cap_wei,omitempty"`
-	TipWei        uint64 `protobuf:"varint,5,opt,name=tip_wei,json=tipWei,proto3" json:"tip_wei,omitempty"`
+	Raw       []byte `protobuf:"bytes,3,opt,name=raw,proto3" json:"raw,omitempty"`
+	FeeCapWei uint64 `protobuf:"varint,4,opt,name=fee_cap_wei,json=feeCapWei,proto3" json:"fee_cap_wei,omitempty"`
+	TipWei    uint64 `protobuf:"varint,5,opt,name=tip_wei,json=tipWei,proto3" json:"tip_wei,omitempty"`
+	// Head of the chain, and its newest final block, when this was signed: it can
+	// land only after the latter.
+	HeadBlock     uint64 `protobuf:"varint,6,opt,name=head_block,json=headBlock,proto3" json:"head_block,omitempty"`
+	FinalBlock    uint64 `protobuf:"varint,7,opt,name=final_block,json=finalBlock,proto3" json:"final_block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +3125,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3138,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -2851,6 +3176,20 @@ func (x *Attempt) GetTipWei() uint64 {
 	return 0
 }
 
+func (x *Attempt) GetHeadBlock() uint64 {
+	if x != nil {
+		return x.HeadBlock
+	}
+	return 0
+}
+
+func (x *Attempt) GetFinalBlock() uint64 {
+	if x != nil {
+		return x.FinalBlock
+	}
+	return 0
+}
+
 type Loss struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Nonce         uint64                 `protobuf:"varint,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
@@ -2864,7 +3203,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +3215,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +3228,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -2929,18 +3268,23 @@ func (x *Loss) GetAccount() []byte {
 
 // Account is one funding account on one chain.
 type Account struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ChainId       uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
-	GenesisHash   []byte                 `protobuf:"bytes,2,opt,name=genesis_hash,json=genesisHash,proto3" json:"genesis_hash,omitempty"`
-	Address       []byte                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	NextNonce     uint64                 `protobuf:"varint,4,opt,name=next_nonce,json=nextNonce,proto3" json:"next_nonce,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ChainId     uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	GenesisHash []byte                 `protobuf:"bytes,2,opt,name=genesis_hash,json=genesisHash,proto3" json:"genesis_hash,omitempty"`
+	Address     []byte                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	NextNonce   uint64                 `protobuf:"varint,4,opt,name=next_nonce,json=nextNonce,proto3" json:"next_nonce,omitempty"`
+	// Why nothing more is signed until an operator resumes.
+	Stop *Stop `protobuf:"bytes,5,opt,name=stop,proto3" json:"stop,omitempty"`
+	// An operator resumed knowing that nonces below this one were used by somebody
+	// else; 0 if there are none that the next nonce has not passed.
+	ResumedNonce  uint64 `protobuf:"varint,6,opt,name=resumed_nonce,json=resumedNonce,proto3" json:"resumed_nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3296,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3309,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -2996,6 +3340,82 @@ func (x *Account) GetNextNonce() uint64 {
 	return 0
 }
 
+func (x *Account) GetStop() *Stop {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+func (x *Account) GetResumedNonce() uint64 {
+	if x != nil {
+		return x.ResumedNonce
+	}
+	return 0
+}
+
+// Stop says what was seen of somebody else's use of a funding account.
+type Stop struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The chain uses the account's nonces below this one already.
+	Nonce         uint64 `protobuf:"varint,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	SinceWallMs   int64  `protobuf:"varint,3,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stop) Reset() {
+	*x = Stop{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stop) ProtoMessage() {}
+
+func (x *Stop) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stop.ProtoReflect.Descriptor instead.
+func (*Stop) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Stop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Stop) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *Stop) GetSinceWallMs() int64 {
+	if x != nil {
+		return x.SinceWallMs
+	}
+	return 0
+}
+
 type DepositStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
@@ -3007,7 +3427,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3439,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3452,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -3075,7 +3495,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3507,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3520,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -3172,7 +3592,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xaf\b\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xd8\n" +
+	"\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -3193,7 +3614,11 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fopen_account\x18\x19 \x01(\v2\x1e.keysteward.fsm.v1.OpenAccountH\x00R\vopenAccount\x12F\n" +
 	"\rsign_deposits\x18\x1a \x01(\v2\x1f.keysteward.fsm.v1.SignDepositsH\x00R\fsignDeposits\x12O\n" +
 	"\x10observe_deposits\x18\x1b \x01(\v2\".keysteward.fsm.v1.ObserveDepositsH\x00R\x0fobserveDeposits\x12S\n" +
-	"\x12set_deposit_status\x18\x1c \x01(\v2#.keysteward.fsm.v1.SetDepositStatusH\x00R\x10setDepositStatusB\x06\n" +
+	"\x12set_deposit_status\x18\x1c \x01(\v2#.keysteward.fsm.v1.SetDepositStatusH\x00R\x10setDepositStatus\x12C\n" +
+	"\fstop_account\x18\x1d \x01(\v2\x1e.keysteward.fsm.v1.StopAccountH\x00R\vstopAccount\x12L\n" +
+	"\x0fresume_deposits\x18\x1e \x01(\v2!.keysteward.fsm.v1.ResumeDepositsH\x00R\x0eresumeDeposits\x12F\n" +
+	"\radvance_nonce\x18\x1f \x01(\v2\x1f.keysteward.fsm.v1.AdvanceNonceH\x00R\fadvanceNonce\x12L\n" +
+	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDepositB\x06\n" +
 	"\x04body\"H\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -3217,13 +3642,14 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\bAllocate\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x1a\n" +
-	"\bdisclose\x18\x03 \x01(\bR\bdisclose\"\x98\x01\n" +
+	"\bdisclose\x18\x03 \x01(\bR\bdisclose\"\xb1\x01\n" +
 	"\aRelease\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x14\n" +
 	"\x05fence\x18\x03 \x01(\x04R\x05fence\x12.\n" +
 	"\x05proof\x18\x04 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
-	"\await_ms\x18\x05 \x01(\x04R\x06waitMs\"I\n" +
+	"\await_ms\x18\x05 \x01(\x04R\x06waitMs\x12\x17\n" +
+	"\apod_uid\x18\x06 \x01(\tR\x06podUid\"I\n" +
 	"\fGenerateKeys\x12\x1f\n" +
 	"\vfirst_index\x18\x01 \x01(\x04R\n" +
 	"firstIndex\x12\x18\n" +
@@ -3242,7 +3668,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\tsignature\x18\x04 \x01(\fR\tsignature\x124\n" +
 	"\aattempt\x18\x05 \x01(\v2\x1a.keysteward.fsm.v1.AttemptR\aattempt\"U\n" +
 	"\x0fObserveDeposits\x12B\n" +
-	"\fobservations\x18\x01 \x03(\v2\x1e.keysteward.fsm.v1.ObservationR\fobservations\"\xbf\x02\n" +
+	"\fobservations\x18\x01 \x03(\v2\x1e.keysteward.fsm.v1.ObservationR\fobservations\"\x82\x03\n" +
 	"\vObservation\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x127\n" +
 	"\x04kind\x18\x02 \x01(\x0e2#.keysteward.fsm.v1.Observation.KindR\x04kind\x12\x17\n" +
@@ -3250,7 +3676,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fblock_number\x18\x04 \x01(\x04R\vblockNumber\x12\x1d\n" +
 	"\n" +
 	"block_hash\x18\x05 \x01(\fR\tblockHash\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"l\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12/\n" +
+	"\x13foreign_transaction\x18\a \x01(\bR\x12foreignTransaction\"~\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_SENT\x10\x01\x12\x0e\n" +
@@ -3259,10 +3686,24 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fKIND_UNMINED\x10\x03\x12\x0e\n" +
 	"\n" +
 	"KIND_FINAL\x10\x04\x12\r\n" +
-	"\tKIND_LOST\x10\x05\">\n" +
+	"\tKIND_LOST\x10\x05\x12\x10\n" +
+	"\fKIND_FOREIGN\x10\x06\">\n" +
 	"\x10SetDepositStatus\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xaa\x05\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"o\n" +
+	"\vStopAccount\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\fR\aaccount\x12+\n" +
+	"\x04stop\x18\x03 \x01(\v2\x17.keysteward.fsm.v1.StopR\x04stop\"\x10\n" +
+	"\x0eResumeDeposits\"g\n" +
+	"\fAdvanceNonce\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x04R\x02to\"^\n" +
+	"\x0eReplaceDeposit\x12\x16\n" +
+	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x124\n" +
+	"\aattempt\x18\x02 \x01(\v2\x1a.keysteward.fsm.v1.AttemptR\aattempt\"\xaa\x05\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -3320,7 +3761,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\x88\x02\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xaf\x02\n" +
 	"\x03Key\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.keysteward.fsm.v1.KeyStateR\x05state\x12\x18\n" +
@@ -3331,7 +3772,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\vproof_fence\x18\a \x01(\x04R\n" +
 	"proofFence\x12\x1f\n" +
 	"\vreserved_by\x18\b \x01(\tR\n" +
-	"reservedBy\"\xdd\x01\n" +
+	"reservedBy\x12%\n" +
+	"\x0eretired_reason\x18\t \x01(\tR\rretiredReason\"\xdd\x01\n" +
 	"\aRequest\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x12\n" +
@@ -3377,25 +3819,35 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"block_hash\x18\v \x01(\fR\tblockHash\x12\x17\n" +
 	"\atx_hash\x18\f \x01(\fR\x06txHash\x12/\n" +
-	"\x06losses\x18\r \x03(\v2\x17.keysteward.fsm.v1.LossR\x06losses\"\x83\x01\n" +
+	"\x06losses\x18\r \x03(\v2\x17.keysteward.fsm.v1.LossR\x06losses\"\xc3\x01\n" +
 	"\aAttempt\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\x04R\x05nonce\x12\x17\n" +
 	"\atx_hash\x18\x02 \x01(\fR\x06txHash\x12\x10\n" +
 	"\x03raw\x18\x03 \x01(\fR\x03raw\x12\x1e\n" +
 	"\vfee_cap_wei\x18\x04 \x01(\x04R\tfeeCapWei\x12\x17\n" +
-	"\atip_wei\x18\x05 \x01(\x04R\x06tipWei\"\x82\x01\n" +
+	"\atip_wei\x18\x05 \x01(\x04R\x06tipWei\x12\x1d\n" +
+	"\n" +
+	"head_block\x18\x06 \x01(\x04R\theadBlock\x12\x1f\n" +
+	"\vfinal_block\x18\a \x01(\x04R\n" +
+	"finalBlock\"\x82\x01\n" +
 	"\x04Loss\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\x04R\x05nonce\x12\x17\n" +
 	"\atx_hash\x18\x02 \x01(\fR\x06txHash\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
 	"\bchain_id\x18\x04 \x01(\x04R\achainId\x12\x18\n" +
-	"\aaccount\x18\x05 \x01(\fR\aaccount\"\x80\x01\n" +
+	"\aaccount\x18\x05 \x01(\fR\aaccount\"\xd2\x01\n" +
 	"\aAccount\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
 	"\fgenesis_hash\x18\x02 \x01(\fR\vgenesisHash\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\fR\aaddress\x12\x1d\n" +
 	"\n" +
-	"next_nonce\x18\x04 \x01(\x04R\tnextNonce\"_\n" +
+	"next_nonce\x18\x04 \x01(\x04R\tnextNonce\x12+\n" +
+	"\x04stop\x18\x05 \x01(\v2\x17.keysteward.fsm.v1.StopR\x04stop\x12#\n" +
+	"\rresumed_nonce\x18\x06 \x01(\x04R\fresumedNonce\"X\n" +
+	"\x04Stop\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\x12\"\n" +
+	"\rsince_wall_ms\x18\x03 \x01(\x03R\vsinceWallMs\"_\n" +
 	"\rDepositStatus\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\"\n" +
@@ -3444,7 +3896,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),            // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),     // 1: keysteward.fsm.v1.AllocationState
@@ -3469,23 +3921,28 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*ObserveDeposits)(nil),  // 20: keysteward.fsm.v1.ObserveDeposits
 	(*Observation)(nil),      // 21: keysteward.fsm.v1.Observation
 	(*SetDepositStatus)(nil), // 22: keysteward.fsm.v1.SetDepositStatus
-	(*Record)(nil),           // 23: keysteward.fsm.v1.Record
-	(*Header)(nil),           // 24: keysteward.fsm.v1.Header
-	(*Trailer)(nil),          // 25: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),             // 26: keysteward.fsm.v1.Meta
-	(*Member)(nil),           // 27: keysteward.fsm.v1.Member
-	(*Secret)(nil),           // 28: keysteward.fsm.v1.Secret
-	(*Pod)(nil),              // 29: keysteward.fsm.v1.Pod
-	(*Key)(nil),              // 30: keysteward.fsm.v1.Key
-	(*Request)(nil),          // 31: keysteward.fsm.v1.Request
-	(*Proof)(nil),            // 32: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),       // 33: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),          // 34: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),          // 35: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),             // 36: keysteward.fsm.v1.Loss
-	(*Account)(nil),          // 37: keysteward.fsm.v1.Account
-	(*DepositStatus)(nil),    // 38: keysteward.fsm.v1.DepositStatus
-	(*Audit)(nil),            // 39: keysteward.fsm.v1.Audit
+	(*StopAccount)(nil),      // 23: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),   // 24: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),     // 25: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),   // 26: keysteward.fsm.v1.ReplaceDeposit
+	(*Record)(nil),           // 27: keysteward.fsm.v1.Record
+	(*Header)(nil),           // 28: keysteward.fsm.v1.Header
+	(*Trailer)(nil),          // 29: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),             // 30: keysteward.fsm.v1.Meta
+	(*Member)(nil),           // 31: keysteward.fsm.v1.Member
+	(*Secret)(nil),           // 32: keysteward.fsm.v1.Secret
+	(*Pod)(nil),              // 33: keysteward.fsm.v1.Pod
+	(*Key)(nil),              // 34: keysteward.fsm.v1.Key
+	(*Request)(nil),          // 35: keysteward.fsm.v1.Request
+	(*Proof)(nil),            // 36: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),       // 37: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),          // 38: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),          // 39: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),             // 40: keysteward.fsm.v1.Loss
+	(*Account)(nil),          // 41: keysteward.fsm.v1.Account
+	(*Stop)(nil),             // 42: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),    // 43: keysteward.fsm.v1.DepositStatus
+	(*Audit)(nil),            // 44: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	6,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -3503,42 +3960,49 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	18, // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
 	20, // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
 	22, // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	27, // 15: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	29, // 16: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	32, // 17: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	37, // 18: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	19, // 19: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	35, // 20: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	21, // 21: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	3,  // 22: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	24, // 23: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	26, // 24: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	27, // 25: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	28, // 26: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	30, // 27: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	31, // 28: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	33, // 29: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	34, // 30: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	37, // 31: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	38, // 32: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	39, // 33: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	25, // 34: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	0,  // 35: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	29, // 36: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	29, // 37: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	4,  // 38: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	29, // 39: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 40: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	32, // 41: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 42: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	35, // 43: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	36, // 44: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	7,  // 45: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	23, // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	24, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	25, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	26, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	31, // 19: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	33, // 20: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	36, // 21: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	41, // 22: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	19, // 23: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	39, // 24: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	21, // 25: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	3,  // 26: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	42, // 27: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	39, // 28: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	28, // 29: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	30, // 30: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	31, // 31: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	32, // 32: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	34, // 33: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	35, // 34: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	37, // 35: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	38, // 36: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	41, // 37: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	43, // 38: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	44, // 39: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	29, // 40: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	0,  // 41: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	33, // 42: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	33, // 43: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	4,  // 44: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	33, // 45: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,  // 46: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	36, // 47: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,  // 48: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	39, // 49: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	40, // 50: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	42, // 51: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	7,  // 52: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -3560,8 +4024,12 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_SignDeposits)(nil),
 		(*Command_ObserveDeposits)(nil),
 		(*Command_SetDepositStatus)(nil),
+		(*Command_StopAccount)(nil),
+		(*Command_ResumeDeposits)(nil),
+		(*Command_AdvanceNonce)(nil),
+		(*Command_ReplaceDeposit)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[18].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[22].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -3581,7 +4049,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   35,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

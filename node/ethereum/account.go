@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/rpc"
+
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -47,6 +51,22 @@ func (p *pass) onChain(d *fsmpb.Deposit) bool {
 	return d.GetChainId() == p.duty.cfg.Network.ChainID && len(d.GetAccount()) == 20
 }
 
+// otherAccounts makes the calls that tell how many transactions in blocks those
+// accounts have that paid before this one, and still have deposits under way.
+func (p *pass) otherAccounts() (map[common.Address]*hexutil.Uint64, []rpc.BatchElem) {
+	used := make(map[common.Address]*hexutil.Uint64)
+	var calls []rpc.BatchElem
+	for d := range open(p.view) {
+		if !p.onChain(d) || p.ours(d) || used[common.Address(d.GetAccount())] != nil {
+			continue
+		}
+		account := common.Address(d.GetAccount())
+		used[account] = new(hexutil.Uint64)
+		calls = append(calls, getNonce(account, "latest", used[account]))
+	}
+	return used, calls
+}
+
 // checkNonces compares the nonces of the chain with those of the state as it was
 // before the chain was looked at. Only this session signs and sends, so whatever
 // the chain has beyond the state is not ours.
@@ -56,9 +76,12 @@ func (p *pass) checkNonces() *waiting {
 		return nil
 	}
 	next, address := account.GetNextNonce(), p.duty.cfg.Funding.Address()
-	if beyond := max(p.world.latest, p.world.pending); beyond > next {
-		return waitFor(ForeignTransaction, "something else uses the funding account %s: the chain knows its transactions up to nonce %d, ours end before %d; give Keysteward an account of its own",
-			address, beyond-1, next)
+	if p.world.latest > next {
+		return p.goOnBehind(account)
+	}
+	if p.world.pending > next {
+		return waitFor(ForeignTransaction, "something else uses the funding account %s: a transaction with nonce %d that is not ours is under way, and ours end before %d; once it is mined deposits stop until you run keysteward deposits resume, or give Keysteward an account of its own with --funding-keystore",
+			address, p.world.pending-1, next)
 	}
 	// A nonce that the chain has not used yet must belong to a deposit that is not
 	// final: what is final stays in the chain.

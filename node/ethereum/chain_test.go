@@ -1,17 +1,9 @@
 package ethereum
 
 import (
-	"bytes"
 	"crypto/ecdsa"
-	"encoding/json"
-	"io"
 	"math/big"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
-	"slices"
-	"sync"
 	"testing"
 
 	goethereum "github.com/ethereum/go-ethereum"
@@ -103,8 +95,9 @@ func (c *chain) events() []validator.DepositData {
 	require.NoError(c.t, err)
 	events := make([]validator.DepositData, len(logs))
 	for i := range logs {
-		events[i], err = parseDepositEvent(&logs[i], contractAddress)
+		event, err := parseDepositEvent(&logs[i], contractAddress)
 		require.NoError(c.t, err)
+		events[i] = event.DepositData
 	}
 	return events
 }
@@ -152,80 +145,4 @@ func (c *chain) payAt(key *ecdsa.PrivateKey, nonce uint64, to common.Address, we
 	})
 	require.NoError(c.t, err)
 	require.NoError(c.t, c.client.SendTransaction(c.t.Context(), tx))
-}
-
-// front stands before the execution client. Its hooks see the methods of every
-// request before it is forwarded and after it was answered; false loses it.
-type front struct {
-	URL    string
-	mu     sync.Mutex
-	before func(methods []string) bool
-	after  func(methods []string) bool
-}
-
-func newFront(t *testing.T, socket string) *front {
-	t.Helper()
-	f := &front{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		methods := methodsOf(body)
-		if before, _ := f.hooks(); before != nil && !before(methods) {
-			panic(http.ErrAbortHandler)
-		}
-		answer, err := forward(socket, body)
-		if _, after := f.hooks(); err != nil || after != nil && !after(methods) {
-			panic(http.ErrAbortHandler)
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(answer)
-	}))
-	t.Cleanup(server.Close)
-	f.URL = server.URL
-	return f
-}
-
-func (f *front) hooks() (before, after func([]string) bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.before, f.after
-}
-
-// hook replaces the hooks; nil lets everything through.
-func (f *front) hook(before, after func(methods []string) bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.before, f.after = before, after
-}
-
-func methodsOf(body []byte) []string {
-	type message struct{ Method string }
-	var batch []message
-	if json.Unmarshal(body, &batch) != nil {
-		var single message
-		_ = json.Unmarshal(body, &single)
-		batch = []message{single}
-	}
-	methods := make([]string, len(batch))
-	for i, m := range batch {
-		methods[i] = m.Method
-	}
-	return slices.Compact(methods)
-}
-
-// forward speaks to the client over its socket: one JSON value there, one back.
-func forward(socket string, body []byte) ([]byte, error) {
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	if _, err := conn.Write(bytes.TrimSpace(body)); err != nil {
-		return nil, err
-	}
-	var answer json.RawMessage
-	err = json.NewDecoder(conn).Decode(&answer)
-	return answer, err
 }

@@ -22,11 +22,11 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 	if w := p.checkNonces(); w != nil {
 		return nil, w
 	}
-	if stopped(view) {
-		return nil, waitFor(Stopped, "%s", view.DepositStatus().GetDetail())
+	if w := p.stopped(view); w != nil {
+		return nil, w
 	}
 	for _, w := range p.waits {
-		if w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing {
+		if !w.aside && (w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing) {
 			return nil, nil // whatever it is, it can not be told twice
 		}
 	}
@@ -42,6 +42,9 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 			break
 		}
 		if !p.duty.events.at(p.world.head) {
+			if w := p.duty.events.trouble; w != nil {
+				return nil, w
+			}
 			return nil, waitFor(IndexingEvents, "reading earlier deposits from the chain: block %d of %d", p.duty.events.next(), uint64(p.world.head.Number))
 		}
 		w, err := p.forbids(ctx, d)
@@ -59,8 +62,8 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 
 // forbids returns why this one deposit must not be made.
 func (p *pass) forbids(ctx context.Context, d *fsmpb.Deposit) (*waiting, error) {
-	if n := len(d.GetLosses()); n >= mostLosses {
-		return waitFor(ContractReverts, "the deposit for 0x%x was lost %d times, the last time because: %s", d.GetPubkey(), n, d.GetLosses()[n-1].GetReason()), nil
+	if n := timesLost(d); n >= mostLosses {
+		return waitFor(ContractReverts, "the deposit for 0x%x was lost %d times, the last time because: %s", d.GetPubkey(), n, d.GetLosses()[len(d.GetLosses())-1].GetReason()), nil
 	}
 	for _, at := range p.duty.events.index.seen(validator.PublicKey(d.GetPubkey())) {
 		gone, err := p.gone(ctx, at)
@@ -68,11 +71,23 @@ func (p *pass) forbids(ctx context.Context, d *fsmpb.Deposit) (*waiting, error) 
 			return nil, err
 		}
 		if !gone {
-			return waitFor(ForeignDeposit, "the chain holds a deposit for 0x%x that is not ours, in transaction %s of block %d: paying again would only top it up",
+			return waitFor(ForeignDeposit, "the chain holds a deposit for 0x%x that is not ours, in transaction %s of block %d: paying again would only top it up; once that is final another key takes its place",
 				d.GetPubkey(), at.TxHash, at.BlockNumber), nil
 		}
 	}
 	return nil, nil
+}
+
+// timesLost counts the nonces that were lost: attempts with several fees are
+// lost together.
+func timesLost(d *fsmpb.Deposit) int {
+	n := 0
+	for i, l := range d.GetLosses() {
+		if i == 0 || l.GetNonce() != d.GetLosses()[i-1].GetNonce() {
+			n++
+		}
+	}
+	return n
 }
 
 // gone reports whether it is final that the block in which an event was seen is

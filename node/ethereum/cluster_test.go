@@ -87,6 +87,12 @@ func (c *cluster) propose(cmd *fsmpb.Command) {
 	require.NoError(c.t, err)
 }
 
+// resume is what an operator does.
+func (c *cluster) resume() {
+	c.t.Helper()
+	c.propose(&fsmpb.Command{Body: &fsmpb.Command_ResumeDeposits{ResumeDeposits: &fsmpb.ResumeDeposits{}}})
+}
+
 func (c *cluster) status() string { return c.machine.View().DepositStatus().GetCode() }
 
 func (c *cluster) detail() string { return c.machine.View().DepositStatus().GetDetail() }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ethereum/go-ethereum/params"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keysteward/keysteward/node/ethereum/validator"
@@ -20,6 +21,13 @@ const DefaultInFlight = 16
 
 // MaxInFlight bounds Config.InFlight; a signed deposit is less than 1 KiB of log.
 const MaxInFlight = 512
+
+// DefaultMaxFeeGwei is the cap of fees, in gwei per gas, unless configured.
+const DefaultMaxFeeGwei = 2_000
+
+// DefaultReplaceAfter is how many blocks a transaction waits before its fees are
+// raised, unless configured: five minutes on public networks.
+const DefaultReplaceAfter = 25
 
 // Poll intervals for which no event is needed to make a pass.
 const (
@@ -49,9 +57,17 @@ type Config struct {
 	// Confirmations is the depth at which a block is final: 1 is the head block.
 	// Only for custom networks; 0 means the chain's own finalized block.
 	Confirmations uint64
-	// StartBlock is the block in which the deposit contract was made, or 0: there
-	// the search for earlier deposits begins.
+	// StartBlock is where the search for earlier deposits begins: 0, the block in
+	// which the deposit contract was made, or a later one before which no key of
+	// this cluster's seed can have got a deposit. For the last the execution client
+	// must know the contract's state in the block before.
 	StartBlock uint64
+	// MaxFeeWei is the most that a transaction ever offers, in wei per gas, base fee
+	// and tip together (EIP-1559); 0 means DefaultMaxFeeGwei.
+	MaxFeeWei uint64
+	// ReplaceAfter is how many blocks a transaction waits before it is replaced by
+	// one with higher fees; 0 means DefaultReplaceAfter.
+	ReplaceAfter uint64
 	// Funding signs for the account that pays.
 	Funding Signer
 	// Poll is the time between passes when nothing happens; 0 means half a second
@@ -81,6 +97,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.InFlight == 0 {
 		c.InFlight = DefaultInFlight
+	}
+	if c.MaxFeeWei == 0 {
+		c.MaxFeeWei = DefaultMaxFeeGwei * params.GWei
+	}
+	if c.ReplaceAfter == 0 {
+		c.ReplaceAfter = DefaultReplaceAfter
 	}
 	if c.Poll == 0 {
 		c.Poll = pollPublic
@@ -123,6 +145,9 @@ func (c Config) check() error {
 	}
 	if c.InFlight < 1 || c.InFlight > MaxInFlight {
 		return fmt.Errorf("%w: %d deposits in flight: want 1 to %d", ErrConfig, c.InFlight, MaxInFlight)
+	}
+	if c.MaxFeeWei < leastTip {
+		return fmt.Errorf("%w: a cap of %d wei per gas: execution clients take no transaction for less than %d", ErrConfig, c.MaxFeeWei, uint64(leastTip))
 	}
 	if c.Funding == nil {
 		return fmt.Errorf("%w: no account to pay from", ErrConfig)

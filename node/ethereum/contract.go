@@ -23,6 +23,17 @@ var contractABI = mustABI(`[
  {"name":"signature","type":"bytes"},{"name":"deposit_data_root","type":"bytes32"}]},
 {"type":"function","name":"get_deposit_count","stateMutability":"view","inputs":[],"outputs":[{"name":"","type":"bytes"}]}]`)
 
+// countInput is the call data of get_deposit_count.
+var countInput = mustPack("get_deposit_count")
+
+func mustPack(name string) []byte {
+	input, err := contractABI.Pack(name)
+	if err != nil {
+		panic(fmt.Sprintf("call data of %s: %v", name, err))
+	}
+	return input
+}
+
 // depositTopic is keccak256("DepositEvent(bytes,bytes,bytes,bytes,bytes)").
 var depositTopic = common.HexToHash("0x649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5")
 
@@ -50,20 +61,31 @@ func gweiToWei(gwei uint64) *big.Int {
 	return new(big.Int).Mul(new(big.Int).SetUint64(gwei), big.NewInt(params.GWei))
 }
 
+// depositEvent is one deposit that the contract took.
+type depositEvent struct {
+	validator.DepositData
+
+	// Index is the contract's number of the deposit: 0, 1, 2 and so on.
+	Index uint64
+}
+
 // parseDepositEvent reads a log of the deposit contract.
-func parseDepositEvent(log *types.Log, contract common.Address) (validator.DepositData, error) {
+func parseDepositEvent(log *types.Log, contract common.Address) (depositEvent, error) {
 	if log.Address != contract || len(log.Topics) != 1 || log.Topics[0] != depositTopic || log.Removed {
-		return validator.DepositData{}, errNoDepositEvent
+		return depositEvent{}, errNoDepositEvent
 	}
 	packed, err := types.DepositLogToRequest(log.Data)
 	if err != nil {
-		return validator.DepositData{}, fmt.Errorf("log %d of transaction %s: %w: %w", log.Index, log.TxHash, errNoDepositEvent, err)
+		return depositEvent{}, fmt.Errorf("log %d of transaction %s: %w: %w", log.Index, log.TxHash, errNoDepositEvent, err)
 	}
 	// public key 48 ‖ credentials 32 ‖ amount 8 ‖ signature 96 ‖ index 8
-	return validator.DepositData{
-		PublicKey:   validator.PublicKey(packed[:48]),
-		Credentials: validator.Credentials(packed[48:80]),
-		AmountGwei:  binary.LittleEndian.Uint64(packed[80:88]),
-		Signature:   validator.Signature(packed[88:184]),
+	return depositEvent{
+		DepositData: validator.DepositData{
+			PublicKey:   validator.PublicKey(packed[:48]),
+			Credentials: validator.Credentials(packed[48:80]),
+			AmountGwei:  binary.LittleEndian.Uint64(packed[80:88]),
+			Signature:   validator.Signature(packed[88:184]),
+		},
+		Index: binary.LittleEndian.Uint64(packed[184:192]),
 	}, nil
 }

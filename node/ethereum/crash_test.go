@@ -80,13 +80,58 @@ const (
 )
 
 // walk calls do for every step of a leader that pays for crashKeys keys, each
-// time with a cluster, an account and a seed of its own. do ends the work.
+// time with a cluster, an account and a seed of its own. do ends the work. It goes
+// twice: when all is well, and when everything is in the way.
 func walk(t *testing.T, do func(t *testing.T, s *scene, step int)) {
+	t.Helper()
+	t.Run("all is well", func(t *testing.T) {
+		walkOver(t, func(*scene) {}, do)
+	})
+	t.Run("trouble", func(t *testing.T) {
+		walkOver(t, (*scene).trouble, do)
+	})
+}
+
+// trouble: nonces of the account were used by somebody else, which an operator
+// knows; the first key was paid for by somebody else; and the client takes no
+// deposit before its fees were raised.
+func (s *scene) trouble() {
+	s.t.Helper()
+	leader, d := s.begin(), s.duty()
+	require.NoError(s.t, d.pass(s.t.Context(), leader))
+	s.steal()
+	s.steal()
+	require.NoError(s.t, d.pass(s.t.Context(), leader))
+	require.Equal(s.t, string(Stopped), s.status())
+	s.resume()
+	input, wei := s.depositOf(0)
+	s.pay(accountKey(stranger), contractAddress, wei, input)
+	s.backend.Commit()
+	s.before++
+	s.front.refusing(s.cheap)
+}
+
+// cheap tells whether the call sends a transaction while there is one that was
+// not replaced.
+func (s *scene) cheap(call rpcCall) bool {
+	if call.Method != "eth_sendRawTransaction" {
+		return false
+	}
+	for d := range open(s.machine.View()) {
+		if len(d.GetAttempts()) < 2 {
+			return true
+		}
+	}
+	return false
+}
+
+func walkOver(t *testing.T, prepare func(*scene), do func(t *testing.T, s *scene, step int)) {
 	t.Helper()
 	c := newChain(t)
 	newCrashScene := func(t *testing.T, number int) *scene {
 		t.Helper()
-		s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight = crashFlight })
+		s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight, cfg.ReplaceAfter = crashFlight, 1 })
+		prepare(s)
 		s.ask("a", crashKeys)
 		return s
 	}
@@ -95,14 +140,18 @@ func walk(t *testing.T, do func(t *testing.T, s *scene, step int)) {
 	x.before(c.front, leader)
 	x.run(t.Context(), undisturbed, undisturbed.duty(), leader)
 	c.front.hook(nil, nil)
+	c.front.refusing(nil)
 	undisturbed.requirePaid(crashKeys)
 	require.Greater(t, x.steps, 20)
+	require.Less(t, x.steps, richAccounts-1)
 	for step := 1; step <= x.steps; step++ {
 		t.Run(strconv.Itoa(step), func(t *testing.T) {
 			s := newCrashScene(t, step)
 			do(t, s, step)
 			c.front.hook(nil, nil)
+			c.front.refusing(nil)
 			s.requirePaid(crashKeys)
+			require.NoError(t, s.machine.View().Check())
 			require.Empty(t, s.status())
 		})
 	}

@@ -141,7 +141,8 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 	p := &pass{duty: d, session: s, view: s.View(), settled: make(map[common.Hash]bool)}
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
-		steps = append(steps, p.look, p.watch, p.send, p.openAccount, p.readEvents, p.sign, p.send)
+		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
+			p.readEvents, p.retireForeign, p.sign, p.send)
 	} else {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}

@@ -21,8 +21,6 @@ const (
 	// gasEnough is what an estimate may be so that the limit is still safe when
 	// other deposits come first.
 	gasEnough = 350_000
-	// feeCapLimit bounds the fee of one gas, in gwei, whatever the client says.
-	feeCapLimit = 2_000
 	// leastTip in wei per gas; execution clients refuse transactions without any.
 	leastTip = params.GWei
 )
@@ -35,19 +33,17 @@ type fees struct {
 	capWei, tipWei *big.Int
 }
 
-// feesNow leaves room for the base fee to double before a deposit gets stuck.
-func feesNow(w world) (fees, *waiting) {
-	tip := w.tip
-	if least := big.NewInt(leastTip); tip.Cmp(least) < 0 {
-		tip = least
+// feesNow leaves room for the base fee to double before a deposit gets stuck, as
+// far as the operator's cap (wei per gas) has it.
+func feesNow(w world, most uint64) (fees, *waiting) {
+	limit, base := new(big.Int).SetUint64(most), w.head.BaseFee.ToInt()
+	tip := bigger(w.tip, big.NewInt(leastTip))
+	if need := new(big.Int).Add(base, tip); need.Cmp(limit) > 0 {
+		return fees{}, waitFor(FeeCapReached, "a deposit needs %s gwei per gas now, more than --max-fee-gwei %s; it waits until the chain asks for less",
+			formatGwei(need), formatGwei(limit))
 	}
-	limit := new(big.Int).Mul(big.NewInt(feeCapLimit), big.NewInt(params.GWei))
-	capWei := new(big.Int).Lsh(w.head.BaseFee.ToInt(), 1)
-	if capWei.Add(capWei, tip); capWei.Cmp(limit) > 0 {
-		return fees{}, waitFor(FeesTooHigh, "a deposit would have to offer %s ETH per 1,000,000 gas, more than the limit of %s ETH",
-			formatETH(new(big.Int).Mul(capWei, big.NewInt(1e6))), formatETH(new(big.Int).Mul(limit, big.NewInt(1e6))))
-	}
-	return fees{capWei: capWei, tipWei: tip}, nil
+	capWei := new(big.Int).Lsh(base, 1)
+	return fees{capWei: smaller(capWei.Add(capWei, tip), limit), tipWei: tip}, nil
 }
 
 // affordable returns as many of the keys as the balance pays for after all that

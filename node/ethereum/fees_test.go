@@ -68,19 +68,25 @@ func TestFees(t *testing.T) {
 	at := func(base, tip int64) world {
 		return world{head: &block{BaseFee: (*hexutil.Big)(gwei(base))}, tip: gwei(tip)}
 	}
-	got, w := feesNow(at(10, 2))
+	const most = 2000 * params.GWei
+	got, w := feesNow(at(10, 2), most)
 	require.Nil(t, w)
 	require.Equal(t, gwei(22), got.capWei)
 	require.Equal(t, gwei(2), got.tipWei)
 
-	got, w = feesNow(at(10, 0))
+	got, w = feesNow(at(10, 0), most)
 	require.Nil(t, w)
 	require.Equal(t, gwei(1), got.tipWei, "clients refuse transactions without a tip")
 
-	for _, world := range []world{at(1500, 1), at(1, 3000)} {
-		_, w = feesNow(world)
+	got, w = feesNow(at(1500, 1), most)
+	require.Nil(t, w)
+	require.Equal(t, gwei(2000), got.capWei, "as much room as the cap has")
+
+	for _, world := range []world{at(2000, 1), at(1, 3000)} {
+		_, w = feesNow(world, most)
 		require.NotNil(t, w)
-		require.Equal(t, FeesTooHigh, w.code)
+		require.Equal(t, FeeCapReached, w.code)
+		require.Contains(t, w.detail, "--max-fee-gwei 2000")
 	}
 }
 

@@ -3,6 +3,7 @@ package ethereum
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,10 +29,11 @@ type claim struct {
 type evidence struct {
 	blocks map[uint64]*block
 	nonces map[common.Address]*hexutil.Uint64
+	events bool // of the chain as it is now were read, as far as a pass may
 }
 
 // prove returns the observations whose claims are proven and keeps the rest for
-// a later pass. A loss by a foreign transaction stops all new deposits first.
+// a later pass. A loss by a foreign transaction stops its account besides.
 func (p *pass) prove(ctx context.Context, claims []claim) ([]*fsmpb.Observation, error) {
 	if len(claims) == 0 || !p.world.hasFinal {
 		return nil, nil
@@ -50,9 +52,8 @@ func (p *pass) prove(ctx context.Context, claims []claim) ([]*fsmpb.Observation,
 			continue
 		}
 		if c.block == nil {
-			if err := p.stop(ctx, *foreignNonce(c)); err != nil {
-				return nil, err
-			}
+			c.reason = foreignNonce(c)
+			p.duty.log.Error("a deposit was lost: deposits are stopped until an operator resumes", "reason", c.reason)
 		}
 		proven = append(proven, c.observation())
 	}
@@ -82,6 +83,16 @@ func (p *pass) gather(ctx context.Context, claims []claim) (evidence, error) {
 	if err := p.duty.client.all(ctx, calls...); err != nil {
 		return e, err
 	}
+	if len(e.nonces) > 0 {
+		// What was read of blocks that are gone proves nothing about those in their place.
+		err := p.readEvents(ctx)
+		if w := (*waiting)(nil); errors.As(err, &w) {
+			p.wait(w) // deposits in flight do not wait for it
+		} else if err != nil {
+			return e, err
+		}
+		e.events = err == nil
+	}
 	for i, number := range numbers {
 		e.blocks[number] = blocks[i]
 	}
@@ -95,8 +106,12 @@ func (p *pass) holds(c claim, e evidence) (bool, *waiting) {
 		return now != nil && now.Hash == c.block.BlockHash, nil
 	}
 	used := uint64(*e.nonces[common.Address(c.deposit.GetAccount())]) > c.deposit.GetAttempts()[0].GetNonce()
-	if !used || !p.duty.events.covers(p.world.final) {
+	if !used || !e.events || !p.duty.events.completeTo(p.world.final) {
 		return false, nil
+	}
+	if first := c.deposit.GetAttempts()[0]; p.duty.events.start > first.GetFinalBlock()+1 {
+		return false, waitFor(EventsIncomplete, "--deposit-start-block %d is too late: the deposit for 0x%x was signed after block %d, and whether it landed before the start block is not known",
+			p.duty.events.start, c.deposit.GetPubkey(), first.GetFinalBlock())
 	}
 	if seen := p.duty.events.index.seen(validator.PublicKey(c.deposit.GetPubkey())); len(seen) > 0 {
 		return false, waitFor(ReceiptsMissing, "the chain holds a deposit for 0x%x in transaction %s, and the execution client at %s has no receipt of ours: use one that indexes all transactions",
@@ -105,14 +120,15 @@ func (p *pass) holds(c claim, e evidence) (bool, *waiting) {
 	return true, nil
 }
 
-func foreignNonce(c claim) *waiting {
-	return waitFor(Stopped, "nonce %d of the funding account %s was used by a transaction that is not ours, so the deposit for 0x%x was lost; find out who has the account's key, then resume",
+func foreignNonce(c claim) string {
+	return fmt.Sprintf("nonce %d of the funding account %s was used by a transaction that is not ours, so the deposit for 0x%x was lost; find out who has the account's key, then run keysteward deposits resume, or give Keysteward an account of its own with --funding-keystore",
 		c.deposit.GetAttempts()[0].GetNonce(), common.Address(c.deposit.GetAccount()), c.deposit.GetPubkey())
 }
 
 func (c claim) observation() *fsmpb.Observation {
 	o := &fsmpb.Observation{
 		Pubkey: c.deposit.GetPubkey(), Kind: c.kind, TxHash: c.deposit.GetAttempts()[0].GetTxHash(), Reason: c.reason,
+		ForeignTransaction: c.block == nil,
 	}
 	if c.block != nil {
 		o.TxHash, o.BlockNumber, o.BlockHash = c.block.TxHash[:], uint64(c.block.BlockNumber), bytes.Clone(c.block.BlockHash[:])

@@ -146,6 +146,9 @@ func TestForeignTransactionTakesANonce(t *testing.T) {
 	require.Zero(t, s.count())
 
 	s.propose(&fsmpb.Command{Body: &fsmpb.Command_SetDepositStatus{SetDepositStatus: &fsmpb.SetDepositStatus{}}})
+	require.NoError(t, d.pass(t.Context(), s.begin()))
+	require.Equal(t, string(Stopped), s.status(), "nothing but an operator ends it")
+	s.resume()
 	s.confirm(s.duty(), s.begin())
 	require.Equal(t, uint64(2), s.count())
 	require.Equal(t, uint64(3), s.nonce(s.address()))
@@ -168,7 +171,9 @@ func TestForeignTransactionBeyondOurNonces(t *testing.T) {
 			}
 			s.ask("b", 1)
 			require.NoError(t, d.pass(t.Context(), leader))
-			require.Equal(t, string(ForeignTransaction), s.status())
+			require.Equal(t, map[bool]string{true: string(Stopped), false: string(ForeignTransaction)}[mined], s.status())
+			require.Contains(t, s.detail(), "keysteward deposits resume")
+			require.Contains(t, s.detail(), "--funding-keystore")
 			require.Equal(t, 1, s.states()[fsmpb.DepositState_DEPOSIT_STATE_PLANNED])
 		})
 	}
@@ -223,6 +228,6 @@ func TestReorganisationBringsAForeignDeposit(t *testing.T) {
 	}
 	s.ask("a", 1)
 	require.NoError(t, d.pass(t.Context(), leader))
-	require.Equal(t, string(ForeignDeposit), s.status())
+	s.requireRetired(1)
 	require.Zero(t, s.nonce(s.address()))
 }

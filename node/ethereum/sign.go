@@ -31,7 +31,7 @@ func (p *pass) sign(ctx context.Context) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	fees, w := feesNow(p.world)
+	fees, w := feesNow(p.world, p.duty.cfg.MaxFeeWei)
 	if w != nil {
 		return w
 	}
@@ -153,6 +153,7 @@ func (p *pass) attempt(pay payment, nonce uint64, fees fees) (*fsmpb.Attempt, er
 	return &fsmpb.Attempt{
 		Nonce: nonce, TxHash: hash[:], Raw: raw,
 		FeeCapWei: fees.capWei.Uint64(), TipWei: fees.tipWei.Uint64(),
+		HeadBlock: uint64(p.world.head.Number), FinalBlock: p.world.final,
 	}, nil
 }
 

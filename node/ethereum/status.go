@@ -37,8 +37,8 @@ const (
 	PendingTransactions Code = "pending-transactions"
 	// InsufficientFunds: the funding account can not pay the next deposit.
 	InsufficientFunds Code = "insufficient-funds"
-	// FeesTooHigh: the chain asks for a fee beyond all reason.
-	FeesTooHigh Code = "fees-too-high"
+	// FeeCapReached: the chain asks for a higher fee than the operator allows.
+	FeeCapReached Code = "fee-cap-reached"
 	// ContractReverts: the deposit contract would refuse, or refused, a deposit.
 	ContractReverts Code = "contract-reverts"
 	// EventMissing: a transaction succeeded without the DepositEvent that it must emit.
@@ -53,10 +53,12 @@ const (
 	NonceGap Code = "nonce-gap"
 	// IndexingEvents: earlier deposits are still being read from the chain.
 	IndexingEvents Code = "indexing-events"
+	// EventsIncomplete: the execution client does not show every DepositEvent.
+	EventsIncomplete Code = "events-incomplete"
 	// SendRefused: the execution client does not take a signed transaction.
 	SendRefused Code = "send-refused"
-	// Stopped: the funding account was used by something else, finally. Only an
-	// operator ends it, by proposing SetDepositStatus with an empty code.
+	// Stopped: the funding account was used by something else. Only an operator
+	// ends it, with the command ResumeDeposits.
 	Stopped Code = "stopped"
 )
 
@@ -64,6 +66,9 @@ const (
 type waiting struct {
 	code   Code
 	detail string
+	// aside says that it is about an account that paid before the present one, so
+	// that this may go on.
+	aside bool
 }
 
 func (w *waiting) Error() string { return fmt.Sprintf("%s: %s", w.code, w.detail) }
@@ -79,15 +84,15 @@ const detailPause = 30 * time.Second
 // report makes the first of the pass's reasons the replicated status, or clears
 // it. A status that says so already is left alone.
 func (p *pass) report(ctx context.Context) error {
+	if w := p.stopped(p.session.View()); w != nil {
+		p.waits = append([]*waiting{w}, p.waits...) // an operator's to clear, so the first to be told
+	}
 	var now waiting
 	if len(p.waits) > 0 {
 		now = *p.waits[0]
 	}
 	p.duty.metrics.waitingFor(p.waits)
 	old := p.session.View().DepositStatus()
-	if Code(old.GetCode()) == Stopped {
-		return nil // an operator's to clear
-	}
 	sameCode := old.GetCode() == string(now.code)
 	if sameCode && (old.GetDetail() == now.detail || p.duty.cfg.Now().Before(p.duty.reported.Add(detailPause))) {
 		return nil
@@ -114,14 +119,14 @@ func (p *pass) setStatus(ctx context.Context, w waiting) error {
 	return nil
 }
 
-// stop halts all new deposits until an operator resumes.
-func (p *pass) stop(ctx context.Context, w waiting) error {
-	if stopped(p.session.View()) {
+// stopped returns why the funding account is stopped until an operator resumes,
+// nil if it is not.
+func (p *pass) stopped(view *fsm.View) *waiting {
+	if !p.duty.cfg.configured() {
 		return nil
 	}
-	p.duty.log.Error("deposits are stopped until an operator resumes", "reason", w.detail)
-	w.code = Stopped
-	return p.setStatus(ctx, w)
+	if stop := p.account(view).GetStop(); stop != nil {
+		return waitFor(Stopped, "%s", stop.GetReason())
+	}
+	return nil
 }
-
-func stopped(view *fsm.View) bool { return Code(view.DepositStatus().GetCode()) == Stopped }

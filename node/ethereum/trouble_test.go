@@ -263,11 +263,46 @@ func TestSomebodyElsePaid(t *testing.T) {
 	s.ask("a", 2)
 	d, leader := s.duty(), s.begin()
 	s.settle(d, leader)
+	require.Empty(t, s.status())
+	s.before++ // somebody else's
+	s.requirePaid(2)
+	require.Len(t, s.machine.View().Allocation("default", "a").GetKeys(), 2, "the pod has its keys")
+	s.requireRetired(1)
+}
+
+// requireRetired checks that so many keys are out of use, without a deposit.
+func (s *scene) requireRetired(n int) {
+	s.t.Helper()
+	for k := range s.machine.View().Keys(nil) {
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED {
+			require.Nil(s.t, s.machine.View().Deposit(k.GetPubkey()))
+			require.Contains(s.t, k.GetRetiredReason(), "not ours, in transaction 0x")
+			n--
+		}
+	}
+	require.Zero(s.t, n, "retired keys")
+}
+
+// Nothing is retired before it is final.
+func TestSomebodyElsePaidIsNotFinal(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.Confirmations = 3 })
+	input, wei := s.depositOf(0)
+	s.pay(accountKey(stranger), contractAddress, wei, input)
+	s.backend.Commit()
+	s.ask("a", 1)
+	d, leader := s.duty(), s.begin()
+	require.NoError(t, d.pass(t.Context(), leader))
 	require.Equal(t, string(ForeignDeposit), s.status())
-	require.Equal(t, map[fsmpb.DepositState]int{
-		fsmpb.DepositState_DEPOSIT_STATE_FINAL: 1, fsmpb.DepositState_DEPOSIT_STATE_PLANNED: 1,
-	}, s.states())
-	require.Equal(t, uint64(2), s.count())
+	s.backend.Commit()
+	require.NoError(t, d.pass(t.Context(), leader))
+	s.requireRetired(0)
+	s.backend.Commit()
+	require.NoError(t, d.pass(t.Context(), leader))
+	s.requireRetired(1)
+	s.confirm(d, leader)
+	s.before++
+	s.requirePaid(1)
 }
 
 // Somebody else's deposit that was reorganised away counts until that is final.

@@ -144,10 +144,11 @@ func (p *pass) judgeSent(s sighting) (*fsmpb.Observation, *claim, *waiting) {
 			return nil, nil, w
 		}
 		return nil, &claim{deposit: d, block: s.landed, kind: fsmpb.Observation_KIND_LOST, reason: "reverted"}, w
-	case p.ours(d) && attempt.GetNonce() < p.world.latest:
-		return nil, &claim{deposit: d, kind: fsmpb.Observation_KIND_LOST, reason: "its nonce was used by a transaction that is not ours"},
-			waitFor(ForeignTransaction, "nonce %d of the funding account %s, which was to pay for 0x%x, was used by a transaction that is not ours",
-				attempt.GetNonce(), common.Address(d.GetAccount()), d.GetPubkey())
+	case attempt.GetNonce() < p.world.used[common.Address(d.GetAccount())]:
+		w := waitFor(ForeignTransaction, "nonce %d of the funding account %s, which was to pay for 0x%x, was used by a transaction that is not ours; once that is final, deposits from this account stop until you run keysteward deposits resume",
+			attempt.GetNonce(), common.Address(d.GetAccount()), d.GetPubkey())
+		w.aside = !p.ours(d)
+		return nil, &claim{deposit: d, kind: fsmpb.Observation_KIND_LOST}, w
 	case s.known != nil && d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_SIGNED:
 		return sent(d.GetPubkey(), s.known), nil, nil
 	}

@@ -26,6 +26,8 @@ type world struct {
 	balance  *big.Int // wei of the funding account
 	// Transactions of the funding account: in blocks, and with those in the pool.
 	latest, pending uint64
+	// used has the former, and those of other accounts with deposits under way.
+	used map[common.Address]uint64
 }
 
 // holesky is the one public network whose first block go-ethereum no longer names.
@@ -82,6 +84,8 @@ func (p *pass) readWorld(ctx context.Context) error {
 		{Method: "eth_maxPriorityFeePerGas", Result: &tip},
 		getBlock("finalized", &finalized), // an error or nothing while there is none
 	}
+	used, others := p.otherAccounts()
+	calls = append(others, calls...)
 	if err := p.duty.client.batch(ctx, calls); err != nil {
 		return err
 	}
@@ -98,6 +102,10 @@ func (p *pass) readWorld(ctx context.Context) error {
 			p.duty.client.host, id, cfg.Network.Name, cfg.Network.ChainID)
 	}
 	p.world.latest, p.world.pending = uint64(latest), uint64(pending)
+	p.world.used = map[common.Address]uint64{account: p.world.latest}
+	for other, n := range used {
+		p.world.used[other] = uint64(*n)
+	}
 	p.world.balance, p.world.tip = balance.ToInt(), tip.ToInt()
 	p.world.final, p.world.hasFinal = finalBlock(uint64(p.world.head.Number), finalized, cfg.Confirmations)
 	return nil
@@ -139,14 +147,10 @@ func (p *pass) checkGenesis() error {
 // the deposit contract does: a count of eight bytes.
 func (d *Duty) checkContract(ctx context.Context) error {
 	contract := common.Address(d.cfg.Network.DepositContract)
-	input, err := contractABI.Pack("get_deposit_count")
-	if err != nil {
-		return waitFor(ContractMissing, "%v", err)
-	}
 	var code, output hexutil.Bytes
 	calls := []rpc.BatchElem{
 		{Method: "eth_getCode", Args: []any{contract, "latest"}, Result: &code},
-		{Method: "eth_call", Args: []any{map[string]any{"to": contract, "input": hexutil.Bytes(input)}, "latest"}, Result: &output},
+		{Method: "eth_call", Args: []any{map[string]any{"to": contract, "input": hexutil.Bytes(countInput)}, "latest"}, Result: &output},
 	}
 	if err := d.client.batch(ctx, calls); err != nil {
 		return err
