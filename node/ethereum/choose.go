@@ -30,12 +30,7 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 			return nil, nil // whatever it is, it can not be told twice
 		}
 	}
-	room := p.duty.cfg.InFlight
-	for _, state := range []fsmpb.DepositState{fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.DepositState_DEPOSIT_STATE_SENT} {
-		for range view.DepositsIn(state) {
-			room--
-		}
-	}
+	room := p.room(view)
 	var keys []*fsmpb.Key
 	for d := range view.ToSign() {
 		if len(keys) >= room {
@@ -58,6 +53,17 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 		keys = append(keys, view.Key(d.GetPubkey()))
 	}
 	return keys, nil
+}
+
+// room is how many more deposits may be in flight: signed and not mined.
+func (p *pass) room(view *fsm.View) int {
+	room := p.duty.cfg.InFlight
+	for _, state := range []fsmpb.DepositState{fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.DepositState_DEPOSIT_STATE_SENT} {
+		for range view.DepositsIn(state) {
+			room--
+		}
+	}
+	return room
 }
 
 // forbids returns why this one deposit must not be made.

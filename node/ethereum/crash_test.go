@@ -79,16 +79,16 @@ const (
 	crashFlight = 1 // so that there are several rounds
 )
 
-// walk calls do for every step of a leader that pays for crashKeys keys, each
+// walk calls do for every step of a leader that pays for keys, each
 // time with a cluster, an account and a seed of its own. do ends the work. It goes
 // twice: when all is well, and when everything is in the way.
 func walk(t *testing.T, do func(t *testing.T, s *scene, step int)) {
 	t.Helper()
 	t.Run("all is well", func(t *testing.T) {
-		walkOver(t, func(*scene) {}, do)
+		walkOver(t, crashKeys, func(*scene) {}, do)
 	})
 	t.Run("trouble", func(t *testing.T) {
-		walkOver(t, (*scene).trouble, do)
+		walkOver(t, 1, (*scene).trouble, do)
 	})
 }
 
@@ -125,14 +125,14 @@ func (s *scene) cheap(call rpcCall) bool {
 	return false
 }
 
-func walkOver(t *testing.T, prepare func(*scene), do func(t *testing.T, s *scene, step int)) {
+func walkOver(t *testing.T, keys int, prepare func(*scene), do func(t *testing.T, s *scene, step int)) {
 	t.Helper()
 	c := newChain(t)
 	newCrashScene := func(t *testing.T, number int) *scene {
 		t.Helper()
 		s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight, cfg.ReplaceAfter = crashFlight, 1 })
 		prepare(s)
-		s.ask("a", crashKeys)
+		s.ask("a", uint32(keys))
 		return s
 	}
 	undisturbed := newCrashScene(t, richAccounts-1)
@@ -141,7 +141,7 @@ func walkOver(t *testing.T, prepare func(*scene), do func(t *testing.T, s *scene
 	x.run(t.Context(), undisturbed, undisturbed.duty(), leader)
 	c.front.hook(nil, nil)
 	c.front.refusing(nil)
-	undisturbed.requirePaid(crashKeys)
+	undisturbed.requirePaid(keys)
 	require.Greater(t, x.steps, 20)
 	require.Less(t, x.steps, richAccounts-1)
 	for step := 1; step <= x.steps; step++ {
@@ -150,7 +150,7 @@ func walkOver(t *testing.T, prepare func(*scene), do func(t *testing.T, s *scene
 			do(t, s, step)
 			c.front.hook(nil, nil)
 			c.front.refusing(nil)
-			s.requirePaid(crashKeys)
+			s.requirePaid(keys)
 			require.NoError(t, s.machine.View().Check())
 			require.Empty(t, s.status())
 		})
@@ -206,7 +206,7 @@ func TestLeaderIsPausedAtAnyStep(t *testing.T) { //nolint:tparallel // the steps
 
 		s.cfg.RPC = []string{newFront(t, s.socket).URL}
 		s.settle(s.duty(), s.begin())
-		s.requirePaid(crashKeys)
+		s.requirePaid(len(s.machine.View().Allocation("default", "a").GetKeys()))
 
 		wake()
 		<-ended
