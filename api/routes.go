@@ -35,6 +35,7 @@ func routes() []route {
 		{get, "/v1/keys/{pubkey}", readers, reads, one, (*Server).getKey},
 		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
 		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
+		{post, "/v1/deposits/resume", changers, onLeader, nil, (*Server).resumeDeposits},
 		{get, "/v1/seed", admins, onLeader, nil, (*Server).getSeed},
 		{put, "/v1/seed", admins, onLeader, nil, withBody((*Server).putSeed)},
 		{get, "/v1/cluster", readers, here, nil, (*Server).getCluster},

@@ -67,6 +67,30 @@ func TestNoTokenGoesFromHTTPSToHTTP(t *testing.T) {
 	require.Empty(t, plain.Requests(), "from https to http")
 }
 
+// What a member that no configured server is says about others is not believed.
+func TestClusterOfLeaderByHearsay(t *testing.T) {
+	t.Parallel()
+	stranger := clienttest.Start(t, 1)
+	cluster := clienttest.Start(t, 2)
+	cluster.Lead(1)
+	cluster.Intercept = func(node int, w http.ResponseWriter, r *http.Request) bool {
+		if node != 1 || r.URL.Path != "/v1/cluster" {
+			return false
+		}
+		clienttest.Answer(w, wire.Cluster{
+			ClusterID: clienttest.ClusterID, Leader: "x", Nodes: []wire.Node{{ID: "x", API: stranger.URLs()[0], Lag: -1}},
+		})
+		return true
+	}
+	c, _ := connect(t, cluster, func(config *Config) { config.Servers = config.Servers[:1] })
+	_, err := c.Seed(t.Context()) // the leader is asked first from now on
+	require.NoError(t, err)
+	members, err := c.ClusterOfLeader(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "x", members.Leader)
+	require.Empty(t, stranger.Requests())
+}
+
 func failingNode(node, status int) func(int, http.ResponseWriter, *http.Request) bool {
 	return func(asked int, w http.ResponseWriter, _ *http.Request) bool {
 		if asked == node {

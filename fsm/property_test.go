@@ -254,12 +254,19 @@ func drawSign(t *rapid.T, w *world) proto.Message {
 func drawObserve(t *rapid.T, w *world) proto.Message {
 	c := &fsmpb.ObserveDeposits{}
 	keys := append(w.depositKeys(), pubkey(1<<20), nil)
-	switch rapid.SampledFrom([]string{"onwards", "any", "back"}).Draw(t, "observations") {
+	switch rapid.SampledFrom([]string{"onwards", "onwards", "any", "any", "back", "back", "foreign"}).Draw(t, "observations") {
 	case "onwards":
 		c.Observations = onwards(w)
 		return c
 	case "back":
 		c.Observations = back(w)
+		return c
+	case "foreign":
+		for _, pubkey := range w.depositKeys(fsmpb.DepositState_DEPOSIT_STATE_PLANNED) {
+			if oneIn(t, 2, "paid") {
+				c.Observations = append(c.Observations, &fsmpb.Observation{Pubkey: pubkey, Kind: foreign, Reason: "r"})
+			}
+		}
 		return c
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "n") {
@@ -315,7 +322,7 @@ func back(w *world) []*fsmpb.Observation {
 		case i%2 == 0 && o.GetKind() == final:
 			o.Kind = unmined
 		case i%2 == 0 && o.GetKind() != 0:
-			o.Kind = lost
+			o.Kind, o.ForeignTransaction = lost, i%4 == 0
 		}
 	}
 	return list

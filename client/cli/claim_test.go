@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func TestAllocateIntoAFolderWithLostKeys(t *testing.T) {
 	before, asked := files(t, dir), posts(cluster)
 	requireRefused := func(args []string) {
 		t.Helper()
-		got := sh.run(t, args...)
+		got := sh.run(t, append(args, "--timeout", "1m")...)
 		require.Equal(t, ExitFailure, got.code, got.err)
 		require.Contains(t, got.err, "must NOT be signed with any more")
 		require.Contains(t, got.err, "stop the validator that uses this folder, move the folder away")
@@ -79,7 +80,17 @@ func TestReplacedPodWaitsForTheKeysInItsFolder(t *testing.T) {
 	dir := t.TempDir()
 	require.Zero(t, sh.run(t, allocateArgs(dir, "a", "1", "teku", "--pod-uid", "1")...).code)
 	require.Zero(t, sh.run(t, "release", "--pod", "a", "--pod-uid", "1").code)
-	got := sh.run(t, allocateArgs(dir, "a", "1", "teku", "--pod-uid", "2", "--timeout", "100ms")...)
+	asked := posts(cluster)
+	ctx, cancel := context.WithCancel(t.Context())
+	cluster.Intercept = func(int, http.ResponseWriter, *http.Request) bool {
+		if posts(cluster) > asked+1 { // the first was answered
+			cancel()
+		}
+		return false
+	}
+	patient := sh
+	patient.ctx = ctx
+	got := patient.run(t, allocateArgs(dir, "a", "1", "teku", "--pod-uid", "2")...)
 	require.Equal(t, ExitPending, got.code, got.err)
 	require.Contains(t, got.err, "(other-uid)")
 	// Its own keys that rest come back.

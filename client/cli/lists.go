@@ -145,7 +145,8 @@ func (a *app) depositsCommand() *cobra.Command {
 	list, show := &listing{}, &listing{}
 	return group("deposits", "look at the stakes",
 		list.byState(list.command(a, "list", "list deposits, and why they wait", noArguments, list.deposits), depositStates),
-		show.command(a, "show PUBLICKEY", "show the deposit for one key", oneArgument("public key"), show.deposit))
+		show.command(a, "show PUBLICKEY", "show the deposit for one key", oneArgument("public key"), show.deposit),
+		a.resumeCommand())
 }
 
 func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {

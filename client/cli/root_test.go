@@ -200,7 +200,7 @@ func TestServersThatAreNotThere(t *testing.T) {
 	sh := at(cluster)
 	cluster.Kill(0)
 	for _, args := range []string{"keys list", "release --pod a", "assignments", "cluster status"} {
-		got := sh.run(t, append(strings.Fields(args), "--timeout", "50ms")...)
+		got := sh.run(t, append(strings.Fields(args), "--timeout", "2s")...)
 		require.Equal(t, ExitUnknown, got.code, got.err)
 		require.Contains(t, got.err, "no server could answer")
 	}

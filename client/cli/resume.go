@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keysteward/keysteward/client"
+)
+
+// stoppedCode is the reason that deposits resume ends; all others end by themselves.
+const stoppedCode = "stopped"
+
+// resume holds the flags of deposits resume.
+type resume struct {
+	connection
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	f := &resume{}
+	cmd := &cobra.Command{
+		Use:   "resume",
+		Short: "let deposits go on although something else used the funding account",
+		Long: `Lets deposits go on that were stopped because something else than Keysteward used
+the funding account. Nonces that are lost to its transactions are given up once
+those are final; what happens after this command stops deposits again.
+
+Find out first who else has the account's key. If it was stolen, do not resume:
+move the money, and give Keysteward another account (--funding-keystore).
+
+` + exitHelp,
+		Args: noArguments,
+		RunE: f.with(a, f.run),
+	}
+	f.addTo(cmd, defaultTimeout)
+	return cmd
+}
+
+func (f *resume) run(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
+	before, err := c.DepositPage(ctx, "", "")
+	if err != nil {
+		return err
+	}
+	if err := c.ResumeDeposits(ctx); err != nil {
+		return err
+	}
+	if f.quiet {
+		return nil
+	}
+	out := cmd.OutOrStdout()
+	switch why := before.Waiting; {
+	case why.Code == "":
+		fmt.Fprintln(out, "deposits were not stopped")
+	case why.Code == stoppedCode:
+		fmt.Fprintln(out, oneLine("deposits go on; they were stopped because: "+why.Detail))
+	default:
+		fmt.Fprintln(out, oneLine(fmt.Sprintf("deposits wait for another reason, %s, which ends by itself: %s", why.Code, why.Detail)))
+	}
+	return nil
+}
