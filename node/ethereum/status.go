@@ -55,6 +55,10 @@ const (
 	IndexingEvents Code = "indexing-events"
 	// SendRefused: the execution client does not take a signed transaction.
 	SendRefused Code = "send-refused"
+	// SignerUnavailable: the external signer of the funding account does not answer.
+	SignerUnavailable Code = "signer-unavailable"
+	// SignerRefused: the external signer answers without the signature that it was asked for.
+	SignerRefused Code = "signer-refused"
 	// Stopped: the funding account was used by something else, finally. Only an
 	// operator ends it, by proposing SetDepositStatus with an empty code.
 	Stopped Code = "stopped"
