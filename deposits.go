@@ -31,11 +31,8 @@ func (o *depositOptions) config() (ethereum.Config, error) {
 	if cfg.Withdrawal, err = o.withdrawal(); err != nil {
 		return cfg, err
 	}
-	if o.keystore == "" || o.passwordFile == "" {
-		return cfg, errors.New("--funding-keystore and --funding-password-file are required with --execution-rpc")
-	}
-	if cfg.Funding, err = ethereum.FundingFromKeystore(o.keystore, o.passwordFile); err != nil {
-		return cfg, fmt.Errorf("--funding-keystore: %w", err)
+	if cfg.Funding, err = o.funding(); err != nil {
+		return cfg, err
 	}
 	return cfg, cfg.Check()
 }
@@ -96,4 +93,32 @@ func (o *depositOptions) withdrawal() (ethereum.Withdrawal, error) {
 		kind = ethereum.Compounding
 	}
 	return ethereum.Withdrawal{Kind: kind, To: to}, nil
+}
+
+// funding makes the account that pays of a keystore file, or of an external signer.
+func (o *depositOptions) funding() (ethereum.Signer, error) {
+	keystore, signer := o.keystore != "" || o.passwordFile != "", o.signer != "" || o.signerAddress != ""
+	switch {
+	case keystore && signer:
+		return nil, errors.New("--funding-keystore excludes --funding-signer")
+	case signer && (o.signer == "" || o.signerAddress == ""):
+		return nil, errors.New("--funding-signer and --funding-address go together")
+	case signer:
+		address, err := validator.ParseAddress(o.signerAddress)
+		if err != nil {
+			return nil, fmt.Errorf("--funding-address: %w", err)
+		}
+		f, err := ethereum.FundingFromExternal(o.signer, address)
+		if err != nil {
+			return nil, fmt.Errorf("--funding-signer: %w", err)
+		}
+		return f, nil
+	case o.keystore == "" || o.passwordFile == "":
+		return nil, errors.New("--execution-rpc needs an account to pay from: --funding-keystore and --funding-password-file, or --funding-signer and --funding-address")
+	}
+	f, err := ethereum.FundingFromKeystore(o.keystore, o.passwordFile)
+	if err != nil {
+		return nil, fmt.Errorf("--funding-keystore: %w", err)
+	}
+	return f, nil
 }

@@ -48,6 +48,7 @@ type depositOptions struct {
 	compounding, bls       bool
 	amountGwei             uint64
 	keystore, passwordFile string
+	signer, signerAddress  string
 	inFlight               int
 }
 
@@ -96,6 +97,8 @@ func (o *depositOptions) bind() {
 	f.Uint64Var(&o.amountGwei, "amount-gwei", 32_000_000_000, "stake per key in gwei")
 	f.StringVar(&o.keystore, "funding-keystore", "", "keystore file of the account that pays")
 	f.StringVar(&o.passwordFile, "funding-password-file", "", "file with the password of --funding-keystore")
+	f.StringVar(&o.signer, "funding-signer", "", "external signer (clef) of the account that pays: its URL, or the path of its socket")
+	f.StringVar(&o.signerAddress, "funding-address", "", "address of the account that pays, with --funding-signer")
 	f.IntVar(&o.inFlight, "deposits-in-flight", ethereum.DefaultInFlight, "deposits that may be signed and not mined at a time")
 }
 

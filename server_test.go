@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ func TestServerRefusesFlags(t *testing.T) {
 	t.Parallel()
 	account := []string{"--funding-keystore", "k", "--funding-password-file", "p"}
 	custom := []string{"--execution-rpc", "http://127.0.0.1:1", "--network", "custom", "--bls-withdrawal"}
+	signer := slices.Clip([]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal", "--funding-signer", "http://u:geheim@h"})
 	for name, c := range map[string]struct {
 		flags []string
 		says  string
@@ -80,6 +82,11 @@ func TestServerRefusesFlags(t *testing.T) {
 		"nobody to withdraw":     {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi"}, "say where stakes are withdrawn to"},
 		"two ways to withdraw":   {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal", "--compounding"}, "--bls-withdrawal excludes"},
 		"no account":             {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal"}, "--funding-keystore"},
+		"two accounts":           {append(append(signer, "--funding-address", "0x00000000219ab540356cBB839Cbe05303d7705Fa"), account...), "--funding-keystore excludes --funding-signer"},
+		"signer and no address":  {signer, "--funding-signer and --funding-address go together"},
+		"signer's address":       {append(signer, "--funding-address", "0x12"), "--funding-address"},
+		"signer's URL":           {append(signer, "--funding-signer", "u:geheim@h", "--funding-address", "0x00000000219ab540356cBB839Cbe05303d7705Fa"), "--funding-signer: invalid deposit configuration"},
+		"signer without chain":   {signer[4:], "--execution-rpc is missing: --"},
 		"account not there":      {append([]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal"}, account...), "--funding-keystore"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,6 +95,7 @@ func TestServerRefusesFlags(t *testing.T) {
 			code, stderr := runServer(t, flags)
 			require.NotEqual(t, cli.ExitOK, code)
 			require.Contains(t, stderr, c.says)
+			require.NotContains(t, stderr, "geheim", "a password was told")
 			require.NoFileExists(t, filepath.Join(dataDir, "node-id"), "data was touched")
 		})
 	}
@@ -122,4 +130,18 @@ func TestServerRefusesTakenPort(t *testing.T) {
 			require.NoDirExists(t, dataDir)
 		})
 	}
+}
+
+// A signer that is away keeps nobody from starting.
+func TestFundingSigner(t *testing.T) {
+	t.Parallel()
+	var o depositOptions
+	o.bind()
+	require.NoError(t, o.flags.Parse([]string{
+		"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal",
+		"--funding-signer", "http://127.0.0.1:1", "--funding-address", "0x00000000219ab540356cBB839Cbe05303d7705Fa",
+	}))
+	cfg, err := o.config()
+	require.NoError(t, err)
+	require.Equal(t, "0x00000000219ab540356cBB839Cbe05303d7705Fa", cfg.Funding.Address().Hex())
 }

@@ -49,10 +49,11 @@ func (f *resume) run(ctx context.Context, cmd *cobra.Command, c *client.Client, 
 		return nil
 	}
 	out := cmd.OutOrStdout()
-	switch why := before.Waiting; {
-	case why.Code == "":
+	why := before.Waiting
+	switch why.Code {
+	case "":
 		fmt.Fprintln(out, "deposits were not stopped")
-	case why.Code == stoppedCode:
+	case stoppedCode:
 		fmt.Fprintln(out, oneLine("deposits go on; they were stopped because: "+why.Detail))
 	default:
 		fmt.Fprintln(out, oneLine(fmt.Sprintf("deposits wait for another reason, %s, which ends by itself: %s", why.Code, why.Detail)))

@@ -148,7 +148,7 @@ type wallet struct{ key *ecdsa.PrivateKey }
 
 func (w wallet) Address() common.Address { return crypto.PubkeyToAddress(w.key.PublicKey) }
 
-func (w wallet) SignTx(tx *types.Transaction, chainID *big.Int) (*types.Transaction, error) {
+func (w wallet) SignTx(_ context.Context, tx *types.Transaction, chainID *big.Int) (*types.Transaction, error) {
 	return types.SignTx(tx, types.LatestSignerForChainID(chainID), w.key)
 }
 

@@ -2,6 +2,7 @@ package ethereum
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
@@ -21,8 +22,9 @@ import (
 type Signer interface {
 	// Address is the account's address.
 	Address() common.Address
-	// SignTx returns tx signed for the chain (EIP-155); tx is not changed.
-	SignTx(tx *types.Transaction, chainID *big.Int) (*types.Transaction, error)
+	// SignTx returns tx signed for the chain (EIP-155); tx is not changed. It may
+	// take long, but not once ctx has ended.
+	SignTx(ctx context.Context, tx *types.Transaction, chainID *big.Int) (*types.Transaction, error)
 }
 
 // ErrFundingClosed is returned for signatures asked after Close.
@@ -65,7 +67,7 @@ func FundingFromKeystore(keyFile, passwordFile string) (*KeystoreFunding, error)
 func (f *KeystoreFunding) Address() common.Address { return f.address }
 
 // SignTx implements Signer. After Close it returns ErrFundingClosed.
-func (f *KeystoreFunding) SignTx(tx *types.Transaction, chainID *big.Int) (*types.Transaction, error) {
+func (f *KeystoreFunding) SignTx(_ context.Context, tx *types.Transaction, chainID *big.Int) (*types.Transaction, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.closed {

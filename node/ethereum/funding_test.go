@@ -34,7 +34,7 @@ func TestFundingFromKeystore(t *testing.T) {
 
 		chainID := big.NewInt(1337)
 		tx := types.NewTx(&types.DynamicFeeTx{ChainID: chainID, To: &address, Value: big.NewInt(1)})
-		signed, err := funding.SignTx(tx, chainID)
+		signed, err := funding.SignTx(t.Context(), tx, chainID)
 		require.NoError(t, err)
 		from, err := types.Sender(types.LatestSignerForChainID(chainID), signed)
 		require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestFundingFromKeystore(t *testing.T) {
 		require.NotContains(t, fmt.Sprintf("%v %+v %#v", funding, struct{ f any }{funding}, funding), secret)
 		require.NoError(t, funding.Close())
 		require.NoError(t, funding.Close())
-		_, err = funding.SignTx(tx, chainID)
+		_, err = funding.SignTx(t.Context(), tx, chainID)
 		require.ErrorIs(t, err, ErrFundingClosed)
 	}
 }

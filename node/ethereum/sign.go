@@ -46,7 +46,7 @@ func (p *pass) sign(ctx context.Context) error {
 	if err != nil || len(payments) == 0 {
 		return err
 	}
-	signed, err := p.signAll(payments, p.account(view).GetNextNonce(), fees)
+	signed, err := p.signAll(ctx, payments, p.account(view).GetNextNonce(), fees)
 	if err != nil {
 		return err
 	}
@@ -103,12 +103,16 @@ func (p *pass) payment(seed *validator.Seed, key *fsmpb.Key) (payment, error) {
 }
 
 // signAll signs the payments with nonces in order, up to what one command holds.
-func (p *pass) signAll(payments []payment, nonce uint64, fees fees) ([]*fsmpb.SignedDeposit, error) {
+func (p *pass) signAll(ctx context.Context, payments []payment, nonce uint64, fees fees) ([]*fsmpb.SignedDeposit, error) {
 	const most = 512 << 10 // bytes of a command
 	var signed []*fsmpb.SignedDeposit
 	size := 0
 	for _, pay := range payments {
-		attempt, err := p.attempt(pay, nonce+uint64(len(signed)), fees)
+		attempt, err := p.attempt(ctx, pay, nonce+uint64(len(signed)), fees)
+		if w := (*waiting)(nil); errors.As(err, &w) && len(signed) > 0 {
+			p.wait(w) // for the rest: what is signed is used
+			break
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +129,7 @@ func (p *pass) signAll(payments []payment, nonce uint64, fees fees) ([]*fsmpb.Si
 
 // attempt signs one transaction and makes sure that the signer signed just that,
 // for the account and the chain that are meant.
-func (p *pass) attempt(pay payment, nonce uint64, fees fees) (*fsmpb.Attempt, error) {
+func (p *pass) attempt(ctx context.Context, pay payment, nonce uint64, fees fees) (*fsmpb.Attempt, error) {
 	cfg := p.duty.cfg
 	chainID := new(big.Int).SetUint64(cfg.Network.ChainID)
 	contract := common.Address(cfg.Network.DepositContract)
@@ -133,17 +137,17 @@ func (p *pass) attempt(pay payment, nonce uint64, fees fees) (*fsmpb.Attempt, er
 		ChainID: chainID, Nonce: nonce, To: &contract, Value: pay.wei, Data: pay.input,
 		Gas: gasLimit, GasFeeCap: fees.capWei, GasTipCap: fees.tipWei,
 	})
-	signed, err := cfg.Funding.SignTx(tx, chainID)
+	signed, err := cfg.Funding.SignTx(ctx, tx, chainID)
 	if err != nil {
-		return nil, fmt.Errorf("deposit for %s: %w", pay.data.PublicKey, err)
+		return nil, signerTrouble(pay.data.PublicKey, err)
 	}
 	signer := types.LatestSignerForChainID(chainID)
 	from, err := types.Sender(signer, signed)
 	if err != nil {
-		return nil, fmt.Errorf("deposit for %s: sender of the signed transaction: %w", pay.data.PublicKey, err)
+		return nil, signerTrouble(pay.data.PublicKey, fmt.Errorf("%w: %w", errSigner, err))
 	}
 	if from != cfg.Funding.Address() || signer.Hash(signed) != signer.Hash(tx) {
-		return nil, fmt.Errorf("deposit for %s: %w", pay.data.PublicKey, errSigner)
+		return nil, signerTrouble(pay.data.PublicKey, errSigner)
 	}
 	raw, err := signed.MarshalBinary()
 	if err != nil {

@@ -57,6 +57,10 @@ const (
 	EventsIncomplete Code = "events-incomplete"
 	// SendRefused: the execution client does not take a signed transaction.
 	SendRefused Code = "send-refused"
+	// SignerUnavailable: the external signer of the funding account does not answer.
+	SignerUnavailable Code = "signer-unavailable"
+	// SignerRefused: the external signer answers without the signature that it was asked for.
+	SignerRefused Code = "signer-refused"
 	// Stopped: the funding account was used by something else. Only an operator
 	// ends it, with the command ResumeDeposits.
 	Stopped Code = "stopped"
