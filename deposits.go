@@ -12,17 +12,24 @@ import (
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
-const networkCustom = "custom"
+const (
+	networkCustom = "custom"
+	weiPerGwei    = 1_000_000_000
+	maxFeeGwei    = 1_000_000_000 // one ETH per gas: more is a slip of the hand
+)
 
 // config makes the duty's configuration of the flags. Without an execution
 // client there are no deposits, and nothing else about them may be set.
 func (o *depositOptions) config() (ethereum.Config, error) {
 	cfg := ethereum.Config{
 		RPC: o.rpc, AmountGwei: o.amountGwei, InFlight: o.inFlight,
-		Confirmations: o.confirmations, StartBlock: o.startBlock,
+		Confirmations: o.confirmations, StartBlock: o.startBlock, MaxFeeWei: o.maxFeeGwei * weiPerGwei,
 	}
 	if len(o.rpc) == 0 {
 		return cfg, o.checkUnused()
+	}
+	if o.maxFeeGwei == 0 || o.maxFeeGwei > maxFeeGwei {
+		return cfg, fmt.Errorf("--max-fee-gwei %d: want 1 to %d", o.maxFeeGwei, maxFeeGwei)
 	}
 	var err error
 	if cfg.Network, err = o.networkOf(); err != nil {

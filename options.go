@@ -46,6 +46,7 @@ type depositOptions struct {
 	startBlock             uint64
 	withdrawalAddress      string
 	compounding, bls       bool
+	maxFeeGwei             uint64
 	amountGwei             uint64
 	keystore, passwordFile string
 	signer, signerAddress  string
@@ -99,6 +100,7 @@ func (o *depositOptions) bind() {
 	f.StringVar(&o.passwordFile, "funding-password-file", "", "file with the password of --funding-keystore")
 	f.StringVar(&o.signer, "funding-signer", "", "external signer (clef) of the account that pays: its URL, or the path of its socket")
 	f.StringVar(&o.signerAddress, "funding-address", "", "address of the account that pays, with --funding-signer")
+	f.Uint64Var(&o.maxFeeGwei, "max-fee-gwei", ethereum.DefaultMaxFeeGwei, "most that a deposit's transaction ever offers, in gwei per gas; below it one that stays unmined is replaced by a dearer one")
 	f.IntVar(&o.inFlight, "deposits-in-flight", ethereum.DefaultInFlight, "deposits that may be signed and not mined at a time")
 }
 

@@ -60,6 +60,7 @@ func TestServerRefusesFlags(t *testing.T) {
 		"advertised URL":         {[]string{"--advertise-api", "ftp://x"}, `--advertise-api "ftp://x"`},
 		"advertised URL's path":  {[]string{"--advertise-api", "http://x/y"}, `--advertise-api "http://x/y"`},
 		"amount without chain":   {[]string{"--amount-gwei", "5"}, "--execution-rpc is missing: --amount-gwei"},
+		"fee cap":                {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--max-fee-gwei", "0"}, "--max-fee-gwei 0"},
 		"half of a certificate":  {[]string{"--tls-cert", "x"}, "--tls-cert and --tls-key go together"},
 		"raft beyond loopback":   {[]string{"--raft-addr", "0.0.0.0:1"}, "--raft-addr 0.0.0.0:1"},
 		"api beyond loopback":    {[]string{"--api-addr", ":8200"}, "--api-addr :8200"},

@@ -41,7 +41,12 @@ func (p *pass) replaceStuck(ctx context.Context) error {
 			continue
 		}
 		reserved = more
-		if err := p.replaceOne(ctx, d, bumped); err != nil {
+		err := p.replaceOne(ctx, d, bumped)
+		if w := (*waiting)(nil); errors.As(err, &w) {
+			p.wait(w) // the signer does not sign now; what is signed is sent all the same
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -108,7 +113,7 @@ func (p *pass) replaceOne(ctx context.Context, d *fsmpb.Deposit, f fees) error {
 		return fmt.Errorf("the logged transaction of the deposit for 0x%x: %w", d.GetPubkey(), errOtherCall)
 	}
 	pay := payment{data: validator.DepositData{PublicKey: validator.PublicKey(d.GetPubkey())}, input: tx.Data(), wei: tx.Value()}
-	attempt, err := p.attempt(pay, tx.Nonce(), f)
+	attempt, err := p.attempt(ctx, pay, tx.Nonce(), f)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package ethereum
 
 import (
+	"context"
 	"math/big"
 	"testing"
 
@@ -194,4 +195,34 @@ func TestRaised(t *testing.T) {
 		more := new(big.Int).Mul(raised(n), big.NewInt(1000))
 		require.GreaterOrEqual(t, more.Cmp(new(big.Int).Mul(new(big.Int).SetUint64(n), big.NewInt(1125))), 0)
 	})
+}
+
+// silent is a signer that is out of reach.
+type silent struct{ wallet }
+
+func (silent) SignTx(context.Context, *types.Transaction, *big.Int) (*types.Transaction, error) {
+	return nil, ErrSignerUnavailable
+}
+
+// Without the signer nothing is replaced, and what was signed is sent.
+func TestReplacementWithoutTheSigner(t *testing.T) {
+	t.Parallel()
+	s, _, leader := stuckScene(t)
+	signer := s.cfg.Funding
+	s.cfg.Funding = silent{wallet{s.account}}
+	s.front.refusing(nil)
+	s.front.hook(noSending, nil)
+	d := s.duty()
+	for range 3 {
+		s.backend.Commit()
+		require.NoError(t, d.pass(t.Context(), leader))
+	}
+	require.Len(t, s.only().GetAttempts(), 1)
+	require.Equal(t, string(SignerUnavailable), s.status(), s.detail())
+	s.front.hook(nil, nil)
+	require.NoError(t, d.pass(t.Context(), leader))
+	require.Equal(t, fsmpb.DepositState_DEPOSIT_STATE_SENT, s.only().GetState())
+	s.cfg.Funding = signer
+	s.settle(s.duty(), leader)
+	s.requirePaid(1)
 }
