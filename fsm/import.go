@@ -41,15 +41,15 @@ func (w *write) importKeys(c *fsmpb.ImportKeys) Result {
 	return Result{Value: fresh}
 }
 
-// restsSinceImport reports whether nobody has vouched yet that the validator
+// RestsSinceImport reports whether nobody has vouched yet that the validator
 // which had the key elsewhere is stopped, or the wait after that is not over.
 // Such a key is the only one that rests without an allocation.
-func restsSinceImport(k *fsmpb.Key) bool {
+func RestsSinceImport(k *fsmpb.Key) bool {
 	return k.GetImported() && k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
 }
 
 // endsImportRest reports whether the key waits for its rest to end by itself.
-func endsImportRest(k *fsmpb.Key) bool { return restsSinceImport(k) && k.GetProof() != nil }
+func endsImportRest(k *fsmpb.Key) bool { return RestsSinceImport(k) && k.GetProof() != nil }
 
 // confirmStopped ends the rest that a key has had since its import: once wait_ms
 // of cluster time have passed it is free. The first proof counts; a repeat is
@@ -66,7 +66,7 @@ func (w *write) confirmStopped(c *fsmpb.ConfirmStopped) Result {
 		return Result{Refusal: refuse(StaleFence, "fence %d: the key %s is at fence %d", c.GetFence(), hexName(c.GetPubkey()), old.GetFence())}
 	case old.GetHolder() != nil:
 		return Result{Refusal: refuse(NotFound, "the key %s is with pod %s: its rest does not come from the import", hexName(c.GetPubkey()), podName(old.GetHolder()))}
-	case !restsSinceImport(old) || old.GetProof() != nil:
+	case !RestsSinceImport(old) || old.GetProof() != nil:
 		return Result{}
 	}
 	k := copyKey(old)

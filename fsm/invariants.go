@@ -118,7 +118,7 @@ func (c *checker) checkKeys() {
 		counts[k.GetState()]++
 		_, owned := c.owner[string(k.GetPubkey())]
 		held := k.GetState() == fsmpb.KeyState_KEY_STATE_HELD || k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING
-		if held = held && !restsSinceImport(k); held != owned || held != (k.GetHolder() != nil) {
+		if held = held && !RestsSinceImport(k); held != owned || held != (k.GetHolder() != nil) {
 			c.failf("key %x (%v) of %v is in an allocation: %t", k.GetPubkey(), k.GetState(), k.GetHolder(), owned)
 		}
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && k.GetProofFence() != k.GetFence() {
@@ -141,7 +141,7 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 	if k.GetImported() != (len(k.GetSealed()) > 0) || k.GetImported() && k.GetIndex() != 0 {
 		c.failf("key %x, imported: %t, has index %d and a sealed secret of %d bytes", k.GetPubkey(), k.GetImported(), k.GetIndex(), len(k.GetSealed()))
 	}
-	if restsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0) {
+	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0) {
 		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
 	}
 	waits := endsImportRest(k) && k.GetFreeAtMs() > c.meta.GetClusterTimeMs()
