@@ -173,7 +173,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 	keys := foreign(t, 3)
 	info, good := wire.ImportInfo("cluster-1"), plaintextOf(t, keys...)
 	swapped := slices.Clone(good)
-	copy(swapped[wire.ImportRecord:], good[:48]) // another's public key
+	copy(swapped[wire.ImportRecord:], plaintextOf(t, foreign(t, 4)[3])[:48]) // another's public key
 	zero, order := slices.Clone(good), slices.Clone(good)
 	clear(zero[len(zero)-32:])
 	r, err := hex.DecodeString("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001")
