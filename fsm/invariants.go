@@ -141,6 +141,9 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 	if k.GetImported() != (len(k.GetSealed()) > 0) || k.GetImported() && k.GetIndex() != 0 {
 		c.failf("key %x, imported: %t, has index %d and a sealed secret of %d bytes", k.GetPubkey(), k.GetImported(), k.GetIndex(), len(k.GetSealed()))
 	}
+	if d := c.view.Deposit(k.GetPubkey()); k.GetImported() && d != nil {
+		c.failf("imported key %x has a deposit in state %v", k.GetPubkey(), d.GetState())
+	}
 	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0) {
 		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
 	}
@@ -155,9 +158,6 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 func (c *checker) checkStake(k *fsmpb.Key) {
 	d := c.view.Deposit(k.GetPubkey())
 	final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL || k.GetImported()
-	if k.GetImported() && d != nil {
-		c.failf("imported key %x has a deposit in state %v", k.GetPubkey(), d.GetState())
-	}
 	switch k.GetState() {
 	case fsmpb.KeyState_KEY_STATE_GENERATED:
 		if d != nil || k.GetReservedBy() != "" {
