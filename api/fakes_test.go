@@ -231,20 +231,45 @@ type fakeVault struct {
 	by     *fsmpb.Caller
 }
 
-func (v *fakeVault) SigningKeys(_ context.Context, indexes []uint64) ([]*validator.SecretKey, error) {
+func (v *fakeVault) Secrets(_ context.Context, list []*fsmpb.Key) ([]*validator.SecretKey, error) {
 	if _, isSealed := v.Sealed(); isSealed {
 		return nil, node.ErrSealed
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	keys := make([]*validator.SecretKey, len(indexes))
-	for i, index := range indexes {
+	keys := make([]*validator.SecretKey, len(list))
+	for i, k := range list {
 		var err error
-		if keys[i], err = v.seed.SigningKey(index); err != nil {
+		if k.GetImported() {
+			keys[i], err = validator.SecretKeyFromBytes(unmask(k.GetSealed()))
+		} else {
+			keys[i], err = v.seed.SigningKey(k.GetIndex())
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	return keys, nil
+}
+
+// unmask stands for a cipher, both ways.
+func unmask(b []byte) []byte {
+	masked := make([]byte, len(b))
+	for i := range b {
+		masked[i] = b[i] ^ 0xa5
+	}
+	return masked
+}
+
+func (v *fakeVault) ImportKeys(ctx context.Context, secrets []*validator.SecretKey, caller *fsmpb.Caller, requestID string) (fsm.Imported, error) {
+	c := &fsmpb.ImportKeys{}
+	for _, secret := range secrets {
+		public := secret.PublicKey()
+		c.Keys = append(c.Keys, &fsmpb.ImportedKey{Pubkey: public[:], Sealed: unmask(secret.Bytes())})
+	}
+	value, err := v.node.Propose(ctx, &fsmpb.Command{Caller: caller, RequestId: requestID, Body: &fsmpb.Command_ImportKeys{ImportKeys: c}})
+	fresh, _ := value.(fsm.Imported)
+	return fresh, err
 }
 
 func (v *fakeVault) InstallSeed(_ context.Context, seed *validator.Seed, caller *fsmpb.Caller, _ string) error {

@@ -29,9 +29,12 @@ type Node interface {
 // Vault is what the interface needs of the cluster's secrets. All but Sealed
 // return [node.ErrSealed] on a sealed node.
 type Vault interface {
-	// SigningKeys derives the secrets of the keys with these derivation indexes,
-	// in their order. The caller zeroes them.
-	SigningKeys(ctx context.Context, indexes []uint64) ([]*validator.SecretKey, error)
+	// Secrets derives or opens the secrets of these keys, in their order. The
+	// caller zeroes them.
+	Secrets(ctx context.Context, keys []*fsmpb.Key) ([]*validator.SecretKey, error)
+	// ImportKeys seals the secrets and proposes them on behalf of the caller; it
+	// reports which were new, in their order. The secrets remain the caller's.
+	ImportKeys(ctx context.Context, secrets []*validator.SecretKey, caller *fsmpb.Caller, requestID string) (fsm.Imported, error)
 	// InstallSeed seals the seed and proposes it on behalf of the caller.
 	InstallSeed(ctx context.Context, seed *validator.Seed, caller *fsmpb.Caller, requestID string) error
 	// Sealed tells whether the node is sealed, and why.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
-	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
 // How records of the state look to callers. Nothing here is secret.
@@ -59,9 +58,10 @@ func restsUntil(m *fsmpb.Meta, a *fsmpb.Allocation) string {
 func keyOf(k *fsmpb.Key) wire.Key {
 	w := wire.Key{
 		Pubkey: hexText(k.GetPubkey()), State: wire.KeyState(keyState(k.GetState())),
-		Index: signed(k.GetIndex()), Path: validator.SigningPath(k.GetIndex()),
+		Index: signed(k.GetIndex()), Path: pathOf(k),
 		Fence: signed(k.GetFence()), ReservedBy: k.GetReservedBy(),
 	}
+	showImported(&w, k)
 	if h := k.GetHolder(); h != nil {
 		w.Holder = wire.Pod{Namespace: h.GetNamespace(), Pod: h.GetName(), PodUID: h.GetUid()}
 	}

@@ -54,7 +54,7 @@ var kinds = map[kind]struct {
 	methodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here"},
 	staleFence:       {http.StatusConflict, "The allocation has changed"},
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
-	staleRecipient:   {http.StatusConflict, "The seed is sealed to another leader"},
+	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},

@@ -33,6 +33,8 @@ func routes() []route {
 		{get, "/allocations", assignmentReaders, staleReads, one, (*Server).assignments},
 		{get, "/v1/keys", readers, reads, page, (*Server).listKeys},
 		{get, "/v1/keys/{pubkey}", readers, reads, one, (*Server).getKey},
+		{post, "/v1/keys/import", admins, onLeader, nil, withBody((*Server).importKeys)},
+		{post, "/v1/keys/{pubkey}/confirm-stopped", changers, onLeader, nil, withBody((*Server).confirmStopped)},
 		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
 		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
 		{post, "/v1/deposits/resume", changers, onLeader, nil, (*Server).resumeDeposits},

@@ -15,6 +15,7 @@ func copyKey(k *fsmpb.Key) *fsmpb.Key {
 		Pubkey: k.GetPubkey(), State: k.GetState(), Ordinal: k.GetOrdinal(), Index: k.GetIndex(),
 		Holder: k.GetHolder(), Fence: k.GetFence(), ProofFence: k.GetProofFence(), ReservedBy: k.GetReservedBy(),
 		RetiredReason: k.GetRetiredReason(),
+		Imported:      k.GetImported(), Sealed: k.GetSealed(), Proof: k.GetProof(), FreeAtMs: k.GetFreeAtMs(),
 	}
 }
 

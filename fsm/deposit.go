@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -10,7 +11,8 @@ import (
 const PubkeyLength = 48
 
 // generateKeys adds the keys of the seed's next indexes. The command names the
-// first index, so a late repeat is refused instead of making other keys.
+// first index, so a late repeat is refused instead of making other keys. Where a
+// key was imported before, its index is passed over: the key is not ours to pay for.
 func (w *write) generateKeys(c *fsmpb.GenerateKeys) Result {
 	if w.secret(SecretSeed) == nil {
 		return Result{Refusal: refuse(SeedMissing, "the cluster has no seed")}
@@ -23,12 +25,17 @@ func (w *write) generateKeys(c *fsmpb.GenerateKeys) Result {
 		if len(pubkey) != PubkeyLength {
 			return Result{Refusal: refuse(Invalid, "public key %d has %d bytes", i, len(pubkey))}
 		}
-		if seen[string(pubkey)] || w.key(pubkey) != nil {
+		if known := w.key(pubkey); seen[string(pubkey)] || known != nil && !known.GetImported() {
 			return Result{Refusal: refuse(StaleIndex, "public key %x is known", pubkey)}
 		}
 		seen[string(pubkey)] = true
 	}
 	for _, pubkey := range c.GetPubkeys() {
+		if w.key(pubkey) != nil {
+			w.record("key.skip", hexName(pubkey), fmt.Sprintf("imported; it is index %d of the seed", w.meta.GetNextIndex()))
+			w.meta.NextIndex++
+			continue
+		}
 		w.meta.NextKey++
 		w.putKey(&fsmpb.Key{
 			Pubkey: pubkey, State: fsmpb.KeyState_KEY_STATE_GENERATED,

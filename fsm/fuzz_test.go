@@ -25,6 +25,8 @@ func FuzzApply(f *testing.F) {
 		&fsmpb.OpenAccount{Account: testAccount(2)}, &fsmpb.SetDepositStatus{Code: "c"},
 		&fsmpb.SignDeposits{ChainId: 1, Account: testAccount(1).GetAddress(), Deposits: []*fsmpb.SignedDeposit{signed(11, pubkey(4))}},
 		&fsmpb.ObserveDeposits{Observations: []*fsmpb.Observation{{Pubkey: pubkey(6), Kind: lost, TxHash: hash32(10, 9)}}},
+		&fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey(8), Sealed: []byte{1}}}},
+		&fsmpb.ConfirmStopped{Pubkey: pubkey(1<<20 + 1), Fence: 9, Proof: proof()},
 	} {
 		f.Add(entry(f, command(1, 1, body), command(1, 1, &fsmpb.Allocate{Pod: pod, Keys: 1})))
 	}

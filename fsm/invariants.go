@@ -118,7 +118,7 @@ func (c *checker) checkKeys() {
 		counts[k.GetState()]++
 		_, owned := c.owner[string(k.GetPubkey())]
 		held := k.GetState() == fsmpb.KeyState_KEY_STATE_HELD || k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING
-		if held != owned || held != (k.GetHolder() != nil) {
+		if held = held && !RestsSinceImport(k); held != owned || held != (k.GetHolder() != nil) {
 			c.failf("key %x (%v) of %v is in an allocation: %t", k.GetPubkey(), k.GetState(), k.GetHolder(), owned)
 		}
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && k.GetProofFence() != k.GetFence() {
@@ -128,16 +128,36 @@ func (c *checker) checkKeys() {
 			c.failf("key %x says that %q reserves it, which does not", k.GetPubkey(), name)
 		}
 		c.checkStake(k)
+		c.checkImported(k)
 	}
 	if !slices.Equal(counts, c.meta.GetKeyCounts()) {
 		c.failf("keys are counted as %v, there are %v", c.meta.GetKeyCounts(), counts)
 	}
 }
 
-// checkStake sees to it that a key is handed out only with a final deposit.
+// checkImported sees to it that an imported key is not free before somebody has
+// vouched for it, and that no other key looks like one.
+func (c *checker) checkImported(k *fsmpb.Key) {
+	if k.GetImported() != (len(k.GetSealed()) > 0) || k.GetImported() && k.GetIndex() != 0 {
+		c.failf("key %x, imported: %t, has index %d and a sealed secret of %d bytes", k.GetPubkey(), k.GetImported(), k.GetIndex(), len(k.GetSealed()))
+	}
+	if d := c.view.Deposit(k.GetPubkey()); k.GetImported() && d != nil {
+		c.failf("imported key %x has a deposit in state %v", k.GetPubkey(), d.GetState())
+	}
+	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0) {
+		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
+	}
+	waits := endsImportRest(k) && k.GetFreeAtMs() > c.meta.GetClusterTimeMs()
+	if retired := k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED; !waits && !retired && (k.GetProof() != nil || k.GetFreeAtMs() != 0) {
+		c.failf("key %x (%v) is free at %d ms, it is %d, by the proof %v", k.GetPubkey(), k.GetState(), k.GetFreeAtMs(), c.meta.GetClusterTimeMs(), k.GetProof())
+	}
+}
+
+// checkStake sees to it that a key is handed out only with a final deposit, ours
+// or, for an imported key, somebody else's.
 func (c *checker) checkStake(k *fsmpb.Key) {
 	d := c.view.Deposit(k.GetPubkey())
-	final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL
+	final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL || k.GetImported()
 	switch k.GetState() {
 	case fsmpb.KeyState_KEY_STATE_GENERATED:
 		if d != nil || k.GetReservedBy() != "" {

@@ -89,6 +89,51 @@ func TestCheckFinds(t *testing.T) {
 		"held key without a stake": func(v *View, txn *memdb.Txn) {
 			mustDelete(txn, tableDeposits, v.Deposit(v.Allocation("ns", "b").GetKeys()[0]))
 		},
+		"free key that was imported and never confirmed": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(pubkey(1<<20 + 1)))
+			k.State = fsmpb.KeyState_KEY_STATE_FREE
+			mustInsert(txn, tableKeys, k)
+		},
+		"imported key whose rest is proven over": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(pubkey(1<<20 + 1)))
+			k.ProofFence = k.GetFence()
+			mustInsert(txn, tableKeys, k)
+		},
+		"imported key whose wait is over": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(pubkey(1 << 20)))
+			k.FreeAtMs = v.Meta().GetClusterTimeMs()
+			mustInsert(txn, tableKeys, k)
+		},
+		"imported key without a secret": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(pubkey(1 << 20)))
+			k.Sealed = nil
+			mustInsert(txn, tableKeys, k)
+		},
+		"imported key with an index": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(pubkey(1 << 20)))
+			k.Index = 1
+			mustInsert(txn, tableKeys, k)
+		},
+		"derived key that rests without an allocation": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(pubkey(1 << 20)))
+			k.Imported = false
+			mustInsert(txn, tableKeys, k)
+		},
+		"derived key with a secret": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(v.Allocation("ns", "b").GetKeys()[0]))
+			k.Sealed = []byte("s")
+			mustInsert(txn, tableKeys, k)
+		},
+		"derived key with a proof of its own": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(v.Allocation("ns", "b").GetKeys()[0]))
+			k.Proof = proof()
+			mustInsert(txn, tableKeys, k)
+		},
+		"stake for an imported key": func(v *View, txn *memdb.Txn) {
+			d := copyDeposit(v.Deposit(v.Allocation("ns", "b").GetKeys()[0]))
+			d.Pubkey = pubkey(1 << 20)
+			mustInsert(txn, tableDeposits, d)
+		},
 		"deposit of no key": func(v *View, txn *memdb.Txn) {
 			mustInsert(txn, tableDeposits, &fsmpb.Deposit{Pubkey: pubkey(999), State: fsmpb.DepositState_DEPOSIT_STATE_PLANNED})
 		},

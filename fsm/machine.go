@@ -137,7 +137,8 @@ func (w *write) apply(c *fsmpb.Command) Result {
 	}
 }
 
-// applyCluster decides the commands about the cluster itself and its accounts.
+// applyCluster decides the commands about the cluster itself, its accounts, and
+// the keys that it is brought.
 func (w *write) applyCluster(c *fsmpb.Command) Result {
 	switch b := c.GetBody().(type) {
 	case *fsmpb.Command_Tick:
@@ -156,6 +157,10 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.resumeDeposits()
 	case *fsmpb.Command_AdvanceNonce:
 		return w.advanceNonce(b.AdvanceNonce)
+	case *fsmpb.Command_ImportKeys:
+		return w.importKeys(b.ImportKeys)
+	case *fsmpb.Command_ConfirmStopped:
+		return w.confirmStopped(b.ConfirmStopped)
 	}
 	return Result{Refusal: refuse(Invalid, "the command has no body")}
 }

@@ -51,6 +51,9 @@ func schema() *memdb.DBSchema {
 			partial(indexPool, inPool, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 			partial(indexLoose, isLoose, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 			partial(indexSpare, isSpare, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+			partial(indexImportFreeAt, endsImportRest, func(k *fsmpb.Key) []byte {
+				return append(orderKey(k.GetFreeAtMs()), orderKey(k.GetOrdinal())...)
+			}),
 		),
 		tableRequests: table(
 			tableRequests,

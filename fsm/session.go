@@ -28,10 +28,12 @@ func (w *write) tick(t *fsmpb.Tick) Result {
 	for {
 		a := lowest[*fsmpb.Allocation](w.txn, tableAllocations, indexFreeAt)
 		if a == nil || a.GetFreeAtMs() > w.meta.GetClusterTimeMs() {
-			return Result{}
+			break
 		}
 		w.endRest(a)
 	}
+	w.endImportRests()
+	return Result{}
 }
 
 func (w *write) setMember(m *fsmpb.Member) Result {

@@ -33,6 +33,8 @@ func furnished(t rapid.TB) *replica {
 	r.sign(keys[1], keys[2])
 	r.observe(lost, keys[1])
 	r.observe(mined, keys[2])
+	r.bring(pubkey(1<<20), pubkey(1<<20+1))
+	r.confirm(pubkey(1<<20), 500)
 	return r
 }
 

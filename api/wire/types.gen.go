@@ -52,6 +52,24 @@ func (e DepositState) Valid() bool {
 	}
 }
 
+// Defines values for ImportResult.
+const (
+	ImportResultImported ImportResult = "imported"
+	ImportResultKnown    ImportResult = "known"
+)
+
+// Valid indicates whether the value is a known member of the ImportResult enum.
+func (e ImportResult) Valid() bool {
+	switch e {
+	case ImportResultImported:
+		return true
+	case ImportResultKnown:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for KeyState.
 const (
 	KeyStateDepositing KeyState = "depositing"
@@ -372,20 +390,43 @@ type DepositPage struct {
 // DepositState defines model for DepositState.
 type DepositState string
 
+// ImportResult `known` keys stay as they are.
+type ImportResult string
+
+// ImportedKey defines model for ImportedKey.
+type ImportedKey struct {
+	Pubkey string `json:"pubkey"`
+
+	// Result `known` keys stay as they are.
+	Result ImportResult `json:"result"`
+}
+
+// ImportedKeys defines model for ImportedKeys.
+type ImportedKeys struct {
+	// Keys In the order of the request.
+	Keys []ImportedKey `json:"keys"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	Fence  int64 `json:"fence"`
 	Holder Pod   `json:"holder,omitempty,omitzero"`
 
-	// Index Derivation index of the seed.
+	// Imported The key was made elsewhere.
+	Imported bool `json:"imported,omitempty,omitzero"`
+
+	// Index Derivation index of the seed; 0 for an imported key.
 	Index int64 `json:"index"`
 
-	// Path EIP-2334 path of the signing key.
+	// Path EIP-2334 path of the signing key; empty for an imported key.
 	Path   string `json:"path"`
 	Pubkey string `json:"pubkey"`
 
 	// ReservedBy namespace/pod whose request reserves the key.
-	ReservedBy string   `json:"reservedBy,omitempty,omitzero"`
+	ReservedBy string `json:"reservedBy,omitempty,omitzero"`
+
+	// RestsUntil What ends the rest that an imported key has had since its import; in words.
+	RestsUntil string   `json:"restsUntil,omitempty,omitzero"`
 	State      KeyState `json:"state"`
 }
 
@@ -511,6 +552,15 @@ type Sealed struct {
 	Kem        int    `json:"kem"`
 }
 
+// SealedKeys defines model for SealedKeys.
+type SealedKeys struct {
+	// Recipient The HPKE public key (RFC 9180) to which secrets are sealed.
+	Recipient Recipient `json:"recipient"`
+
+	// Sealed HPKE in base mode with HKDF-SHA256 and AES-256-GCM; encapsulated key, then ciphertext.
+	Sealed Sealed `json:"sealed"`
+}
+
 // SealedSeed defines model for SealedSeed.
 type SealedSeed struct {
 	// Recipient The HPKE public key (RFC 9180) to which secrets are sealed.
@@ -530,6 +580,12 @@ type SeedStatus struct {
 
 	// Recipient The HPKE public key (RFC 9180) to which secrets are sealed.
 	Recipient Recipient `json:"recipient"`
+}
+
+// StoppedKey defines model for StoppedKey.
+type StoppedKey struct {
+	// Fence The fence of the key that is meant.
+	Fence int64 `json:"fence"`
 }
 
 // Consistency defines model for Consistency.
@@ -646,6 +702,12 @@ type GetKeyParamsConsistency string
 
 // AllocateJSONRequestBody defines body for Allocate for application/json ContentType.
 type AllocateJSONRequestBody = AllocationRequest
+
+// ImportKeysJSONRequestBody defines body for ImportKeys for application/json ContentType.
+type ImportKeysJSONRequestBody = SealedKeys
+
+// ConfirmStoppedJSONRequestBody defines body for ConfirmStopped for application/json ContentType.
+type ConfirmStoppedJSONRequestBody = StoppedKey
 
 // PutSeedJSONRequestBody defines body for PutSeed for application/json ContentType.
 type PutSeedJSONRequestBody = SealedSeed

@@ -88,9 +88,10 @@ func assignmentsTable(g *grid, list wire.Assignments) {
 
 func (a *app) keysCommand() *cobra.Command {
 	list, show := &listing{}, &listing{}
-	return group("keys", "look at the pool of keys",
+	return group("keys", "look at the pool of keys, and bring keys into it",
 		list.byState(list.command(a, "list", "list keys", noArguments, list.keys), keyStates),
-		show.command(a, "show PUBLICKEY", "show one key", oneArgument("public key"), show.key))
+		show.command(a, "show PUBLICKEY", "show one key", oneArgument("public key"), show.key),
+		a.importCommand(), a.confirmStoppedCommand())
 }
 
 func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
@@ -109,7 +110,7 @@ func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client
 	return l.print(cmd.OutOrStdout(), all, func(g *grid) {
 		g.row("PUBLIC KEY", "STATE", "INDEX", "FENCE", "HOLDER")
 		for _, key := range all.Keys {
-			g.row(key.Pubkey, key.State, key.Index, key.Fence, holder(key))
+			g.row(key.Pubkey, key.State, index(key), key.Fence, holder(key))
 		}
 		g.note("%s; in all: %s", plural(len(all.Keys), "key"), counts(all.Counts, keyStates))
 	})
@@ -131,7 +132,19 @@ func (l *listing) key(ctx context.Context, cmd *cobra.Command, c *client.Client,
 		g.row("fence", key.Fence)
 		g.row("holder", holder(key))
 		g.row("reserved by", key.ReservedBy)
+		if key.Imported {
+			g.row("imported", "yes")
+			g.row("rests until", strings.TrimPrefix(key.RestsUntil, "until "))
+		}
 	})
+}
+
+// index is that of the seed; an imported key has none.
+func index(key wire.Key) string {
+	if key.Imported {
+		return ""
+	}
+	return strconv.FormatInt(key.Index, 10)
 }
 
 func holder(key wire.Key) string {

@@ -66,6 +66,7 @@ type Cluster struct {
 	allocations map[string]*wire.Allocation
 	requests    []Request
 	identity    identity
+	imported    []wire.Key
 }
 
 // Start starts a cluster of n nodes on loopback, of which the first leads. It is

@@ -54,6 +54,8 @@ func (c *Cluster) node(i int) http.Handler {
 	mux.HandleFunc("GET /assignments", c.assignments)
 	mux.HandleFunc("GET /v1/keys", leader(c.listKeys))
 	mux.HandleFunc("GET /v1/keys/{pubkey}", leader(c.getKey))
+	mux.HandleFunc("POST /v1/keys/import", leader(c.importKeys))
+	mux.HandleFunc("POST /v1/keys/{pubkey}/confirm-stopped", leader(c.confirmStopped))
 	mux.HandleFunc("GET /v1/deposits", leader(c.listDeposits))
 	mux.HandleFunc("GET /v1/deposits/{pubkey}", leader(c.getDeposit))
 	mux.HandleFunc("GET /v1/seed", leader(c.getSeed))

@@ -32,7 +32,7 @@ func (c *Cluster) pods() []string {
 	return names
 }
 
-// keys lists every key that was handed out, by index.
+// keys lists every key that was handed out, by index, and those that were brought.
 func (c *Cluster) keys(state string) []wire.Key {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,6 +49,7 @@ func (c *Cluster) keys(state string) []wire.Key {
 			}
 		}
 	}
+	keys = slices.Concat(keys, c.imported)
 	return slices.DeleteFunc(keys, func(k wire.Key) bool { return state != "" && string(k.State) != state })
 }
 

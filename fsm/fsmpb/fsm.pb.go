@@ -314,7 +314,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -394,6 +394,8 @@ type Command struct {
 	//	*Command_ResumeDeposits
 	//	*Command_AdvanceNonce
 	//	*Command_ReplaceDeposit
+	//	*Command_ImportKeys
+	//	*Command_ConfirmStopped
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -624,6 +626,24 @@ func (x *Command) GetReplaceDeposit() *ReplaceDeposit {
 	return nil
 }
 
+func (x *Command) GetImportKeys() *ImportKeys {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ImportKeys); ok {
+			return x.ImportKeys
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmStopped() *ConfirmStopped {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ConfirmStopped); ok {
+			return x.ConfirmStopped
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -696,6 +716,14 @@ type Command_ReplaceDeposit struct {
 	ReplaceDeposit *ReplaceDeposit `protobuf:"bytes,32,opt,name=replace_deposit,json=replaceDeposit,proto3,oneof"`
 }
 
+type Command_ImportKeys struct {
+	ImportKeys *ImportKeys `protobuf:"bytes,50,opt,name=import_keys,json=importKeys,proto3,oneof"`
+}
+
+type Command_ConfirmStopped struct {
+	ConfirmStopped *ConfirmStopped `protobuf:"bytes,51,opt,name=confirm_stopped,json=confirmStopped,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -729,6 +757,10 @@ func (*Command_ResumeDeposits) isCommand_Body() {}
 func (*Command_AdvanceNonce) isCommand_Body() {}
 
 func (*Command_ReplaceDeposit) isCommand_Body() {}
+
+func (*Command_ImportKeys) isCommand_Body() {}
+
+func (*Command_ConfirmStopped) isCommand_Body() {}
 
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1878,6 +1910,177 @@ func (x *ReplaceDeposit) GetAttempt() *Attempt {
 	return nil
 }
 
+// ImportKeys brings keys that were made elsewhere and whose validators may run.
+// They rest until a ConfirmStopped; keys that are known stay as they are.
+type ImportKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*ImportedKey         `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportKeys) Reset() {
+	*x = ImportKeys{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportKeys) ProtoMessage() {}
+
+func (x *ImportKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
+func (*ImportKeys) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ImportKeys) GetKeys() []*ImportedKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type ImportedKey struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Pubkey []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
+	// Ciphertext of the secret key.
+	Sealed        []byte `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedKey) Reset() {
+	*x = ImportedKey{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedKey) ProtoMessage() {}
+
+func (x *ImportedKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
+func (*ImportedKey) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ImportedKey) GetPubkey() []byte {
+	if x != nil {
+		return x.Pubkey
+	}
+	return nil
+}
+
+func (x *ImportedKey) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// ConfirmStopped ends the rest that an imported key has had since its import.
+type ConfirmStopped struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Pubkey []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
+	// Fence of the key that is meant.
+	Fence uint64 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
+	// An operator's word.
+	Proof *Proof `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
+	// How long after the proof the key goes on resting, in cluster time.
+	WaitMs        uint64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmStopped) Reset() {
+	*x = ConfirmStopped{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmStopped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmStopped) ProtoMessage() {}
+
+func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
+func (*ConfirmStopped) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ConfirmStopped) GetPubkey() []byte {
+	if x != nil {
+		return x.Pubkey
+	}
+	return nil
+}
+
+func (x *ConfirmStopped) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *ConfirmStopped) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *ConfirmStopped) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
 // Record is one entry of a snapshot's stream.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1902,7 +2105,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2117,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2130,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -2130,7 +2333,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2345,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2358,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -2176,7 +2379,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2391,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2404,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -2249,7 +2452,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2464,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2477,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -2401,7 +2604,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2616,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2629,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Member) GetNodeId() string {
@@ -2470,7 +2673,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2685,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2698,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Secret) GetName() string {
@@ -2530,7 +2733,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +2745,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +2758,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -2598,13 +2801,21 @@ type Key struct {
 	ReservedBy string `protobuf:"bytes,8,opt,name=reserved_by,json=reservedBy,proto3" json:"reserved_by,omitempty"`
 	// Why the key is retired.
 	RetiredReason string `protobuf:"bytes,9,opt,name=retired_reason,json=retiredReason,proto3" json:"retired_reason,omitempty"`
+	// The key was made elsewhere: it has no derivation index and no deposit of ours.
+	Imported bool `protobuf:"varint,30,opt,name=imported,proto3" json:"imported,omitempty"`
+	// Ciphertext of an imported key's secret.
+	Sealed []byte `protobuf:"bytes,31,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// Proof that the validator which had an imported key is stopped, until the rest ends.
+	Proof *Proof `protobuf:"bytes,32,opt,name=proof,proto3" json:"proof,omitempty"`
+	// Cluster time at which an imported key's rest with proof ends.
+	FreeAtMs      uint64 `protobuf:"varint,33,opt,name=free_at_ms,json=freeAtMs,proto3" json:"free_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2827,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2840,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -2695,6 +2906,34 @@ func (x *Key) GetRetiredReason() string {
 	return ""
 }
 
+func (x *Key) GetImported() bool {
+	if x != nil {
+		return x.Imported
+	}
+	return false
+}
+
+func (x *Key) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *Key) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *Key) GetFreeAtMs() uint64 {
+	if x != nil {
+		return x.FreeAtMs
+	}
+	return 0
+}
+
 // Request is what a pod asked for and waits for.
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2717,7 +2956,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +2968,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +2981,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -2811,7 +3050,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3062,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3075,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -2872,7 +3111,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3123,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3136,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -2975,7 +3214,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +3226,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3239,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -3113,7 +3352,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3125,7 +3364,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3138,7 +3377,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -3203,7 +3442,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3215,7 +3454,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3228,7 +3467,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -3284,7 +3523,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3296,7 +3535,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3309,7 +3548,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -3367,7 +3606,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3379,7 +3618,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3392,7 +3631,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Stop) GetReason() string {
@@ -3427,7 +3666,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3678,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3691,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -3495,7 +3734,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3746,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3759,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -3592,8 +3831,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xd8\n" +
-	"\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xe8\v\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -3618,7 +3856,10 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fstop_account\x18\x1d \x01(\v2\x1e.keysteward.fsm.v1.StopAccountH\x00R\vstopAccount\x12L\n" +
 	"\x0fresume_deposits\x18\x1e \x01(\v2!.keysteward.fsm.v1.ResumeDepositsH\x00R\x0eresumeDeposits\x12F\n" +
 	"\radvance_nonce\x18\x1f \x01(\v2\x1f.keysteward.fsm.v1.AdvanceNonceH\x00R\fadvanceNonce\x12L\n" +
-	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDepositB\x06\n" +
+	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDeposit\x12@\n" +
+	"\vimport_keys\x182 \x01(\v2\x1d.keysteward.fsm.v1.ImportKeysH\x00R\n" +
+	"importKeys\x12L\n" +
+	"\x0fconfirm_stopped\x183 \x01(\v2!.keysteward.fsm.v1.ConfirmStoppedH\x00R\x0econfirmStoppedB\x06\n" +
 	"\x04body\"H\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -3703,7 +3944,18 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x02to\x18\x04 \x01(\x04R\x02to\"^\n" +
 	"\x0eReplaceDeposit\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x124\n" +
-	"\aattempt\x18\x02 \x01(\v2\x1a.keysteward.fsm.v1.AttemptR\aattempt\"\xaa\x05\n" +
+	"\aattempt\x18\x02 \x01(\v2\x1a.keysteward.fsm.v1.AttemptR\aattempt\"@\n" +
+	"\n" +
+	"ImportKeys\x122\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1e.keysteward.fsm.v1.ImportedKeyR\x04keys\"=\n" +
+	"\vImportedKey\x12\x16\n" +
+	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x16\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\"\x87\x01\n" +
+	"\x0eConfirmStopped\x12\x16\n" +
+	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x14\n" +
+	"\x05fence\x18\x02 \x01(\x04R\x05fence\x12.\n" +
+	"\x05proof\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"\xaa\x05\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -3761,7 +4013,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xaf\x02\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xb1\x03\n" +
 	"\x03Key\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.keysteward.fsm.v1.KeyStateR\x05state\x12\x18\n" +
@@ -3773,7 +4025,12 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"proofFence\x12\x1f\n" +
 	"\vreserved_by\x18\b \x01(\tR\n" +
 	"reservedBy\x12%\n" +
-	"\x0eretired_reason\x18\t \x01(\tR\rretiredReason\"\xdd\x01\n" +
+	"\x0eretired_reason\x18\t \x01(\tR\rretiredReason\x12\x1a\n" +
+	"\bimported\x18\x1e \x01(\bR\bimported\x12\x16\n" +
+	"\x06sealed\x18\x1f \x01(\fR\x06sealed\x12.\n" +
+	"\x05proof\x18  \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x1c\n" +
+	"\n" +
+	"free_at_ms\x18! \x01(\x04R\bfreeAtMs\"\xdd\x01\n" +
 	"\aRequest\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x12\n" +
@@ -3896,7 +4153,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),            // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),     // 1: keysteward.fsm.v1.AllocationState
@@ -3925,24 +4182,27 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*ResumeDeposits)(nil),   // 24: keysteward.fsm.v1.ResumeDeposits
 	(*AdvanceNonce)(nil),     // 25: keysteward.fsm.v1.AdvanceNonce
 	(*ReplaceDeposit)(nil),   // 26: keysteward.fsm.v1.ReplaceDeposit
-	(*Record)(nil),           // 27: keysteward.fsm.v1.Record
-	(*Header)(nil),           // 28: keysteward.fsm.v1.Header
-	(*Trailer)(nil),          // 29: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),             // 30: keysteward.fsm.v1.Meta
-	(*Member)(nil),           // 31: keysteward.fsm.v1.Member
-	(*Secret)(nil),           // 32: keysteward.fsm.v1.Secret
-	(*Pod)(nil),              // 33: keysteward.fsm.v1.Pod
-	(*Key)(nil),              // 34: keysteward.fsm.v1.Key
-	(*Request)(nil),          // 35: keysteward.fsm.v1.Request
-	(*Proof)(nil),            // 36: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),       // 37: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),          // 38: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),          // 39: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),             // 40: keysteward.fsm.v1.Loss
-	(*Account)(nil),          // 41: keysteward.fsm.v1.Account
-	(*Stop)(nil),             // 42: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),    // 43: keysteward.fsm.v1.DepositStatus
-	(*Audit)(nil),            // 44: keysteward.fsm.v1.Audit
+	(*ImportKeys)(nil),       // 27: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),      // 28: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),   // 29: keysteward.fsm.v1.ConfirmStopped
+	(*Record)(nil),           // 30: keysteward.fsm.v1.Record
+	(*Header)(nil),           // 31: keysteward.fsm.v1.Header
+	(*Trailer)(nil),          // 32: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),             // 33: keysteward.fsm.v1.Meta
+	(*Member)(nil),           // 34: keysteward.fsm.v1.Member
+	(*Secret)(nil),           // 35: keysteward.fsm.v1.Secret
+	(*Pod)(nil),              // 36: keysteward.fsm.v1.Pod
+	(*Key)(nil),              // 37: keysteward.fsm.v1.Key
+	(*Request)(nil),          // 38: keysteward.fsm.v1.Request
+	(*Proof)(nil),            // 39: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),       // 40: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),          // 41: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),          // 42: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),             // 43: keysteward.fsm.v1.Loss
+	(*Account)(nil),          // 44: keysteward.fsm.v1.Account
+	(*Stop)(nil),             // 45: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),    // 46: keysteward.fsm.v1.DepositStatus
+	(*Audit)(nil),            // 47: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	6,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -3964,45 +4224,50 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	24, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
 	25, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
 	26, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	31, // 19: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	33, // 20: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	36, // 21: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	41, // 22: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	19, // 23: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	39, // 24: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	21, // 25: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	3,  // 26: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	42, // 27: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	39, // 28: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	28, // 29: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	30, // 30: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	31, // 31: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	32, // 32: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	34, // 33: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	35, // 34: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	37, // 35: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	38, // 36: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	41, // 37: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	43, // 38: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	44, // 39: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	29, // 40: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	0,  // 41: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	33, // 42: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	33, // 43: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	4,  // 44: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	33, // 45: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 46: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	36, // 47: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 48: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	39, // 49: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	40, // 50: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	42, // 51: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	7,  // 52: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	27, // 19: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	29, // 20: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	34, // 21: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	36, // 22: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	39, // 23: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	44, // 24: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	19, // 25: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	42, // 26: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	21, // 27: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	3,  // 28: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	45, // 29: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	42, // 30: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	28, // 31: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	39, // 32: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	31, // 33: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	33, // 34: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	34, // 35: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	35, // 36: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	37, // 37: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	38, // 38: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	40, // 39: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	41, // 40: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	44, // 41: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	46, // 42: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	47, // 43: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	32, // 44: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	0,  // 45: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	36, // 46: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	39, // 47: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	36, // 48: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	4,  // 49: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	36, // 50: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,  // 51: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	39, // 52: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,  // 53: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	42, // 54: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	43, // 55: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	45, // 56: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	7,  // 57: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -4028,8 +4293,10 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ResumeDeposits)(nil),
 		(*Command_AdvanceNonce)(nil),
 		(*Command_ReplaceDeposit)(nil),
+		(*Command_ImportKeys)(nil),
+		(*Command_ConfirmStopped)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[22].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[25].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -4049,7 +4316,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
