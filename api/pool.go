@@ -58,7 +58,7 @@ func (s *Server) listDeposits(c *call) (answer, error) {
 	}, depositOf)
 	return ok(wire.DepositPage{
 		Deposits: deposits, Counts: depositCounts(view.Meta()), NextCursor: next,
-		Waiting: waitingOf(view.DepositStatus()),
+		Waiting: waitingOf(view.DepositStatus()), Accounts: accountsOf(view.Accounts()),
 	}), nil
 }
 

@@ -87,11 +87,16 @@ func TestDepositsFromPlanToFinal(t *testing.T) {
 	require.Len(t, d.Attempts, 1)
 	require.Equal(t, d.Attempts[0].TxHash, d.TxHash, "the last attempt while none has landed")
 	require.Zero(t, d.BlockNumber)
+	require.Len(t, d.Signature, 2+2*96)
+	require.Len(t, p.Accounts, 1)
+	require.Equal(t, int64(2), p.Accounts[0].NextNonce-p.Accounts[0].FirstNonce)
+	require.Equal(t, d.Account, p.Accounts[0].Address)
 
 	h.node.observe(fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.Observation_KIND_LOST)
 	d = read[wire.Deposit](t, h.get("/v1/deposits/"+d.Pubkey))
 	require.Equal(t, wire.DepositStatePlanned, d.State)
 	require.Len(t, d.Losses, 1)
+	require.Equal(t, p.Accounts[0].Address, d.Losses[0].Account)
 
 	h.node.pay()
 	d = read[wire.Deposit](t, h.get("/v1/deposits/"+d.Pubkey))

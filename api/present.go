@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -101,7 +102,7 @@ func depositCounts(m *fsmpb.Meta) map[string]int64 {
 func depositOf(d *fsmpb.Deposit) wire.Deposit {
 	w := wire.Deposit{
 		Pubkey: hexText(d.GetPubkey()), State: wire.DepositState(depositState(d.GetState())),
-		AmountGwei: signed(d.GetAmountGwei()), WithdrawalCredentials: hexText(d.GetCredentials()),
+		AmountGwei: signed(d.GetAmountGwei()), WithdrawalCredentials: hexText(d.GetCredentials()), Signature: hexText(d.GetSignature()),
 		ChainID: signed(d.GetChainId()), Account: hexText(d.GetAccount()),
 		TxHash: hexText(d.GetTxHash()), BlockNumber: signed(d.GetBlockNumber()), BlockHash: hexText(d.GetBlockHash()),
 		Attempts: make([]wire.Attempt, 0, len(d.GetAttempts())),
@@ -117,9 +118,27 @@ func depositOf(d *fsmpb.Deposit) wire.Deposit {
 		w.TxHash = w.Attempts[n-1].TxHash
 	}
 	for _, l := range d.GetLosses() {
-		w.Losses = append(w.Losses, wire.Loss{Nonce: signed(l.GetNonce()), TxHash: hexText(l.GetTxHash()), Reason: l.GetReason()})
+		w.Losses = append(w.Losses, wire.Loss{
+			Nonce: signed(l.GetNonce()), TxHash: hexText(l.GetTxHash()), Reason: l.GetReason(),
+			ChainID: signed(l.GetChainId()), Account: hexText(l.GetAccount()),
+		})
 	}
 	return w
+}
+
+func accountsOf(accounts iter.Seq[*fsmpb.Account]) []wire.FundingAccount {
+	var all []wire.FundingAccount
+	for a := range accounts {
+		w := wire.FundingAccount{
+			ChainID: signed(a.GetChainId()), GenesisHash: hexText(a.GetGenesisHash()), Address: hexText(a.GetAddress()),
+			FirstNonce: signed(a.GetFirstNonce()), NextNonce: signed(a.GetNextNonce()), Stopped: a.GetStop().GetReason(),
+		}
+		for _, r := range a.GetGivenUp() {
+			w.GivenUp = append(w.GivenUp, wire.NonceRange{First: signed(r.GetFirst()), Last: signed(r.GetLast())})
+		}
+		all = append(all, w)
+	}
+	return all
 }
 
 // waitingOf is why deposits wait; the zero value if they flow.

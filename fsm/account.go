@@ -80,6 +80,8 @@ func (w *write) advanceNonce(c *fsmpb.AdvanceNonce) Result {
 	if d := w.holderOfNonce(a, c.GetFrom()); d != nil {
 		return Result{Refusal: refuse(StaleNonce, "advance from nonce %d: the deposit for %x was signed with it or a later one", c.GetFrom(), d.GetPubkey())}
 	}
+	a = proto.CloneOf(a)
+	a.GivenUp = append(a.GetGivenUp(), &fsmpb.NonceRange{First: c.GetFrom(), Last: c.GetTo() - 1})
 	w.moveNonce(a, c.GetTo())
 	w.record("account.advance", hexName(a.GetAddress()), fmt.Sprintf("nonces %d to %d were used by somebody else", c.GetFrom(), c.GetTo()-1))
 	return Result{}

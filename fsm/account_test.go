@@ -100,6 +100,12 @@ func TestAdvanceNonceUsesUpTheResume(t *testing.T) {
 	r.refused(AccountStopped, advance(8, 9)) // each resume counts once
 	r.sign(keys...)
 	require.EqualValues(t, 10, r.account().GetNextNonce())
+	require.EqualValues(t, 5, r.account().GetFirstNonce())
+	var given []uint64
+	for _, g := range r.account().GetGivenUp() {
+		given = append(given, g.GetFirst(), g.GetLast())
+	}
+	require.Equal(t, []uint64{5, 6, 7, 7}, given)
 }
 
 // Bytes that were signed before the nonces were given up are refused: their

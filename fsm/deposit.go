@@ -98,7 +98,8 @@ func (w *write) openAccount(c *fsmpb.OpenAccount) Result {
 	}
 	if w.account(a.GetChainId(), a.GetAddress()) == nil {
 		mustInsert(w.txn, tableAccounts, &fsmpb.Account{
-			ChainId: a.GetChainId(), GenesisHash: a.GetGenesisHash(), Address: a.GetAddress(), NextNonce: a.GetNextNonce(),
+			ChainId: a.GetChainId(), GenesisHash: a.GetGenesisHash(), Address: a.GetAddress(),
+			FirstNonce: a.GetNextNonce(), NextNonce: a.GetNextNonce(),
 		})
 		w.record("account.open", hexName(a.GetAddress()), "")
 	}

@@ -215,6 +215,22 @@ func (c *checker) checkAccounts() {
 		if n := a.GetResumedNonce(); n != 0 && n <= a.GetNextNonce() {
 			c.failf("account %x at nonce %d was resumed for those below %d", a.GetAddress(), a.GetNextNonce(), n)
 		}
+		c.checkExplained(a)
+	}
+}
+
+// checkExplained sees to it that every nonce which the account has used belongs
+// to a deposit, or was given up.
+func (c *checker) checkExplained(a *fsmpb.Account) {
+	for _, r := range a.GetGivenUp() {
+		for nonce := r.GetFirst(); nonce <= r.GetLast(); nonce++ {
+			c.claim(nil, a.GetChainId(), a.GetAddress(), nonce)
+		}
+	}
+	for nonce := a.GetFirstNonce(); nonce < a.GetNextNonce(); nonce++ {
+		if _, ok := c.nonces[nonceName(a.GetChainId(), a.GetAddress(), nonce)]; !ok {
+			c.failf("nonce %d of account %x is used up, and nobody knows for what", nonce, a.GetAddress())
+		}
 	}
 }
 
@@ -247,9 +263,13 @@ func sameNonce(a, b *fsmpb.Loss) bool {
 
 func (c *checker) claim(d *fsmpb.Deposit, chainID uint64, account []byte, nonce uint64) {
 	next := c.view.Account(chainID, account).GetNextNonce()
-	name := string(accountKey(chainID, account)) + string(orderKey(nonce))
+	name := nonceName(chainID, account, nonce)
 	if other, ok := c.nonces[name]; ok || nonce >= next {
 		c.failf("nonce %d of deposit %x (next %d) belongs to %x too", nonce, d.GetPubkey(), next, other)
 	}
 	c.nonces[name] = d.GetPubkey()
+}
+
+func nonceName(chainID uint64, account []byte, nonce uint64) string {
+	return string(accountKey(chainID, account)) + string(orderKey(nonce))
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/go-memdb"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -80,6 +81,16 @@ func TestCheckFinds(t *testing.T) {
 			d := copyDeposit(v.Deposit(v.Request("ns", "c").GetReserved()[2]))
 			d.Attempts = []*fsmpb.Attempt{{Nonce: 1000}}
 			mustInsert(txn, tableDeposits, d)
+		},
+		"nonce that nobody used": func(v *View, txn *memdb.Txn) {
+			a := proto.CloneOf(v.Account(1, testAccount(1).GetAddress()))
+			a.NextNonce++
+			mustInsert(txn, tableAccounts, a)
+		},
+		"nonce of a deposit that was given up": func(v *View, txn *memdb.Txn) {
+			a := proto.CloneOf(v.Account(1, testAccount(1).GetAddress()))
+			a.GivenUp = []*fsmpb.NonceRange{{First: a.GetFirstNonce(), Last: a.GetFirstNonce()}}
+			mustInsert(txn, tableAccounts, a)
 		},
 		"planned deposit with signed bytes": func(v *View, txn *memdb.Txn) {
 			d := copyDeposit(v.Deposit(v.Request("ns", "c").GetReserved()[2]))

@@ -367,10 +367,13 @@ type Deposit struct {
 	ChainID     int64     `json:"chainId,omitempty,omitzero"`
 
 	// Losses Attempts that can never land any more, by final proof.
-	Losses []Loss       `json:"losses,omitempty,omitzero"`
-	Nonce  int64        `json:"nonce,omitempty,omitzero"`
-	Pubkey string       `json:"pubkey"`
-	State  DepositState `json:"state"`
+	Losses []Loss `json:"losses,omitempty,omitzero"`
+	Nonce  int64  `json:"nonce,omitempty,omitzero"`
+	Pubkey string `json:"pubkey"`
+
+	// Signature Of the deposit message, by the key; public once it was sent.
+	Signature string       `json:"signature,omitempty,omitzero"`
+	State     DepositState `json:"state"`
 
 	// TxHash Of the transaction that landed, else of the last attempt.
 	TxHash                string `json:"txHash,omitempty,omitzero"`
@@ -379,6 +382,8 @@ type Deposit struct {
 
 // DepositPage defines model for DepositPage.
 type DepositPage struct {
+	// Accounts All accounts that ever paid, on each page.
+	Accounts   []FundingAccount `json:"accounts,omitempty,omitzero"`
 	Counts     map[string]int64 `json:"counts"`
 	Deposits   []Deposit        `json:"deposits"`
 	NextCursor string           `json:"nextCursor,omitempty,omitzero"`
@@ -389,6 +394,28 @@ type DepositPage struct {
 
 // DepositState defines model for DepositState.
 type DepositState string
+
+// FundingAccount Every nonce from firstNonce up to nextNonce belongs to a deposit's
+// attempts or losses, or was given up.
+type FundingAccount struct {
+	Address string `json:"address"`
+	ChainID int64  `json:"chainId"`
+
+	// FirstNonce The account's next nonce when it began to pay.
+	FirstNonce int64 `json:"firstNonce"`
+
+	// GenesisHash Of the chain's first block.
+	GenesisHash string `json:"genesisHash"`
+
+	// GivenUp Used by transactions of somebody else.
+	GivenUp []NonceRange `json:"givenUp,omitempty,omitzero"`
+
+	// NextNonce Of the next deposit.
+	NextNonce int64 `json:"nextNonce"`
+
+	// Stopped Why nothing is paid before an operator resumes.
+	Stopped string `json:"stopped,omitempty,omitzero"`
+}
 
 // ImportResult `known` keys stay as they are.
 type ImportResult string
@@ -445,9 +472,11 @@ type KeyState string
 
 // Loss defines model for Loss.
 type Loss struct {
-	Nonce  int64  `json:"nonce"`
-	Reason string `json:"reason"`
-	TxHash string `json:"txHash"`
+	Account string `json:"account,omitempty,omitzero"`
+	ChainID int64  `json:"chainId,omitempty,omitzero"`
+	Nonce   int64  `json:"nonce"`
+	Reason  string `json:"reason"`
+	TxHash  string `json:"txHash"`
 }
 
 // Node defines model for Node.
@@ -460,6 +489,12 @@ type Node struct {
 	Lag   int64  `json:"lag"`
 	Raft  string `json:"raft"`
 	Voter bool   `json:"voter"`
+}
+
+// NonceRange defines model for NonceRange.
+type NonceRange struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
 }
 
 // PendingAllocation defines model for PendingAllocation.

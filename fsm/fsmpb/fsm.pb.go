@@ -3516,7 +3516,11 @@ type Account struct {
 	Stop *Stop `protobuf:"bytes,5,opt,name=stop,proto3" json:"stop,omitempty"`
 	// An operator resumed knowing that nonces below this one were used by somebody
 	// else; 0 if there are none that the next nonce has not passed.
-	ResumedNonce  uint64 `protobuf:"varint,6,opt,name=resumed_nonce,json=resumedNonce,proto3" json:"resumed_nonce,omitempty"`
+	ResumedNonce uint64 `protobuf:"varint,6,opt,name=resumed_nonce,json=resumedNonce,proto3" json:"resumed_nonce,omitempty"`
+	// The account's next nonce when it was opened: those below it are not ours.
+	FirstNonce uint64 `protobuf:"varint,7,opt,name=first_nonce,json=firstNonce,proto3" json:"first_nonce,omitempty"`
+	// Nonces that transactions of somebody else used, in order.
+	GivenUp       []*NonceRange `protobuf:"bytes,8,rep,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3593,6 +3597,73 @@ func (x *Account) GetResumedNonce() uint64 {
 	return 0
 }
 
+func (x *Account) GetFirstNonce() uint64 {
+	if x != nil {
+		return x.FirstNonce
+	}
+	return 0
+}
+
+func (x *Account) GetGivenUp() []*NonceRange {
+	if x != nil {
+		return x.GivenUp
+	}
+	return nil
+}
+
+// NonceRange is the nonces from first to last, both included.
+type NonceRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NonceRange) Reset() {
+	*x = NonceRange{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NonceRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NonceRange) ProtoMessage() {}
+
+func (x *NonceRange) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
+func (*NonceRange) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *NonceRange) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *NonceRange) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // Stop says what was seen of somebody else's use of a funding account.
 type Stop struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3606,7 +3677,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +3689,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +3702,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Stop) GetReason() string {
@@ -3666,7 +3737,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +3749,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +3762,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -3734,7 +3805,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3817,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3830,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -4092,7 +4163,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\atx_hash\x18\x02 \x01(\fR\x06txHash\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
 	"\bchain_id\x18\x04 \x01(\x04R\achainId\x12\x18\n" +
-	"\aaccount\x18\x05 \x01(\fR\aaccount\"\xd2\x01\n" +
+	"\aaccount\x18\x05 \x01(\fR\aaccount\"\xad\x02\n" +
 	"\aAccount\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
 	"\fgenesis_hash\x18\x02 \x01(\fR\vgenesisHash\x12\x18\n" +
@@ -4100,7 +4171,14 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"next_nonce\x18\x04 \x01(\x04R\tnextNonce\x12+\n" +
 	"\x04stop\x18\x05 \x01(\v2\x17.keysteward.fsm.v1.StopR\x04stop\x12#\n" +
-	"\rresumed_nonce\x18\x06 \x01(\x04R\fresumedNonce\"X\n" +
+	"\rresumed_nonce\x18\x06 \x01(\x04R\fresumedNonce\x12\x1f\n" +
+	"\vfirst_nonce\x18\a \x01(\x04R\n" +
+	"firstNonce\x128\n" +
+	"\bgiven_up\x18\b \x03(\v2\x1d.keysteward.fsm.v1.NonceRangeR\agivenUp\"6\n" +
+	"\n" +
+	"NonceRange\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\"X\n" +
 	"\x04Stop\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\x12\"\n" +
@@ -4153,7 +4231,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),            // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),     // 1: keysteward.fsm.v1.AllocationState
@@ -4200,9 +4278,10 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*Attempt)(nil),          // 42: keysteward.fsm.v1.Attempt
 	(*Loss)(nil),             // 43: keysteward.fsm.v1.Loss
 	(*Account)(nil),          // 44: keysteward.fsm.v1.Account
-	(*Stop)(nil),             // 45: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),    // 46: keysteward.fsm.v1.DepositStatus
-	(*Audit)(nil),            // 47: keysteward.fsm.v1.Audit
+	(*NonceRange)(nil),       // 45: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),             // 46: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),    // 47: keysteward.fsm.v1.DepositStatus
+	(*Audit)(nil),            // 48: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	6,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -4234,7 +4313,7 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	42, // 26: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
 	21, // 27: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
 	3,  // 28: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	45, // 29: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	46, // 29: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
 	42, // 30: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
 	28, // 31: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
 	39, // 32: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
@@ -4247,8 +4326,8 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	40, // 39: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
 	41, // 40: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
 	44, // 41: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	46, // 42: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	47, // 43: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	47, // 42: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	48, // 43: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
 	32, // 44: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
 	0,  // 45: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
 	36, // 46: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
@@ -4261,13 +4340,14 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	2,  // 53: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
 	42, // 54: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
 	43, // 55: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	45, // 56: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	7,  // 57: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	46, // 56: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	45, // 57: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	7,  // 58: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -4316,7 +4396,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
