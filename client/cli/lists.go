@@ -159,7 +159,7 @@ func (a *app) depositsCommand() *cobra.Command {
 	return group("deposits", "look at the stakes",
 		list.byState(list.command(a, "list", "list deposits, and why they wait", noArguments, list.deposits), depositStates),
 		show.command(a, "show PUBLICKEY", "show the deposit for one key", oneArgument("public key"), show.deposit),
-		a.resumeCommand())
+		a.exportCommand(), a.verifyCommand(), a.resumeCommand())
 }
 
 func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {

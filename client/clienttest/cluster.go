@@ -48,6 +48,8 @@ type Cluster struct {
 	PendingFor int
 	// Members replaces the API URLs of GET /v1/cluster.
 	Members []string
+	// ChangeDeposit may change what is told of a deposit.
+	ChangeDeposit func(*wire.Deposit)
 	// RestOnRelease leaves released keys resting.
 	RestOnRelease bool
 	// PageSize bounds pages: 1000 if zero.

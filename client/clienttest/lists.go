@@ -53,6 +53,11 @@ func (c *Cluster) keys(state string) []wire.Key {
 	return slices.DeleteFunc(keys, func(k wire.Key) bool { return state != "" && string(k.State) != state })
 }
 
+// derived lists the keys that the cluster paid for.
+func (c *Cluster) derived() []wire.Key {
+	return slices.DeleteFunc(c.keys(""), func(k wire.Key) bool { return k.Imported })
+}
+
 // page cuts a list as the query asks.
 func page[T any](c *Cluster, r *http.Request, list []T) (items []T, next string) {
 	size := c.PageSize
@@ -87,31 +92,22 @@ func (c *Cluster) getKey(w http.ResponseWriter, r *http.Request) {
 	Problem(w, http.StatusNotFound, "not-found", "there is no such key")
 }
 
-func depositOf(key wire.Key) wire.Deposit {
-	hash := "0x" + strings.Repeat("ab", 32)
-	return wire.Deposit{
-		Pubkey: key.Pubkey, State: wire.DepositStateFinal, AmountGwei: 32_000_000_000, ChainID: 1337,
-		Nonce: key.Index, TxHash: hash, BlockNumber: 10 + key.Index,
-		Attempts: []wire.Attempt{{Nonce: key.Index, TxHash: hash, FeeCapWei: 2, TipWei: 1}},
-	}
-}
-
 func (c *Cluster) listDeposits(w http.ResponseWriter, r *http.Request) {
 	var all []wire.Deposit
-	for _, key := range c.keys("") {
-		all = append(all, depositOf(key))
+	for _, key := range c.derived() {
+		all = append(all, c.depositOf(key))
 	}
 	deposits, next := page(c, r, all)
 	answer(w, http.StatusOK, wire.DepositPage{
 		Deposits: deposits, Counts: map[string]int64{"final": int64(len(all))}, NextCursor: next,
-		Waiting: wire.Reason{Code: "too-little-money", Detail: "the account lacks 32 ETH"},
+		Waiting: wire.Reason{Code: "too-little-money", Detail: "the account lacks 32 ETH"}, Accounts: c.accounts(),
 	})
 }
 
 func (c *Cluster) getDeposit(w http.ResponseWriter, r *http.Request) {
-	for _, key := range c.keys("") {
+	for _, key := range c.derived() {
 		if key.Pubkey == r.PathValue("pubkey") {
-			answer(w, http.StatusOK, depositOf(key))
+			answer(w, http.StatusOK, c.depositOf(key))
 			return
 		}
 	}
