@@ -34,10 +34,11 @@ type folder struct {
 
 // memory is what must be the same at the next start, or should be.
 type memory struct {
-	Version int    `json:"version"`
-	Nodes   int    `json:"nodes"`
-	Ports   ports  `json:"ports"`
-	Funded  string `json:"fundedAddress"`
+	Version int   `json:"version"`
+	Nodes   int   `json:"nodes"`
+	Ports   ports `json:"ports"`
+	// FundingETH is what the funding account had at the beginning; 0 means plenty.
+	FundingETH uint64 `json:"fundingEth,omitempty"`
 }
 
 const memoryVersion = 1

@@ -12,6 +12,8 @@ const (
 	flagAPIPort   = "api-port"
 	flagRaftPort  = "raft-port"
 	flagChainPort = "chain-port"
+
+	flagFundingETH = "funding-eth"
 )
 
 const help = `Run a Keysteward cluster and a development chain on this machine.
@@ -60,6 +62,7 @@ func Command(version string, signals <-chan os.Signal) *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", ErrUsage, err) })
 	bind(cmd, &o)
+	cmd.AddCommand(fundCommand())
 	return cmd
 }
 
@@ -71,6 +74,7 @@ func bind(cmd *cobra.Command, o *Options) {
 	f.IntVar(&o.APIPort.Number, flagAPIPort, DefaultAPIPort, "API port of the first node, the others' follow; 0 picks free ones")
 	f.IntVar(&o.RaftPort.Number, flagRaftPort, DefaultRaftPort, "Raft port of the first node, the others' follow; 0 picks free ones")
 	f.IntVar(&o.ChainPort.Number, flagChainPort, DefaultChainPort, "port of the chain's JSON-RPC; 0 picks a free one")
+	f.Uint64Var(&o.FundingETH, flagFundingETH, 0, "ETH of the account that pays, when the cluster is made (default: plenty); 'keysteward-local fund' adds to it")
 	f.IntVar(&o.Examples, "examples", 0, "how many example pods get two keys each")
 	f.BoolVar(&o.Once, "once", false, "stop when the examples have their keys; exit 0 if all went well")
 	f.StringVar(&o.Keysteward, "keysteward", "", "the keysteward binary (default: beside this one, else in PATH)")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/ethereum/go-ethereum/accounts/keystore"
 	"github.com/ethereum/go-ethereum/common"
@@ -20,9 +21,9 @@ type funding struct {
 	Address  common.Address
 }
 
-// openFunding finds the funding account of the folder, or makes one.
-func openFunding(f *folder) (funding, error) {
-	account := funding{Keystore: f.in("funding", "keystore.json"), Password: f.in("funding", "password")}
+// openFunding finds an account in a subfolder, or makes one.
+func openFunding(f *folder, name string) (funding, error) {
+	account := fundingIn(f.in(name))
 	password, err := keepFile(account.Password, randomHex)
 	if err != nil {
 		return account, fmt.Errorf("funding account: %w", err)
@@ -42,6 +43,10 @@ func openFunding(f *folder) (funding, error) {
 	}
 	account.Address = common.Address(file.Address)
 	return account, nil
+}
+
+func fundingIn(dir string) funding {
+	return funding{Keystore: filepath.Join(dir, "keystore.json"), Password: filepath.Join(dir, "password")}
 }
 
 // create makes an account and writes its keystore, with the light work factor: its

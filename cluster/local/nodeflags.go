@@ -17,6 +17,7 @@ type site struct {
 	folder  *folder
 	ports   ports
 	funding funding
+	faucet  funding // gives ether away; not there where the funding account has plenty
 	tokens  tokens
 	kek     string // file
 	chain   ClusterChain

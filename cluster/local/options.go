@@ -17,6 +17,9 @@ const (
 // maxNodes keeps the ranges of ports apart, and a laptop usable.
 const maxNodes = 25
 
+// maxFundingETH leaves the faucet as much as the account.
+const maxFundingETH = 1_000_000_000
+
 // Port is the first of some ports, as its user chose it.
 type Port struct {
 	// Number is the port; 0 picks free ones.
@@ -35,6 +38,9 @@ type Options struct {
 	APIPort, RaftPort Port
 	// ChainPort serves the chain's JSON-RPC.
 	ChainPort Port
+	// FundingETH is what the funding account has at the beginning; 0 means as before,
+	// else more than anybody needs.
+	FundingETH uint64
 	// Examples is how many example pods get keys.
 	Examples int
 	// Once stops everything when the examples have their keys.
@@ -52,6 +58,9 @@ func (o Options) check() error {
 	}
 	if o.Nodes < 0 || o.Nodes > maxNodes {
 		return fmt.Errorf("%w: --nodes %d: want 1 to %d", ErrUsage, o.Nodes, maxNodes)
+	}
+	if o.FundingETH > maxFundingETH {
+		return fmt.Errorf("%w: --%s %d: want at most %d", ErrUsage, flagFundingETH, o.FundingETH, uint64(maxFundingETH))
 	}
 	if o.Examples < 0 || o.Examples > 1000 {
 		return fmt.Errorf("%w: --examples %d: want 0 to 1000", ErrUsage, o.Examples)

@@ -57,6 +57,9 @@ func Run(ctx context.Context, o Options, out io.Writer, signals <-chan os.Signal
 	if err != nil {
 		return err
 	}
+	if given := o.FundingETH; !l.folder.fresh && given > 0 && given != l.folder.memory.FundingETH {
+		return fmt.Errorf("%w: --%s %d: the chain in %s was made with another amount; leave the flag out, or use another --dir", ErrUsage, flagFundingETH, given, l.folder.path)
+	}
 	p, err := choosePorts(ctx, o, l.folder, count)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ func requireMode(t *testing.T, path string, want os.FileMode) {
 func TestFundingAccountIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	f := &folder{path: t.TempDir()}
-	account, err := openFunding(f)
+	account, err := openFunding(f, "funding")
 	require.NoError(t, err)
 	requireMode(t, account.Keystore, 0o600)
 	requireMode(t, account.Password, 0o600)
@@ -36,7 +36,7 @@ func TestFundingAccountIsMadeOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, account.Address, key.Address)
 
-	again, err := openFunding(f)
+	again, err := openFunding(f, "funding")
 	require.NoError(t, err)
 	require.Equal(t, account, again)
 }
@@ -44,15 +44,15 @@ func TestFundingAccountIsMadeOnce(t *testing.T) {
 func TestFundingAccountThatWasKilledHalfway(t *testing.T) {
 	t.Parallel()
 	f := &folder{path: t.TempDir()}
-	account, err := openFunding(f)
+	account, err := openFunding(f, "funding")
 	require.NoError(t, err)
 	require.NoError(t, os.Rename(account.Keystore, account.Keystore+".new"), "as if killed before the rename")
-	again, err := openFunding(f)
+	again, err := openFunding(f, "funding")
 	require.NoError(t, err)
 	require.NotEqual(t, account.Address, again.Address)
 
 	require.NoError(t, os.WriteFile(account.Keystore, []byte("{"), 0o600))
-	_, err = openFunding(f)
+	_, err = openFunding(f, "funding")
 	require.ErrorContains(t, err, account.Keystore)
 }
 

@@ -60,6 +60,9 @@ func nodesStep(count int) string {
 func (l *launcher) remember(count int) error {
 	m := l.folder.memory
 	m.Nodes, m.Ports = count, l.site.ports
+	if l.folder.fresh {
+		m.FundingETH = l.options.FundingETH
+	}
 	if err := l.folder.remember(m); err != nil {
 		return err
 	}
@@ -71,8 +74,13 @@ func (l *launcher) remember(count int) error {
 
 func (l *launcher) openSecrets(context.Context) (err error) {
 	s := l.site
-	if s.funding, err = openFunding(l.folder); err != nil {
+	if s.funding, err = openFunding(l.folder, "funding"); err != nil {
 		return err
+	}
+	if l.folder.memory.FundingETH > 0 { // else there is no need for a faucet
+		if s.faucet, err = openFunding(l.folder, faucetFolder); err != nil {
+			return err
+		}
 	}
 	if s.tokens, err = openTokens(l.folder); err != nil {
 		return err
@@ -86,10 +94,12 @@ func (l *launcher) openSecrets(context.Context) (err error) {
 
 func (l *launcher) startChain(ctx context.Context) error {
 	chain, err := devchain.Start(ctx, devchain.Config{
-		Dir:     l.folder.in("chain"),
-		RPCAddr: address(l.site.ports.Chain),
-		Funded:  l.site.funding.Address,
-		Logger:  slog.New(slog.NewTextHandler(l.console.lines(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Dir:       l.folder.in("chain"),
+		RPCAddr:   address(l.site.ports.Chain),
+		Funded:    l.site.funding.Address,
+		FundedETH: l.folder.memory.FundingETH,
+		Faucet:    l.site.faucet.Address,
+		Logger:    slog.New(slog.NewTextHandler(l.console.lines(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if errors.Is(err, devchain.ErrListen) {
 		return fmt.Errorf("--%s: %w; %s", flagChainPort, err, otherPort(flagChainPort))

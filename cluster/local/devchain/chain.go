@@ -42,7 +42,7 @@ func Start(ctx context.Context, config Config) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	first := genesis(config.ChainID, config.Funded)
+	first := genesis(config)
 	// The port comes first: whoever is told that it is taken finds the folder as it was.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.RPCAddr)
 	if err != nil {

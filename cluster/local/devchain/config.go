@@ -41,7 +41,7 @@ var (
 // Config says where and how a development chain runs.
 type Config struct {
 	// Dir is the data folder. It is made, mode 0700, if it is missing; it must be empty or
-	// hold the same chain (same ChainID and Funded).
+	// hold the same chain (same ChainID, Funded, FundedETH and Faucet).
 	Dir string
 	// RPCAddr is the host:port that serves JSON-RPC over HTTP; port 0 picks a free one.
 	// Whoever reaches it can use the chain: there is no authentication.
@@ -49,8 +49,11 @@ type Config struct {
 	// Period is the time from one block to the next, 10 ms or more, whether or not there
 	// are transactions. 0 means DefaultPeriod.
 	Period time.Duration
-	// Funded gets 1,000,000,000 ETH in the genesis block.
-	Funded common.Address
+	// Funded gets FundedETH in the genesis block; 0 means 1,000,000,000 ETH.
+	Funded    common.Address
+	FundedETH uint64
+	// Faucet gets 1,000,000,000 ETH to give away, if it is not the zero address.
+	Faucet common.Address
 	// ChainID is the EIP-155 chain ID. 0 means DefaultChainID; IDs of public networks are refused.
 	ChainID uint64
 	// Logger gets the chain's own lines, and go-ethereum's from warnings upwards. nil discards them.
@@ -71,6 +74,9 @@ func (c Config) complete() (Config, error) {
 	if c.ChainID == 0 {
 		c.ChainID = DefaultChainID
 	}
+	if c.FundedETH == 0 {
+		c.FundedETH = plentyETH
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -82,6 +88,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Funded == (common.Address{}) {
 		return c, errors.New("development chain: no account to fund given")
+	}
+	if c.FundedETH > plentyETH {
+		return c, fmt.Errorf("development chain: %d ETH: at most %d", c.FundedETH, uint64(plentyETH))
 	}
 	if name, public := publicChains[c.ChainID]; public {
 		return c, fmt.Errorf("development chain: chain ID %d is that of the public network %s", c.ChainID, name)

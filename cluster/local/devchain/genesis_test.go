@@ -6,13 +6,18 @@ import (
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core"
 	"github.com/ethereum/go-ethereum/params"
 	"github.com/stretchr/testify/require"
 )
 
+func first(chainID uint64, funded byte) *core.Genesis {
+	return genesis(Config{ChainID: chainID, Funded: common.Address{funded}, FundedETH: plentyETH})
+}
+
 func TestGenesisHoldsTheDepositContract(t *testing.T) {
 	t.Parallel()
-	contract := genesis(DefaultChainID, common.Address{1}).Alloc[depositContract()]
+	contract := first(DefaultChainID, 1).Alloc[depositContract()]
 	require.Len(t, contract.Code, 6358)
 	require.Len(t, contract.Storage, 31, "the zero hashes")
 }
@@ -21,14 +26,14 @@ func TestGenesisHoldsTheDepositContract(t *testing.T) {
 func TestGenesisStaysTheSame(t *testing.T) {
 	t.Parallel()
 	want := common.HexToHash("0xd22acb56b68ebb80e2c43f488d5f699cbbdac3a82d7d588b796c36a2e6fd32cf")
-	require.Equal(t, want, genesis(DefaultChainID, common.Address{1}).ToBlock().Hash())
-	require.Equal(t, want, genesis(7777, common.Address{1}).ToBlock().Hash(), "the chain ID is not part of it: hence the marker")
-	require.NotEqual(t, want, genesis(DefaultChainID, common.Address{2}).ToBlock().Hash())
+	require.Equal(t, want, first(DefaultChainID, 1).ToBlock().Hash())
+	require.Equal(t, want, first(7777, 1).ToBlock().Hash(), "the chain ID is not part of it: hence the marker")
+	require.NotEqual(t, want, first(DefaultChainID, 2).ToBlock().Hash())
 }
 
 func TestGenesisLeavesSharedConfigAlone(t *testing.T) {
 	t.Parallel()
-	genesis(7777, common.Address{1})
+	first(7777, 1)
 	require.Equal(t, uint64(1337), params.AllDevChainProtocolChanges.ChainID.Uint64())
 }
 
