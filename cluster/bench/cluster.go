@@ -34,6 +34,10 @@ type clusterFile struct {
 		API string `json:"api"`
 		PID int    `json:"pid"`
 	} `json:"nodes"`
+	Chain struct {
+		RPC             string `json:"rpc"`
+		DepositContract string `json:"depositContract"`
+	} `json:"chain"`
 	AdminTokenFile string `json:"adminTokenFile"`
 }
 
@@ -50,7 +54,8 @@ func startCluster(ctx context.Context, bin, dir string) (*localCluster, error) {
 		},
 	}}
 	c.cmd = exec.Command(filepath.Join(bin, "keysteward-local"), //nolint:gosec,noctx // our own binary, stopped by its own signal
-		"--dir", dir, "--nodes", "3", "--api-port", "0", "--raft-port", "0", "--chain-port", "0")
+		"--dir", dir, "--nodes", "3", "--api-port", "0", "--raft-port", "0", "--chain-port", "0",
+		"--funding-eth", "1000000") // so that there is another account to compare with
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.cmd.Start(); err != nil {

@@ -43,7 +43,7 @@ func (c *localCluster) stockPool(ctx context.Context, keys int) ([]figure, error
 	}
 	elapsed := time.Since(begin)
 	return []figure{{
-		Name: fmt.Sprintf("deposits of %d keys, 16 in flight, a block each 0.5 s", keys), Unit: "keys/s",
+		Name: fmt.Sprintf("deposits of %d keys, 16 in flight, a block each 0.5 s", keys), Unit: unitDeposits,
 		Value: float64(keys) / elapsed.Seconds(), Runs: 1,
 	}}, c.release(ctx, leader, "stock", a.Fence)
 }

@@ -36,7 +36,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "folder with keysteward and keysteward-local")
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "of each load")
 	flag.IntVar(&o.failovers, "failovers", 9, "how often the leader is killed")
-	flag.IntVar(&o.stock, "stock", 288, "deposited keys in the pool before measuring")
+	flag.IntVar(&o.stock, "stock", 500, "deposited keys in the pool before measuring")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -79,6 +79,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		measure func(context.Context) ([]figure, error)
 	}{
 		{fmt.Sprintf("depositing %d keys", o.stock), func(ctx context.Context) ([]figure, error) { return c.stockPool(ctx, o.stock) }},
+		{fmt.Sprintf("depositing %d keys without a cluster", o.stock), func(ctx context.Context) ([]figure, error) { return c.measureDirect(ctx, o.stock) }},
 		{"allocations", func(ctx context.Context) ([]figure, error) { return c.measureAllocations(ctx, o.duration) }},
 		{"keysteward allocate of 64 keys", c.measureKeystores},
 		{"kill -9 of the leader", func(ctx context.Context) ([]figure, error) { return c.measureFailover(ctx, o.failovers) }},
@@ -90,6 +91,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 		figures = append(figures, f...)
 	}
+	figures = append(figures, share(figures))
 	printTable(out, figures)
 	return writeJSON(figures)
 }
