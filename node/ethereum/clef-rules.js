@@ -13,8 +13,8 @@ var value = "0x1bc16d674ec800000";
 // any credentials are signed for; only --bls-withdrawal needs that.
 var credentials = "";
 
-// The most that is offered for one gas, in wei: 500 gwei.
-var maxFeePerGas = 500e9;
+// The most that is offered for one gas, in wei: as --max-fee-gwei, 2,000 gwei.
+var maxFeePerGas = 2000e9;
 
 function OnSignerStartup(info) {}
 
