@@ -262,7 +262,7 @@ func TestClefRules(t *testing.T) {
 		"another contract":  func(tx *types.DynamicFeeTx) { tx.To = &payee },
 		"another amount":    func(tx *types.DynamicFeeTx) { tx.Value = ether(33) },
 		"more gas":          func(tx *types.DynamicFeeTx) { tx.Gas = 400_001 },
-		"a mad fee":         func(tx *types.DynamicFeeTx) { tx.GasFeeCap = big.NewInt(501 * params.GWei) },
+		"a mad fee":         func(tx *types.DynamicFeeTx) { tx.GasFeeCap = big.NewInt(2001 * params.GWei) },
 		"no call":           func(tx *types.DynamicFeeTx) { tx.Data = nil },
 		"another call":      func(tx *types.DynamicFeeTx) { tx.Data = common.FromHex("0xc5f2892f") },
 		"other credentials": func(tx *types.DynamicFeeTx) { tx.Data[4+8*32+31]++ },
