@@ -199,7 +199,7 @@ func TestOutcomesOfProposing(t *testing.T) {
 		"stale session":  {fmt.Errorf("x: %w", &fsm.Refusal{Code: fsm.StaleSession, Detail: "7"}), 503, noLeader},
 		"too large":      {fmt.Errorf("x: %w", node.ErrTooLarge), 413, bodyTooLarge},
 		"refused":        {&fsm.Refusal{Code: fsm.Invalid, Detail: "no"}, 400, invalidField},
-		"odd refusal":    {&fsm.Refusal{Code: fsm.StaleNonce, Detail: "5"}, 500, internal},
+		"odd refusal":    {&fsm.Refusal{Code: fsm.StaleIndex, Detail: "5"}, 500, internal},
 		"something else": {errors.New("disk on fire, password hunter2"), 500, internal},
 	} {
 		t.Run(name, func(t *testing.T) {

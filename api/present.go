@@ -131,7 +131,10 @@ func accountsOf(accounts iter.Seq[*fsmpb.Account]) []wire.FundingAccount {
 	for a := range accounts {
 		w := wire.FundingAccount{
 			ChainID: signed(a.GetChainId()), GenesisHash: hexText(a.GetGenesisHash()), Address: hexText(a.GetAddress()),
-			FirstNonce: signed(a.GetFirstNonce()), NextNonce: signed(a.GetNextNonce()), Stopped: a.GetStop().GetReason(),
+			FirstNonce: signed(a.GetFirstNonce()), NextNonce: signed(a.GetNextNonce()),
+		}
+		if stop := a.GetStop(); stop != nil {
+			w.Stop = wire.Stop{Reason: stop.GetReason(), Nonce: signed(stop.GetNonce()), Since: wallTime(stop.GetSinceWallMs())}
 		}
 		for _, r := range a.GetGivenUp() {
 			w.GivenUp = append(w.GivenUp, wire.NonceRange{First: signed(r.GetFirst()), Last: signed(r.GetLast())})

@@ -29,6 +29,7 @@ const (
 	notFound         kind = "not-found"
 	methodNotAllowed kind = "method-not-allowed"
 	staleFence       kind = "stale-fence"
+	staleStop        kind = "stale-stop"
 	seedExists       kind = "seed-exists"
 	staleRecipient   kind = "stale-recipient"
 	notLeader        kind = "not-leader"
@@ -53,6 +54,7 @@ var kinds = map[kind]struct {
 	notFound:         {http.StatusNotFound, "Not found"},
 	methodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here"},
 	staleFence:       {http.StatusConflict, "The allocation has changed"},
+	staleStop:        {http.StatusConflict, "More was seen of the account since"},
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
 	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
@@ -122,7 +124,7 @@ func (s *Server) problemOf(err error, r *http.Request) *problem {
 
 func refusalProblem(r *fsm.Refusal) *problem {
 	known := map[fsm.Code]kind{
-		fsm.StaleFence: staleFence, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.SeedExists: seedExists,
+		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.SeedExists: seedExists,
 	}
 	if k, ok := known[r.Code]; ok {
 		return newProblem(k, "%s", r.Detail)

@@ -37,7 +37,7 @@ func routes() []route {
 		{post, "/v1/keys/{pubkey}/confirm-stopped", changers, onLeader, nil, withBody((*Server).confirmStopped)},
 		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
 		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
-		{post, "/v1/deposits/resume", changers, onLeader, nil, (*Server).resumeDeposits},
+		{post, "/v1/deposits/resume", changers, onLeader, nil, withBody((*Server).resumeDeposits)},
 		{get, "/v1/seed", admins, onLeader, nil, (*Server).getSeed},
 		{put, "/v1/seed", admins, onLeader, nil, withBody((*Server).putSeed)},
 		{get, "/v1/cluster", readers, here, nil, (*Server).getCluster},

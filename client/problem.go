@@ -14,6 +14,7 @@ import (
 const (
 	TypeNotFound       = "not-found"
 	TypeStaleFence     = "stale-fence"
+	TypeStaleStop      = "stale-stop"
 	TypeSeedExists     = "seed-exists"
 	TypeStaleRecipient = "stale-recipient"
 	TypeOutcomeUnknown = "outcome-unknown"

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"encoding/json"
 	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client/clienttest"
 )
 
@@ -17,6 +19,9 @@ func TestResumeDeposits(t *testing.T) {
 		if r.Method != http.MethodPost || r.URL.Path != "/v1/deposits/resume" {
 			return false
 		}
+		var seen wire.SeenStop
+		require.NoError(t, json.NewDecoder(r.Body).Decode(&seen))
+		require.Equal(t, wire.SeenStop{ChainID: 1, Account: "0x07", Nonce: 3}, seen)
 		if status == http.StatusNoContent {
 			w.WriteHeader(status)
 		} else {
@@ -26,8 +31,9 @@ func TestResumeDeposits(t *testing.T) {
 		return true
 	}
 	c, _ := connect(t, cluster)
-	require.NoError(t, c.ResumeDeposits(t.Context()), "repeated until it is done")
+	stopped := wire.FundingAccount{ChainID: 1, Address: "0x07", Stop: wire.Stop{Reason: "r", Nonce: 3}}
+	require.NoError(t, c.ResumeDeposits(t.Context(), stopped), "repeated until it is done")
 
 	status = http.StatusForbidden
-	require.ErrorContains(t, c.ResumeDeposits(t.Context()), "resume deposits")
+	require.ErrorContains(t, c.ResumeDeposits(t.Context(), stopped), "resume deposits from account 0x07")
 }

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"fmt"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -43,22 +42,28 @@ func (w *write) stop(a *fsmpb.Account, reason string, nonce uint64) {
 	w.record("account.stop", hexName(a.GetAddress()), a.GetStop().GetReason())
 }
 
-// resumeDeposits ends the stops of all accounts, and lets the nonces that they
-// named be given up. Where nothing is stopped it changes nothing.
-func (w *write) resumeDeposits() Result {
-	for _, a := range slices.Collect(rows[*fsmpb.Account](w.txn, tableAccounts, indexID+"_prefix", []byte{})) {
-		if a.GetStop() == nil {
-			continue
-		}
-		reason := a.GetStop().GetReason()
-		a = proto.CloneOf(a)
-		if n := a.GetStop().GetNonce(); n > a.GetNextNonce() {
-			a.ResumedNonce = max(a.GetResumedNonce(), n)
-		}
-		a.Stop = nil
-		mustInsert(w.txn, tableAccounts, a)
-		w.record("deposits.resume", hexName(a.GetAddress()), reason)
+// resumeDeposits ends an account's stop, and lets the nonces that it named be
+// given up. A stop that tells of more than the operator saw stays; where nothing
+// is stopped nothing changes, so the word may be repeated.
+func (w *write) resumeDeposits(c *fsmpb.ResumeDeposits) Result {
+	a := w.account(c.GetChainId(), c.GetAccount())
+	if a == nil {
+		return Result{Refusal: refuse(NotFound, "account %x on chain %d is not open", c.GetAccount(), c.GetChainId())}
 	}
+	stop := a.GetStop()
+	if stop == nil {
+		return Result{}
+	}
+	if n := stop.GetNonce(); n > c.GetNonce() {
+		return Result{Refusal: refuse(StaleNonce, "the stop of account %x tells of nonces below %d, the word to resume of those below %d: %s", a.GetAddress(), n, c.GetNonce(), stop.GetReason())}
+	}
+	a = proto.CloneOf(a)
+	if n := stop.GetNonce(); n > a.GetNextNonce() {
+		a.ResumedNonce = max(a.GetResumedNonce(), n)
+	}
+	a.Stop = nil
+	mustInsert(w.txn, tableAccounts, a)
+	w.record("deposits.resume", hexName(a.GetAddress()), stop.GetReason())
 	return Result{}
 }
 

@@ -14,6 +14,11 @@ func (r *replica) account() *fsmpb.Account {
 	return r.View().Account(1, testAccount(1).GetAddress())
 }
 
+// resume is an operator's word about the stop that there is.
+func (r *replica) resume() *fsmpb.ResumeDeposits {
+	return &fsmpb.ResumeDeposits{ChainId: 1, Account: testAccount(1).GetAddress(), Nonce: r.account().GetStop().GetNonce()}
+}
+
 func stopAt(nonce uint64) *fsmpb.StopAccount {
 	return &fsmpb.StopAccount{
 		ChainId: 1, Account: testAccount(1).GetAddress(), Stop: &fsmpb.Stop{Reason: "somebody else", Nonce: nonce},
@@ -51,13 +56,21 @@ func TestStoppedAccountSignsNothingUntilResumed(t *testing.T) {
 	r.ok(stopAt(6))
 	require.EqualValues(t, 9, r.account().GetStop().GetNonce(), "less was seen")
 
-	r.ok(&fsmpb.ResumeDeposits{})
+	r.ok(r.resume())
 	require.Nil(t, r.account().GetStop())
 	require.Contains(t, r.actions(), "deposits.resume by tester")
 	before := digest(r.View())
-	r.ok(&fsmpb.ResumeDeposits{})
+	r.ok(r.resume())
 	require.Equal(t, before, digest(r.View()), "nothing is stopped")
 	r.refused(StaleNonce, stopAt(9)) // the operator knows
+
+	seen := &fsmpb.ResumeDeposits{ChainId: 1, Account: testAccount(1).GetAddress(), Nonce: 9}
+	r.ok(stopAt(10))
+	r.refused(StaleNonce, seen) // a repeat of the word is not about what was seen since
+	require.NotNil(t, r.account().GetStop())
+	r.ok(r.resume())
+	seen.ChainId = 3
+	r.refused(NotFound, seen)
 	r.ok(sign)
 }
 
@@ -77,7 +90,7 @@ func TestAdvanceNonceUsesUpTheResume(t *testing.T) {
 	r, keys := planned(t, 2)
 	r.refused(AccountStopped, advance(5, 6))
 	r.ok(stopAt(8))
-	r.ok(&fsmpb.ResumeDeposits{})
+	r.ok(r.resume())
 	for name, x := range map[string]struct {
 		code Code
 		c    *fsmpb.AdvanceNonce
@@ -119,7 +132,7 @@ func TestAdvanceNonceAgainstASignatureOnItsWay(t *testing.T) {
 		t.Parallel()
 		r, keys := planned(t, 1)
 		r.ok(stopAt(6))
-		r.ok(&fsmpb.ResumeDeposits{})
+		r.ok(r.resume())
 		r.ok(advance(5, 6))
 		r.refused(StaleNonce, late(keys[0]))
 	})
@@ -127,7 +140,7 @@ func TestAdvanceNonceAgainstASignatureOnItsWay(t *testing.T) {
 		t.Parallel()
 		r, keys := planned(t, 1)
 		r.ok(stopAt(7))
-		r.ok(&fsmpb.ResumeDeposits{})
+		r.ok(r.resume())
 		r.ok(late(keys[0]))
 		r.refused(StaleNonce, advance(5, 7))
 	})
@@ -135,10 +148,10 @@ func TestAdvanceNonceAgainstASignatureOnItsWay(t *testing.T) {
 		t.Parallel()
 		r, _ := planned(t, 1)
 		r.ok(stopAt(7))
-		r.ok(&fsmpb.ResumeDeposits{})
+		r.ok(r.resume())
 		r.term++
 		r.ok(&fsmpb.BeginSession{NodeId: "n2"})
-		for _, body := range []*fsmpb.Command{command(1, 1, advance(5, 7)), command(1, 1, stopAt(9)), command(1, 1, &fsmpb.ResumeDeposits{})} {
+		for _, body := range []*fsmpb.Command{command(1, 1, advance(5, 7)), command(1, 1, stopAt(9)), command(1, 1, r.resume())} {
 			require.ErrorIs(t, r.apply(body)[0].Err(), Refused(StaleSession))
 		}
 	})
@@ -168,7 +181,7 @@ func TestLossStopsItsAccount(t *testing.T) {
 	r.ok(&fsmpb.ObserveDeposits{Observations: []*fsmpb.Observation{o, o}})
 	require.Equal(t, "seen", r.account().GetStop().GetReason())
 	r.refused(AccountStopped, &fsmpb.SignDeposits{ChainId: 1, Account: testAccount(1).GetAddress(), Deposits: []*fsmpb.SignedDeposit{signed(6, key)}})
-	r.ok(&fsmpb.ResumeDeposits{})
+	r.ok(r.resume())
 	r.ok(&fsmpb.ObserveDeposits{Observations: []*fsmpb.Observation{o}})
 	require.Nil(t, r.account().GetStop(), "a late repeat")
 	r.refused(AccountStopped, advance(6, 7)) // its own nonce was none to give up

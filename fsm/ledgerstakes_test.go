@@ -37,10 +37,10 @@ func (l *ledger) account(t rapid.TB, c *fsmpb.Command, before *world) {
 		s := c.GetStopAccount()
 		l.purse(s.GetChainId(), s.GetAccount()).stop(s.GetStop().GetNonce())
 	case c.GetResumeDeposits() != nil:
-		for _, p := range l.accounts {
-			if p.stopped {
-				p.stopped, p.resumed = false, max(p.resumed, p.seen)
-			}
+		r := c.GetResumeDeposits()
+		if p := l.purse(r.GetChainId(), r.GetAccount()); p.stopped {
+			require.LessOrEqual(t, p.seen, r.GetNonce(), "resumed in spite of what the operator did not see")
+			p.stopped, p.resumed = false, max(p.resumed, p.seen)
 		}
 	case c.GetAdvanceNonce() != nil:
 		a := c.GetAdvanceNonce()

@@ -154,7 +154,7 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 	case *fsmpb.Command_StopAccount:
 		return w.stopAccount(b.StopAccount)
 	case *fsmpb.Command_ResumeDeposits:
-		return w.resumeDeposits()
+		return w.resumeDeposits(b.ResumeDeposits)
 	case *fsmpb.Command_AdvanceNonce:
 		return w.advanceNonce(b.AdvanceNonce)
 	case *fsmpb.Command_ImportKeys:

@@ -360,8 +360,8 @@ func drawAccount(t *rapid.T, w *world) proto.Message {
 	return rapid.SampledFrom([]proto.Message{
 		&fsmpb.StopAccount{ChainId: a.GetChainId(), Account: a.GetAddress(), Stop: &fsmpb.Stop{Reason: "r", Nonce: now.GetNextNonce() + more}},
 		&fsmpb.StopAccount{ChainId: a.GetChainId(), Account: a.GetAddress(), Stop: &fsmpb.Stop{Nonce: 1 << 40}},
-		&fsmpb.ResumeDeposits{},
-		&fsmpb.ResumeDeposits{},
+		&fsmpb.ResumeDeposits{ChainId: a.GetChainId(), Account: a.GetAddress(), Nonce: now.GetStop().GetNonce()},
+		&fsmpb.ResumeDeposits{ChainId: a.GetChainId(), Account: a.GetAddress(), Nonce: now.GetNextNonce() + more},
 		&fsmpb.AdvanceNonce{ChainId: a.GetChainId(), Account: a.GetAddress(), From: now.GetNextNonce(), To: now.GetNextNonce() + more},
 		&fsmpb.AdvanceNonce{ChainId: a.GetChainId(), Account: a.GetAddress(), From: now.GetNextNonce() - 1, To: now.GetNextNonce() + more},
 	}).Draw(t, "account")

@@ -413,8 +413,8 @@ type FundingAccount struct {
 	// NextNonce Of the next deposit.
 	NextNonce int64 `json:"nextNonce"`
 
-	// Stopped Why nothing is paid before an operator resumes.
-	Stopped string `json:"stopped,omitempty,omitzero"`
+	// Stop Why nothing is paid from an account before an operator resumes.
+	Stop Stop `json:"stop,omitempty,omitzero"`
 }
 
 // ImportResult `known` keys stay as they are.
@@ -617,6 +617,23 @@ type SeedStatus struct {
 	Recipient Recipient `json:"recipient"`
 }
 
+// SeenStop defines model for SeenStop.
+type SeenStop struct {
+	Account string `json:"account"`
+	ChainID int64  `json:"chainId"`
+
+	// Nonce That of the stop.
+	Nonce int64 `json:"nonce"`
+}
+
+// Stop Why nothing is paid from an account before an operator resumes.
+type Stop struct {
+	// Nonce The account's nonces below this one are used.
+	Nonce  int64     `json:"nonce"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since,omitempty,omitzero"`
+}
+
 // StoppedKey defines model for StoppedKey.
 type StoppedKey struct {
 	// Fence The fence of the key that is meant.
@@ -737,6 +754,9 @@ type GetKeyParamsConsistency string
 
 // AllocateJSONRequestBody defines body for Allocate for application/json ContentType.
 type AllocateJSONRequestBody = AllocationRequest
+
+// ResumeDepositsJSONRequestBody defines body for ResumeDeposits for application/json ContentType.
+type ResumeDepositsJSONRequestBody = SeenStop
 
 // ImportKeysJSONRequestBody defines body for ImportKeys for application/json ContentType.
 type ImportKeysJSONRequestBody = SealedKeys

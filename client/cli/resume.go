@@ -42,21 +42,27 @@ func (f *resume) run(ctx context.Context, cmd *cobra.Command, c *client.Client, 
 	if err != nil {
 		return err
 	}
-	if err := c.ResumeDeposits(ctx); err != nil {
-		return err
+	var told []string
+	for _, account := range before.Accounts {
+		if account.Stop.Reason == "" {
+			continue
+		}
+		if err := c.ResumeDeposits(ctx, account); err != nil {
+			return err
+		}
+		told = append(told, "deposits go on; they were stopped because: "+account.Stop.Reason)
+	}
+	if why := before.Waiting; why.Code != "" && why.Code != stoppedCode {
+		told = append(told, fmt.Sprintf("deposits wait for another reason, %s, which ends by itself: %s", why.Code, why.Detail))
+	}
+	if len(told) == 0 {
+		told = []string{"deposits were not stopped"}
 	}
 	if f.quiet {
 		return nil
 	}
-	out := cmd.OutOrStdout()
-	why := before.Waiting
-	switch why.Code {
-	case "":
-		fmt.Fprintln(out, "deposits were not stopped")
-	case stoppedCode:
-		fmt.Fprintln(out, oneLine("deposits go on; they were stopped because: "+why.Detail))
-	default:
-		fmt.Fprintln(out, oneLine(fmt.Sprintf("deposits wait for another reason, %s, which ends by itself: %s", why.Code, why.Detail)))
+	for _, line := range told {
+		fmt.Fprintln(cmd.OutOrStdout(), oneLine(line))
 	}
 	return nil
 }

@@ -1747,10 +1747,14 @@ func (x *StopAccount) GetStop() *Stop {
 	return nil
 }
 
-// ResumeDeposits is an operator's word that deposits may go on from every
-// account that is stopped, in spite of what the stop told.
+// ResumeDeposits is an operator's word that deposits may go on from an account
+// that is stopped, in spite of what the stop told.
 type ResumeDeposits struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	ChainId uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	Account []byte                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// Nonce of the stop that the operator saw: one that tells of more stays.
+	Nonce         uint64 `protobuf:"varint,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1783,6 +1787,27 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ResumeDeposits) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *ResumeDeposits) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *ResumeDeposits) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
 }
 
 // AdvanceNonce gives up nonces that transactions of somebody else used, by final
@@ -4006,8 +4031,11 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\vStopAccount\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\fR\aaccount\x12+\n" +
-	"\x04stop\x18\x03 \x01(\v2\x17.keysteward.fsm.v1.StopR\x04stop\"\x10\n" +
-	"\x0eResumeDeposits\"g\n" +
+	"\x04stop\x18\x03 \x01(\v2\x17.keysteward.fsm.v1.StopR\x04stop\"[\n" +
+	"\x0eResumeDeposits\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"g\n" +
 	"\fAdvanceNonce\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x12\n" +

@@ -90,7 +90,13 @@ func (c *cluster) propose(cmd *fsmpb.Command) {
 // resume is what an operator does.
 func (c *cluster) resume() {
 	c.t.Helper()
-	c.propose(&fsmpb.Command{Body: &fsmpb.Command_ResumeDeposits{ResumeDeposits: &fsmpb.ResumeDeposits{}}})
+	for a := range c.machine.View().Accounts() {
+		if a.GetStop() != nil {
+			c.propose(&fsmpb.Command{Body: &fsmpb.Command_ResumeDeposits{ResumeDeposits: &fsmpb.ResumeDeposits{
+				ChainId: a.GetChainId(), Account: a.GetAddress(), Nonce: a.GetStop().GetNonce(),
+			}}})
+		}
+	}
 }
 
 func (c *cluster) status() string { return c.machine.View().DepositStatus().GetCode() }
