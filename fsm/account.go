@@ -117,3 +117,14 @@ func (w *write) holderOfNonce(a *fsmpb.Account, nonce uint64) *fsmpb.Deposit {
 	}
 	return nil
 }
+
+// stopsAccount stops the account of a deposit that was lost to a transaction of
+// somebody else, in the same step: nothing is signed between the two.
+func (w *write) stopsAccount(lost *fsmpb.Deposit, o *fsmpb.Observation) {
+	a := w.account(lost.GetChainId(), lost.GetAccount())
+	if !o.GetForeignTransaction() || a == nil {
+		return
+	}
+	losses := lost.GetLosses()
+	w.stop(a, o.GetReason(), losses[len(losses)-1].GetNonce()+1)
+}

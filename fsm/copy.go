@@ -14,8 +14,9 @@ func copyKey(k *fsmpb.Key) *fsmpb.Key {
 	return &fsmpb.Key{
 		Pubkey: k.GetPubkey(), State: k.GetState(), Ordinal: k.GetOrdinal(), Index: k.GetIndex(),
 		Holder: k.GetHolder(), Fence: k.GetFence(), ProofFence: k.GetProofFence(), ReservedBy: k.GetReservedBy(),
-		RetiredReason: k.GetRetiredReason(),
-		Imported:      k.GetImported(), Sealed: k.GetSealed(), Proof: k.GetProof(), FreeAtMs: k.GetFreeAtMs(),
+		Imported: k.GetImported(), Sealed: k.GetSealed(), Proof: k.GetProof(), FreeAtMs: k.GetFreeAtMs(),
+		RetiredReason: k.GetRetiredReason(), RetiredDetail: k.GetRetiredDetail(),
+		ValidatorStatus: k.GetValidatorStatus(), ValidatorIndex: k.GetValidatorIndex(), EffectiveBalanceGwei: k.GetEffectiveBalanceGwei(),
 	}
 }
 

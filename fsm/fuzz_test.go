@@ -21,12 +21,14 @@ func FuzzApply(f *testing.F) {
 	for _, body := range []proto.Message{
 		&fsmpb.BeginSession{NodeId: "n"}, &fsmpb.Tick{ElapsedMs: 1}, &fsmpb.SetMember{}, &fsmpb.RemoveMember{NodeId: "n1"},
 		&fsmpb.InstallKeyring{Sealed: []byte{1}}, &fsmpb.InstallSeed{}, &fsmpb.Allocate{Pod: pod, Keys: 2, Disclose: true},
-		&fsmpb.Release{Namespace: "ns", Pod: "b", Fence: 3, Proof: proof()}, &fsmpb.GenerateKeys{FirstIndex: 8, Pubkeys: pubkeys(8, 2)},
+		&fsmpb.Release{Namespace: "ns", Pod: "b", Fence: 3, Proof: proof()}, &fsmpb.GenerateKeys{FirstIndex: 9, Pubkeys: pubkeys(9, 2)},
 		&fsmpb.OpenAccount{Account: testAccount(2)}, &fsmpb.SetDepositStatus{Code: "c"},
 		&fsmpb.SignDeposits{ChainId: 1, Account: testAccount(1).GetAddress(), Deposits: []*fsmpb.SignedDeposit{signed(11, pubkey(4))}},
 		&fsmpb.ObserveDeposits{Observations: []*fsmpb.Observation{{Pubkey: pubkey(6), Kind: lost, TxHash: hash32(10, 9)}}},
 		&fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey(8), Sealed: []byte{1}}}},
 		&fsmpb.ConfirmStopped{Pubkey: pubkey(1<<20 + 1), Fence: 9, Proof: proof()},
+		&fsmpb.RetireKeys{Pubkeys: pubkeys(0, 8), Reason: RetiredExited},
+		&fsmpb.ObserveValidators{Validators: []*fsmpb.Validator{{Pubkey: pubkey(0), Status: "active_ongoing"}}},
 	} {
 		f.Add(entry(f, command(1, 1, body), command(1, 1, &fsmpb.Allocate{Pod: pod, Keys: 1})))
 	}
@@ -99,7 +101,7 @@ func drawMessage(t *rapid.T, m protoreflect.Message, depth int) {
 }
 
 func drawValue(t *rapid.T, f protoreflect.FieldDescriptor, empty protoreflect.Value, depth int) protoreflect.Value {
-	number := rapid.SampledFrom([]uint64{0, 1, 2, 3, 4, 5, 8, 11, 12, 1 << 31, 1<<32 - 1, 1 << 62, 1<<64 - 1})
+	number := rapid.SampledFrom([]uint64{0, 1, 2, 3, 4, 5, 8, 9, 11, 12, 1 << 31, 1<<32 - 1, 1 << 62, 1<<64 - 1})
 	switch f.Kind() {
 	case protoreflect.MessageKind:
 		drawMessage(t, empty.Message(), depth+1)
@@ -115,7 +117,7 @@ func drawValue(t *rapid.T, f protoreflect.FieldDescriptor, empty protoreflect.Va
 	case protoreflect.Int64Kind:
 		return protoreflect.ValueOfInt64(int64(number.Draw(t, "int64")))
 	case protoreflect.StringKind:
-		return protoreflect.ValueOfString(rapid.SampledFrom([]string{"", "a", "b", "c", "ns", "1", "2", "/", "\x00", "ns\x00a", "a/b", "é"}).Draw(t, "string"))
+		return protoreflect.ValueOfString(rapid.SampledFrom([]string{"", "a", "b", "c", "ns", "1", "2", "/", "\x00", "ns\x00a", "a/b", "é", RetiredSlashed}).Draw(t, "string"))
 	case protoreflect.BytesKind:
 		return protoreflect.ValueOfBytes(rapid.SampledFrom([][]byte{
 			nil,

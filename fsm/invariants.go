@@ -127,6 +127,9 @@ func (c *checker) checkKeys() {
 		if name := k.GetReservedBy(); name != c.reserver[string(k.GetPubkey())] {
 			c.failf("key %x says that %q reserves it, which does not", k.GetPubkey(), name)
 		}
+		if retired := k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED; retired != (k.GetRetiredReason() != "") {
+			c.failf("key %x is %v for the reason %q", k.GetPubkey(), k.GetState(), k.GetRetiredReason())
+		}
 		c.checkStake(k)
 		c.checkImported(k)
 	}
@@ -148,7 +151,7 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
 	}
 	waits := endsImportRest(k) && k.GetFreeAtMs() > c.meta.GetClusterTimeMs()
-	if retired := k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED; !waits && !retired && (k.GetProof() != nil || k.GetFreeAtMs() != 0) {
+	if !waits && (k.GetProof() != nil || k.GetFreeAtMs() != 0) {
 		c.failf("key %x (%v) is free at %d ms, it is %d, by the proof %v", k.GetPubkey(), k.GetState(), k.GetFreeAtMs(), c.meta.GetClusterTimeMs(), k.GetProof())
 	}
 }
@@ -172,7 +175,7 @@ func (c *checker) checkStake(k *fsmpb.Key) {
 			c.failf("key %x is %v with a deposit in state %v", k.GetPubkey(), k.GetState(), d.GetState())
 		}
 	case fsmpb.KeyState_KEY_STATE_RETIRED:
-		if k.GetReservedBy() != "" || isPending(d) || isUnpaid(d) {
+		if k.GetReservedBy() != "" || isUnpaid(d) {
 			c.failf("retired key %x is reserved by %q, its deposit is in state %v", k.GetPubkey(), k.GetReservedBy(), d.GetState())
 		}
 	case fsmpb.KeyState_KEY_STATE_UNSPECIFIED:

@@ -148,6 +148,29 @@ func TestCheckFinds(t *testing.T) {
 		"deposit of no key": func(v *View, txn *memdb.Txn) {
 			mustInsert(txn, tableDeposits, &fsmpb.Deposit{Pubkey: pubkey(999), State: fsmpb.DepositState_DEPOSIT_STATE_PLANNED})
 		},
+		"retired key without a reason": func(v *View, txn *memdb.Txn) {
+			k := copyKey(retiredKey(v))
+			k.RetiredReason = ""
+			mustInsert(txn, tableKeys, k)
+		},
+		"reason without retirement": func(v *View, txn *memdb.Txn) {
+			k := copyKey(v.Key(v.Allocation("ns", "b").GetKeys()[0]))
+			k.RetiredReason = RetiredExited
+			mustInsert(txn, tableKeys, k)
+		},
+		"retired key that is held": func(v *View, txn *memdb.Txn) {
+			b := copyAllocation(v.Allocation("ns", "b"))
+			b.Keys = append(b.Keys, retiredKey(v).GetPubkey())
+			mustInsert(txn, tableAllocations, b)
+		},
+		"retired key that is reserved": func(v *View, txn *memdb.Txn) {
+			k := copyKey(retiredKey(v))
+			k.ReservedBy = "ns/c"
+			mustInsert(txn, tableKeys, k)
+			r := copyRequest(v.Request("ns", "c"))
+			r.Reserved[0] = k.GetPubkey()
+			mustInsert(txn, tableRequests, r)
+		},
 		"key that is not counted": func(v *View, txn *memdb.Txn) {
 			mustInsert(txn, tableKeys, &fsmpb.Key{Pubkey: pubkey(999), State: fsmpb.KeyState_KEY_STATE_RETIRED})
 		},
@@ -162,4 +185,13 @@ func TestCheckFinds(t *testing.T) {
 			require.Error(t, r.View().Check())
 		})
 	}
+}
+
+func retiredKey(v *View) *fsmpb.Key {
+	for k := range v.Keys(nil) {
+		if k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED {
+			return k
+		}
+	}
+	return nil
 }

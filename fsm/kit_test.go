@@ -173,6 +173,11 @@ func (r *replica) generate(n uint64) {
 	r.ok(&fsmpb.GenerateKeys{FirstIndex: next, Pubkeys: pubkeys(next, n)})
 }
 
+func (r *replica) retire(reason string, keys ...[]byte) {
+	r.t.Helper()
+	r.ok(&fsmpb.RetireKeys{Pubkeys: keys, Reason: reason, Detail: "seen"})
+}
+
 func signed(nonce uint64, pubkey []byte) *fsmpb.SignedDeposit {
 	return &fsmpb.SignedDeposit{
 		Pubkey: pubkey, AmountGwei: 32e9, Credentials: hash32(1), Signature: bytes.Repeat([]byte{3}, 96),
@@ -272,7 +277,7 @@ func (r *replica) holder(pubkey []byte) string { return r.View().Key(pubkey).Get
 func TestCommandWrapsEveryKind(t *testing.T) {
 	t.Parallel()
 	fields := (&fsmpb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
-	require.Equal(t, 19, fields.Len(), "a new kind of command: add it to the property test")
+	require.Equal(t, 21, fields.Len(), "a new kind of command: add it to the property test")
 }
 
 func sumOf(b []byte) []byte {

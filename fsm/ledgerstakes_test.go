@@ -59,20 +59,12 @@ func (l *ledger) account(t rapid.TB, c *fsmpb.Command, before *world) {
 }
 
 // checkStops: an account is stopped from the moment that somebody else used it
-// until an operator resumes, and a key that somebody else paid for is out of use.
+// until an operator resumes.
 func (l *ledger) checkStops(t rapid.TB, after *world) {
 	t.Helper()
 	for name, a := range after.accounts {
 		p := l.accounts[name]
 		require.Equal(t, p != nil && p.stopped, a.GetStop() != nil)
-	}
-	for pubkey, k := range after.keys {
-		require.Equal(t, l.retired[pubkey], k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED, "key %x", pubkey)
-		if l.retired[pubkey] {
-			require.NotEmpty(t, k.GetRetiredReason())
-			require.Empty(t, k.GetReservedBy())
-			require.Equal(t, l.deposits[pubkey] != nil, after.deposits[pubkey] != nil, "the account of what was signed is kept, and nothing else")
-		}
 	}
 }
 
@@ -82,7 +74,7 @@ func (l *ledger) observe(o *fsmpb.Observation, before *world) {
 	if o.GetKind() == fsmpb.Observation_KIND_FOREIGN {
 		planned := p == nil && before.deposits[string(o.GetPubkey())] != nil
 		if planned || p != nil && p.state == fsmpb.DepositState_DEPOSIT_STATE_PLANNED {
-			l.retired[string(o.GetPubkey())] = true
+			l.end(string(o.GetPubkey()), RetiredForeign)
 		}
 		return
 	}
@@ -109,4 +101,17 @@ func (l *ledger) observe(o *fsmpb.Observation, before *world) {
 			p.purse.stop(p.nonce + 1)
 		}
 	}
+}
+
+func checkCounts(t rapid.TB, after *world) {
+	t.Helper()
+	keys, deposits := make([]uint64, 7), make([]uint64, 6)
+	for _, k := range after.keys {
+		keys[k.GetState()]++
+	}
+	for _, d := range after.deposits {
+		deposits[d.GetState()]++
+	}
+	require.Equal(t, keys, after.meta.GetKeyCounts())
+	require.Equal(t, deposits, after.meta.GetDepositCounts())
 }

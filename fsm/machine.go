@@ -132,6 +132,10 @@ func (w *write) apply(c *fsmpb.Command) Result {
 		return w.setDepositStatus(b.SetDepositStatus)
 	case *fsmpb.Command_ReplaceDeposit:
 		return w.replaceDeposit(b.ReplaceDeposit)
+	case *fsmpb.Command_RetireKeys:
+		return w.retireKeys(b.RetireKeys)
+	case *fsmpb.Command_ObserveValidators:
+		return w.observeValidators(b.ObserveValidators)
 	default:
 		return w.applyCluster(c)
 	}

@@ -11,13 +11,23 @@ import (
 // podName names a pod without its UID the way people write it.
 func podName(p *fsmpb.Pod) string { return p.GetNamespace() + "/" + p.GetName() }
 
-// requestOf returns the request that reserves the key, nil if none does.
-func (w *write) requestOf(k *fsmpb.Key) *fsmpb.Request {
+// reserverOf returns the pod, without its UID, whose request reserves the key,
+// nil if none does.
+func reserverOf(k *fsmpb.Key) *fsmpb.Pod {
 	namespace, name, ok := strings.Cut(k.GetReservedBy(), "/")
 	if !ok {
 		return nil
 	}
-	return w.request(&fsmpb.Pod{Namespace: namespace, Name: name})
+	return &fsmpb.Pod{Namespace: namespace, Name: name}
+}
+
+// requestOf returns the request that reserves the key, nil if none does.
+func (w *write) requestOf(k *fsmpb.Key) *fsmpb.Request {
+	p := reserverOf(k)
+	if p == nil {
+		return nil
+	}
+	return w.request(p)
 }
 
 // maxName bounds a namespace, a pod's name and a UID, in bytes (Kubernetes: 63, 253, 36).

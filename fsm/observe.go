@@ -12,6 +12,7 @@ import (
 // than those that were logged, is left out: repeats and late reports are harmless.
 func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 	var freed []*fsmpb.Key
+	foreign := newRetirement()
 	for _, o := range c.GetObservations() {
 		old := w.deposit(o.GetPubkey())
 		if old == nil {
@@ -22,14 +23,16 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 			continue
 		}
 		if o.GetKind() == fsmpb.Observation_KIND_FOREIGN {
-			w.retire(old, o.GetReason())
+			w.retire(foreign, w.key(old.GetPubkey()), RetiredForeign, o.GetReason())
 			continue
 		}
 		w.putDeposit(d)
 		switch o.GetKind() {
 		case fsmpb.Observation_KIND_FINAL:
 			w.record("deposit.final", hexName(d.GetPubkey()), hexName(d.GetTxHash()))
-			freed = append(freed, copyKey(w.key(d.GetPubkey())))
+			if k := w.key(d.GetPubkey()); k.GetState() != fsmpb.KeyState_KEY_STATE_RETIRED {
+				freed = append(freed, copyKey(k))
+			}
 		case fsmpb.Observation_KIND_LOST:
 			w.record("deposit.lost", hexName(d.GetPubkey()), brief(o.GetReason()))
 			w.stopsAccount(d, o)
@@ -38,6 +41,7 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 		case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_SENT, fsmpb.Observation_KIND_MINED, fsmpb.Observation_KIND_FOREIGN:
 		}
 	}
+	w.dropOut(foreign)
 	w.free(freed)
 	return Result{}
 }

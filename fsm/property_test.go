@@ -160,6 +160,7 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 		drawSign, drawSign, drawObserve, drawObserve, drawObserve, drawGenerate, drawTick, drawRare,
 		drawReplace, drawAccount,
 		drawImport, drawStopped, drawStopped,
+		drawRetire, drawValidators,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)
 }

@@ -13,6 +13,8 @@ const (
 	StaleFence Code = "stale-fence"
 	// NotFound: the object of the command does not exist.
 	NotFound Code = "not-found"
+	// KeyInUse: the key is held, rests or has a deposit on its way.
+	KeyInUse Code = "key-in-use"
 	// Invalid: a field of the command is out of its bounds.
 	Invalid Code = "invalid"
 	// SeedExists: the cluster has another seed.

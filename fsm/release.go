@@ -87,11 +87,7 @@ const maxWaitMS = 1 << 50
 // a request of the pod's next UID go on.
 func (w *write) endRest(a *fsmpb.Allocation) {
 	mustDelete(w.txn, tableAllocations, a)
-	if r := w.request(a.GetPod()); r.GetBlocked() {
-		r = copyRequest(r)
-		r.Blocked = false
-		mustInsert(w.txn, tableRequests, r)
-	}
+	w.unblock(a.GetPod())
 	keys := make([]*fsmpb.Key, len(a.GetKeys()))
 	for i, pubkey := range a.GetKeys() {
 		k := copyKey(w.key(pubkey))
@@ -100,4 +96,13 @@ func (w *write) endRest(a *fsmpb.Allocation) {
 	}
 	w.record("allocation.free", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
 	w.free(keys)
+}
+
+// unblock lets a request that waits for the end of the pod's allocation go on.
+func (w *write) unblock(p *fsmpb.Pod) {
+	if r := w.request(p); r.GetBlocked() {
+		r = copyRequest(r)
+		r.Blocked = false
+		mustInsert(w.txn, tableRequests, r)
+	}
 }

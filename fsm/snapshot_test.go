@@ -28,13 +28,17 @@ func furnished(t rapid.TB) *replica {
 	r.free("a", proof(), 500)
 	r.ask("a", "2", 3)
 	r.ask("b", "1", 1)
-	r.generate(4)
+	r.generate(5)
 	keys := r.ask("c", "1", 4).Request.GetReserved()
 	r.sign(keys[1], keys[2])
 	r.observe(lost, keys[1])
 	r.observe(mined, keys[2])
 	r.bring(pubkey(1<<20), pubkey(1<<20+1))
 	r.confirm(pubkey(1<<20), 500)
+	r.retire(RetiredOperator, lowest[*fsmpb.Key](r.View().txn, tableKeys, indexSpare).GetPubkey())
+	r.ok(&fsmpb.ObserveValidators{Validators: []*fsmpb.Validator{{
+		Pubkey: r.View().Allocation("ns", "b").GetKeys()[0], Status: "active_ongoing", Index: 7, EffectiveBalanceGwei: 32e9,
+	}}})
 	return r
 }
 

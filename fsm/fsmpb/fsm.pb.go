@@ -314,7 +314,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -394,8 +394,10 @@ type Command struct {
 	//	*Command_ResumeDeposits
 	//	*Command_AdvanceNonce
 	//	*Command_ReplaceDeposit
+	//	*Command_RetireKeys
 	//	*Command_ImportKeys
 	//	*Command_ConfirmStopped
+	//	*Command_ObserveValidators
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -626,6 +628,15 @@ func (x *Command) GetReplaceDeposit() *ReplaceDeposit {
 	return nil
 }
 
+func (x *Command) GetRetireKeys() *RetireKeys {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RetireKeys); ok {
+			return x.RetireKeys
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetImportKeys() *ImportKeys {
 	if x != nil {
 		if x, ok := x.Body.(*Command_ImportKeys); ok {
@@ -639,6 +650,15 @@ func (x *Command) GetConfirmStopped() *ConfirmStopped {
 	if x != nil {
 		if x, ok := x.Body.(*Command_ConfirmStopped); ok {
 			return x.ConfirmStopped
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetObserveValidators() *ObserveValidators {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ObserveValidators); ok {
+			return x.ObserveValidators
 		}
 	}
 	return nil
@@ -716,12 +736,20 @@ type Command_ReplaceDeposit struct {
 	ReplaceDeposit *ReplaceDeposit `protobuf:"bytes,32,opt,name=replace_deposit,json=replaceDeposit,proto3,oneof"`
 }
 
+type Command_RetireKeys struct {
+	RetireKeys *RetireKeys `protobuf:"bytes,44,opt,name=retire_keys,json=retireKeys,proto3,oneof"`
+}
+
 type Command_ImportKeys struct {
 	ImportKeys *ImportKeys `protobuf:"bytes,50,opt,name=import_keys,json=importKeys,proto3,oneof"`
 }
 
 type Command_ConfirmStopped struct {
 	ConfirmStopped *ConfirmStopped `protobuf:"bytes,51,opt,name=confirm_stopped,json=confirmStopped,proto3,oneof"`
+}
+
+type Command_ObserveValidators struct {
+	ObserveValidators *ObserveValidators `protobuf:"bytes,60,opt,name=observe_validators,json=observeValidators,proto3,oneof"`
 }
 
 func (*Command_BeginSession) isCommand_Body() {}
@@ -758,9 +786,13 @@ func (*Command_AdvanceNonce) isCommand_Body() {}
 
 func (*Command_ReplaceDeposit) isCommand_Body() {}
 
+func (*Command_RetireKeys) isCommand_Body() {}
+
 func (*Command_ImportKeys) isCommand_Body() {}
 
 func (*Command_ConfirmStopped) isCommand_Body() {}
+
+func (*Command_ObserveValidators) isCommand_Body() {}
 
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2106,6 +2138,193 @@ func (x *ConfirmStopped) GetWaitMs() uint64 {
 	return 0
 }
 
+// RetireKeys takes keys out of use for good, whoever holds them; all or none.
+type RetireKeys struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Pubkeys [][]byte               `protobuf:"bytes,1,rep,name=pubkeys,proto3" json:"pubkeys,omitempty"`
+	// One of: exited, slashed, withdrawn, operator.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What was seen, or the operator's words.
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// An operator retires keys that are in use only with this.
+	Force         bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireKeys) Reset() {
+	*x = RetireKeys{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireKeys) ProtoMessage() {}
+
+func (x *RetireKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
+func (*RetireKeys) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RetireKeys) GetPubkeys() [][]byte {
+	if x != nil {
+		return x.Pubkeys
+	}
+	return nil
+}
+
+func (x *RetireKeys) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetireKeys) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RetireKeys) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// ObserveValidators reports what the leader read of the beacon chain's validators.
+type ObserveValidators struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Validators    []*Validator           `protobuf:"bytes,1,rep,name=validators,proto3" json:"validators,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveValidators) Reset() {
+	*x = ObserveValidators{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveValidators) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveValidators) ProtoMessage() {}
+
+func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
+func (*ObserveValidators) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ObserveValidators) GetValidators() []*Validator {
+	if x != nil {
+		return x.Validators
+	}
+	return nil
+}
+
+// Validator is what the beacon chain knows of one public key.
+type Validator struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Pubkey []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
+	// Status of the Beacon API, such as active_ongoing; empty if there is no such validator (any more).
+	Status               string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	Index                uint64 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	EffectiveBalanceGwei uint64 `protobuf:"varint,4,opt,name=effective_balance_gwei,json=effectiveBalanceGwei,proto3" json:"effective_balance_gwei,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *Validator) Reset() {
+	*x = Validator{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Validator) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Validator) ProtoMessage() {}
+
+func (x *Validator) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Validator.ProtoReflect.Descriptor instead.
+func (*Validator) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Validator) GetPubkey() []byte {
+	if x != nil {
+		return x.Pubkey
+	}
+	return nil
+}
+
+func (x *Validator) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Validator) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Validator) GetEffectiveBalanceGwei() uint64 {
+	if x != nil {
+		return x.EffectiveBalanceGwei
+	}
+	return 0
+}
+
 // Record is one entry of a snapshot's stream.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2130,7 +2349,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2361,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2374,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -2358,7 +2577,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2589,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2602,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -2404,7 +2623,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2635,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2648,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -2477,7 +2696,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2708,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2721,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -2629,7 +2848,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2860,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2873,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Member) GetNodeId() string {
@@ -2698,7 +2917,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2929,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2942,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Secret) GetName() string {
@@ -2758,7 +2977,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +2989,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +3002,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -2824,8 +3043,14 @@ type Key struct {
 	ProofFence uint64 `protobuf:"varint,7,opt,name=proof_fence,json=proofFence,proto3" json:"proof_fence,omitempty"`
 	// Pod ("namespace/name") whose request reserves the key.
 	ReservedBy string `protobuf:"bytes,8,opt,name=reserved_by,json=reservedBy,proto3" json:"reserved_by,omitempty"`
-	// Why the key is retired.
+	// Why the key is retired, in one word: exited, slashed, withdrawn, foreign, operator.
 	RetiredReason string `protobuf:"bytes,9,opt,name=retired_reason,json=retiredReason,proto3" json:"retired_reason,omitempty"`
+	// What was seen or said when it was retired.
+	RetiredDetail string `protobuf:"bytes,21,opt,name=retired_detail,json=retiredDetail,proto3" json:"retired_detail,omitempty"`
+	// What the beacon chain last said of the validator; the rest means nothing while the status is empty.
+	ValidatorStatus      string `protobuf:"bytes,22,opt,name=validator_status,json=validatorStatus,proto3" json:"validator_status,omitempty"`
+	ValidatorIndex       uint64 `protobuf:"varint,23,opt,name=validator_index,json=validatorIndex,proto3" json:"validator_index,omitempty"`
+	EffectiveBalanceGwei uint64 `protobuf:"varint,24,opt,name=effective_balance_gwei,json=effectiveBalanceGwei,proto3" json:"effective_balance_gwei,omitempty"`
 	// The key was made elsewhere: it has no derivation index and no deposit of ours.
 	Imported bool `protobuf:"varint,30,opt,name=imported,proto3" json:"imported,omitempty"`
 	// Ciphertext of an imported key's secret.
@@ -2840,7 +3065,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3077,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3090,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -2931,6 +3156,34 @@ func (x *Key) GetRetiredReason() string {
 	return ""
 }
 
+func (x *Key) GetRetiredDetail() string {
+	if x != nil {
+		return x.RetiredDetail
+	}
+	return ""
+}
+
+func (x *Key) GetValidatorStatus() string {
+	if x != nil {
+		return x.ValidatorStatus
+	}
+	return ""
+}
+
+func (x *Key) GetValidatorIndex() uint64 {
+	if x != nil {
+		return x.ValidatorIndex
+	}
+	return 0
+}
+
+func (x *Key) GetEffectiveBalanceGwei() uint64 {
+	if x != nil {
+		return x.EffectiveBalanceGwei
+	}
+	return 0
+}
+
 func (x *Key) GetImported() bool {
 	if x != nil {
 		return x.Imported
@@ -2981,7 +3234,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3246,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3259,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -3075,7 +3328,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3340,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3353,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -3136,7 +3389,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3401,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3414,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -3239,7 +3492,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3504,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3517,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -3377,7 +3630,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3389,7 +3642,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3402,7 +3655,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -3467,7 +3720,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3732,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3745,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -3552,7 +3805,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3817,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3830,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -3647,7 +3900,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3912,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3925,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -3702,7 +3955,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3714,7 +3967,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3727,7 +3980,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Stop) GetReason() string {
@@ -3762,7 +4015,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3774,7 +4027,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3787,7 +4040,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -3830,7 +4083,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +4095,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +4108,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -3927,7 +4180,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xe8\v\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\x81\r\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -3953,9 +4206,12 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0fresume_deposits\x18\x1e \x01(\v2!.keysteward.fsm.v1.ResumeDepositsH\x00R\x0eresumeDeposits\x12F\n" +
 	"\radvance_nonce\x18\x1f \x01(\v2\x1f.keysteward.fsm.v1.AdvanceNonceH\x00R\fadvanceNonce\x12L\n" +
 	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDeposit\x12@\n" +
+	"\vretire_keys\x18, \x01(\v2\x1d.keysteward.fsm.v1.RetireKeysH\x00R\n" +
+	"retireKeys\x12@\n" +
 	"\vimport_keys\x182 \x01(\v2\x1d.keysteward.fsm.v1.ImportKeysH\x00R\n" +
 	"importKeys\x12L\n" +
-	"\x0fconfirm_stopped\x183 \x01(\v2!.keysteward.fsm.v1.ConfirmStoppedH\x00R\x0econfirmStoppedB\x06\n" +
+	"\x0fconfirm_stopped\x183 \x01(\v2!.keysteward.fsm.v1.ConfirmStoppedH\x00R\x0econfirmStopped\x12U\n" +
+	"\x12observe_validators\x18< \x01(\v2$.keysteward.fsm.v1.ObserveValidatorsH\x00R\x11observeValidatorsB\x06\n" +
 	"\x04body\"H\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -4054,7 +4310,22 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x14\n" +
 	"\x05fence\x18\x02 \x01(\x04R\x05fence\x12.\n" +
 	"\x05proof\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
-	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"\xaa\x05\n" +
+	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"l\n" +
+	"\n" +
+	"RetireKeys\x12\x18\n" +
+	"\apubkeys\x18\x01 \x03(\fR\apubkeys\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\"Q\n" +
+	"\x11ObserveValidators\x12<\n" +
+	"\n" +
+	"validators\x18\x01 \x03(\v2\x1c.keysteward.fsm.v1.ValidatorR\n" +
+	"validators\"\x87\x01\n" +
+	"\tValidator\x12\x16\n" +
+	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x124\n" +
+	"\x16effective_balance_gwei\x18\x04 \x01(\x04R\x14effectiveBalanceGwei\"\xaa\x05\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -4112,7 +4383,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xb1\x03\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xe8\x04\n" +
 	"\x03Key\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.keysteward.fsm.v1.KeyStateR\x05state\x12\x18\n" +
@@ -4124,12 +4395,16 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"proofFence\x12\x1f\n" +
 	"\vreserved_by\x18\b \x01(\tR\n" +
 	"reservedBy\x12%\n" +
-	"\x0eretired_reason\x18\t \x01(\tR\rretiredReason\x12\x1a\n" +
+	"\x0eretired_reason\x18\t \x01(\tR\rretiredReason\x12%\n" +
+	"\x0eretired_detail\x18\x15 \x01(\tR\rretiredDetail\x12)\n" +
+	"\x10validator_status\x18\x16 \x01(\tR\x0fvalidatorStatus\x12'\n" +
+	"\x0fvalidator_index\x18\x17 \x01(\x04R\x0evalidatorIndex\x124\n" +
+	"\x16effective_balance_gwei\x18\x18 \x01(\x04R\x14effectiveBalanceGwei\x12\x1a\n" +
 	"\bimported\x18\x1e \x01(\bR\bimported\x12\x16\n" +
 	"\x06sealed\x18\x1f \x01(\fR\x06sealed\x12.\n" +
 	"\x05proof\x18  \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x1c\n" +
 	"\n" +
-	"free_at_ms\x18! \x01(\x04R\bfreeAtMs\"\xdd\x01\n" +
+	"free_at_ms\x18! \x01(\x04R\bfreeAtMsJ\x04\b\x14\x10\x15\"\xdd\x01\n" +
 	"\aRequest\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x12\n" +
@@ -4259,57 +4534,60 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
-	(KeyState)(0),            // 0: keysteward.fsm.v1.KeyState
-	(AllocationState)(0),     // 1: keysteward.fsm.v1.AllocationState
-	(DepositState)(0),        // 2: keysteward.fsm.v1.DepositState
-	(Observation_Kind)(0),    // 3: keysteward.fsm.v1.Observation.Kind
-	(Proof_Kind)(0),          // 4: keysteward.fsm.v1.Proof.Kind
-	(*Batch)(nil),            // 5: keysteward.fsm.v1.Batch
-	(*Command)(nil),          // 6: keysteward.fsm.v1.Command
-	(*Caller)(nil),           // 7: keysteward.fsm.v1.Caller
-	(*BeginSession)(nil),     // 8: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),             // 9: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),        // 10: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),     // 11: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),   // 12: keysteward.fsm.v1.InstallKeyring
-	(*InstallSeed)(nil),      // 13: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),         // 14: keysteward.fsm.v1.Allocate
-	(*Release)(nil),          // 15: keysteward.fsm.v1.Release
-	(*GenerateKeys)(nil),     // 16: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),      // 17: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),     // 18: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),    // 19: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),  // 20: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),      // 21: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil), // 22: keysteward.fsm.v1.SetDepositStatus
-	(*StopAccount)(nil),      // 23: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),   // 24: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),     // 25: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),   // 26: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),       // 27: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),      // 28: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),   // 29: keysteward.fsm.v1.ConfirmStopped
-	(*Record)(nil),           // 30: keysteward.fsm.v1.Record
-	(*Header)(nil),           // 31: keysteward.fsm.v1.Header
-	(*Trailer)(nil),          // 32: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),             // 33: keysteward.fsm.v1.Meta
-	(*Member)(nil),           // 34: keysteward.fsm.v1.Member
-	(*Secret)(nil),           // 35: keysteward.fsm.v1.Secret
-	(*Pod)(nil),              // 36: keysteward.fsm.v1.Pod
-	(*Key)(nil),              // 37: keysteward.fsm.v1.Key
-	(*Request)(nil),          // 38: keysteward.fsm.v1.Request
-	(*Proof)(nil),            // 39: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),       // 40: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),          // 41: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),          // 42: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),             // 43: keysteward.fsm.v1.Loss
-	(*Account)(nil),          // 44: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),       // 45: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),             // 46: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),    // 47: keysteward.fsm.v1.DepositStatus
-	(*Audit)(nil),            // 48: keysteward.fsm.v1.Audit
+	(KeyState)(0),             // 0: keysteward.fsm.v1.KeyState
+	(AllocationState)(0),      // 1: keysteward.fsm.v1.AllocationState
+	(DepositState)(0),         // 2: keysteward.fsm.v1.DepositState
+	(Observation_Kind)(0),     // 3: keysteward.fsm.v1.Observation.Kind
+	(Proof_Kind)(0),           // 4: keysteward.fsm.v1.Proof.Kind
+	(*Batch)(nil),             // 5: keysteward.fsm.v1.Batch
+	(*Command)(nil),           // 6: keysteward.fsm.v1.Command
+	(*Caller)(nil),            // 7: keysteward.fsm.v1.Caller
+	(*BeginSession)(nil),      // 8: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),              // 9: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),         // 10: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),      // 11: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),    // 12: keysteward.fsm.v1.InstallKeyring
+	(*InstallSeed)(nil),       // 13: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),          // 14: keysteward.fsm.v1.Allocate
+	(*Release)(nil),           // 15: keysteward.fsm.v1.Release
+	(*GenerateKeys)(nil),      // 16: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),       // 17: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),      // 18: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),     // 19: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),   // 20: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),       // 21: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),  // 22: keysteward.fsm.v1.SetDepositStatus
+	(*StopAccount)(nil),       // 23: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),    // 24: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),      // 25: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),    // 26: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),        // 27: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),       // 28: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),    // 29: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),        // 30: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil), // 31: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),         // 32: keysteward.fsm.v1.Validator
+	(*Record)(nil),            // 33: keysteward.fsm.v1.Record
+	(*Header)(nil),            // 34: keysteward.fsm.v1.Header
+	(*Trailer)(nil),           // 35: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),              // 36: keysteward.fsm.v1.Meta
+	(*Member)(nil),            // 37: keysteward.fsm.v1.Member
+	(*Secret)(nil),            // 38: keysteward.fsm.v1.Secret
+	(*Pod)(nil),               // 39: keysteward.fsm.v1.Pod
+	(*Key)(nil),               // 40: keysteward.fsm.v1.Key
+	(*Request)(nil),           // 41: keysteward.fsm.v1.Request
+	(*Proof)(nil),             // 42: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),        // 43: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),           // 44: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),           // 45: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),              // 46: keysteward.fsm.v1.Loss
+	(*Account)(nil),           // 47: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),        // 48: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),              // 49: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),     // 50: keysteward.fsm.v1.DepositStatus
+	(*Audit)(nil),             // 51: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	6,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -4331,51 +4609,54 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	24, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
 	25, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
 	26, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	27, // 19: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	29, // 20: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	34, // 21: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	36, // 22: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	39, // 23: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	44, // 24: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	19, // 25: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	42, // 26: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	21, // 27: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	3,  // 28: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	46, // 29: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	42, // 30: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	28, // 31: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	39, // 32: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	31, // 33: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	33, // 34: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	34, // 35: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	35, // 36: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	37, // 37: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	38, // 38: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	40, // 39: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	41, // 40: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	44, // 41: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	47, // 42: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	48, // 43: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	32, // 44: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	0,  // 45: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	36, // 46: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	39, // 47: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	36, // 48: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	4,  // 49: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	36, // 50: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 51: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	39, // 52: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 53: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	42, // 54: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	43, // 55: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	46, // 56: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	45, // 57: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	7,  // 58: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	30, // 19: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	27, // 20: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	29, // 21: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	31, // 22: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	37, // 23: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	39, // 24: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	42, // 25: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	47, // 26: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	19, // 27: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	45, // 28: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	21, // 29: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	3,  // 30: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	49, // 31: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	45, // 32: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	28, // 33: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	42, // 34: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	32, // 35: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	34, // 36: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	36, // 37: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	37, // 38: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	38, // 39: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	40, // 40: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	41, // 41: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	43, // 42: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	44, // 43: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	47, // 44: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	50, // 45: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	51, // 46: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	35, // 47: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	0,  // 48: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	39, // 49: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	42, // 50: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	39, // 51: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	4,  // 52: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	39, // 53: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,  // 54: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	42, // 55: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,  // 56: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	45, // 57: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	46, // 58: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	49, // 59: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	48, // 60: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	7,  // 61: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -4401,10 +4682,12 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ResumeDeposits)(nil),
 		(*Command_AdvanceNonce)(nil),
 		(*Command_ReplaceDeposit)(nil),
+		(*Command_RetireKeys)(nil),
 		(*Command_ImportKeys)(nil),
 		(*Command_ConfirmStopped)(nil),
+		(*Command_ObserveValidators)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[25].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[28].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -4424,7 +4707,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   44,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

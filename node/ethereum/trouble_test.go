@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
@@ -276,7 +277,8 @@ func (s *scene) requireRetired(n int) {
 	for k := range s.machine.View().Keys(nil) {
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_RETIRED {
 			require.Nil(s.t, s.machine.View().Deposit(k.GetPubkey()))
-			require.Contains(s.t, k.GetRetiredReason(), "not ours, in transaction 0x")
+			require.Equal(s.t, fsm.RetiredForeign, k.GetRetiredReason())
+			require.Contains(s.t, k.GetRetiredDetail(), "not ours, in transaction 0x")
 			n--
 		}
 	}
