@@ -22,6 +22,7 @@ var whoMay = map[string]string{
 	"GET /v1/keys/{pubkey}":                    "admin operator viewer",
 	"POST /v1/keys/import":                     "admin",
 	"POST /v1/keys/{pubkey}/confirm-stopped":   "admin operator",
+	"POST /v1/keys/{pubkey}/retire":            "admin operator",
 	"GET /v1/deposits":                         "admin operator viewer",
 	"GET /v1/deposits/{pubkey}":                "admin operator viewer",
 	"POST /v1/deposits/resume":                 "admin operator",

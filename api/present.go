@@ -63,6 +63,11 @@ func keyOf(k *fsmpb.Key) wire.Key {
 		Fence: signed(k.GetFence()), ReservedBy: k.GetReservedBy(),
 	}
 	showImported(&w, k)
+	w.RetiredReason, w.RetiredDetail = k.GetRetiredReason(), k.GetRetiredDetail()
+	if w.ValidatorStatus = k.GetValidatorStatus(); w.ValidatorStatus != "" {
+		index := signed(k.GetValidatorIndex())
+		w.ValidatorIndex, w.EffectiveBalanceGwei = &index, signed(k.GetEffectiveBalanceGwei())
+	}
 	if h := k.GetHolder(); h != nil {
 		w.Holder = wire.Pod{Namespace: h.GetNamespace(), Pod: h.GetName(), PodUID: h.GetUid()}
 	}

@@ -30,6 +30,7 @@ const (
 	methodNotAllowed kind = "method-not-allowed"
 	staleFence       kind = "stale-fence"
 	staleStop        kind = "stale-stop"
+	keyInUse         kind = "key-in-use"
 	seedExists       kind = "seed-exists"
 	staleRecipient   kind = "stale-recipient"
 	notLeader        kind = "not-leader"
@@ -55,6 +56,7 @@ var kinds = map[kind]struct {
 	methodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here"},
 	staleFence:       {http.StatusConflict, "The allocation has changed"},
 	staleStop:        {http.StatusConflict, "More was seen of the account since"},
+	keyInUse:         {http.StatusConflict, "The key is in use"},
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
 	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
@@ -124,7 +126,7 @@ func (s *Server) problemOf(err error, r *http.Request) *problem {
 
 func refusalProblem(r *fsm.Refusal) *problem {
 	known := map[fsm.Code]kind{
-		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.SeedExists: seedExists,
+		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.KeyInUse: keyInUse, fsm.SeedExists: seedExists,
 	}
 	if k, ok := known[r.Code]; ok {
 		return newProblem(k, "%s", r.Detail)

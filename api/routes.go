@@ -35,6 +35,7 @@ func routes() []route {
 		{get, "/v1/keys/{pubkey}", readers, reads, one, (*Server).getKey},
 		{post, "/v1/keys/import", admins, onLeader, nil, withBody((*Server).importKeys)},
 		{post, "/v1/keys/{pubkey}/confirm-stopped", changers, onLeader, nil, withBody((*Server).confirmStopped)},
+		{post, "/v1/keys/{pubkey}/retire", changers, onLeader, nil, withBody((*Server).retireKey)},
 		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
 		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
 		{post, "/v1/deposits/resume", changers, onLeader, nil, withBody((*Server).resumeDeposits)},

@@ -31,7 +31,8 @@ type AllocateOptions struct {
 	// before; an answer with a lower one is refused. 0 if none.
 	MinFence int64
 	// Has are keys that the caller has of this pod from before. If they are no longer
-	// all the pod's, ErrKeysLost is returned before any new ones are asked, and paid, for.
+	// all the pod's, ErrKeysLost is returned before any new ones are asked, and paid,
+	// for. Those that are retired are told in KeySet.Retired instead.
 	Has []validator.PublicKey
 	// Hold is how long the server holds each request while keys are on their way, at
 	// most a minute: 20 s if zero. It answers at once when the keys are there;
@@ -93,8 +94,9 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	request.Recipient = recipient
 	manners := call{patient: true, trouble: func(err error) { progress(Progress{Trouble: err}) }}
 	clusterID, err := c.clusterID(ctx, manners)
+	var over Retired
 	if err == nil {
-		err = c.checkStillHeld(ctx, request, options.Has, manners)
+		over, err = c.checkStillHeld(ctx, request, options.Has, manners)
 	}
 	if err != nil {
 		return nil, ifRefused(err, false)
@@ -103,7 +105,15 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	if err != nil {
 		return nil, err
 	}
-	return c.open(private, clusterID, request, options.MinFence, *allocation)
+	if err := c.addRetiredMeanwhile(ctx, &over, options.Has, *allocation, manners); err != nil {
+		return nil, err
+	}
+	set, err := c.open(private, clusterID, request, options.MinFence, *allocation)
+	if err != nil {
+		return nil, err
+	}
+	set.Retired = over
+	return set, nil
 }
 
 // awaitAllocation repeats the request until it is granted. The first one is not

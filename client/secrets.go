@@ -15,6 +15,9 @@ type KeySet struct {
 	Allocation wire.Allocation
 	// Keys are in the order of the allocation, which never changes.
 	Keys []ValidatorKey
+	// Retired are those of AllocateOptions.Has that are the pod's no more because
+	// they are retired.
+	Retired Retired
 }
 
 // ValidatorKey is a key of a pod. It prints without its secret.

@@ -41,27 +41,36 @@ func ifRefused(err error, asked bool) error {
 // checkStillHeld refuses keys of a caller that are not among those of its pod. Those
 // of an earlier UID will do: they stay with it until it is gone for good, and are
 // kept for the next one that asks. Between the two the keys are of a request that
-// waits; joining it costs nothing.
-func (c *Client) checkStillHeld(ctx context.Context, asked wire.AllocationRequest, has []validator.PublicKey, manners call) error {
+// waits; joining it costs nothing. Retired keys are returned, and are no reason to
+// refuse: nobody else gets them.
+func (c *Client) checkStillHeld(ctx context.Context, asked wire.AllocationRequest, has []validator.PublicKey, manners call) (Retired, error) {
+	var over Retired
 	if len(has) == 0 {
-		return nil
+		return over, nil
 	}
 	status, err := c.podStatus(ctx, asked.Namespace, asked.Pod, manners)
 	if err != nil && !IsType(err, TypeNotFound) {
-		return err
+		return over, err
 	}
 	p := status.Pending
 	if status.Allocation.PodUID == "" && p.PodUID == asked.PodUID && int64(p.Keys) >= asked.Keys {
-		return nil
+		return over, nil
 	}
 	its := map[string]bool{}
 	for _, key := range status.Allocation.Keys {
 		its[key] = true
 	}
 	for _, key := range has {
-		if !its[key.String()] {
-			return fmt.Errorf("%w: pod %s/%s does not hold %s", ErrKeysLost, asked.Namespace, asked.Pod, key)
+		if its[key.String()] {
+			continue
+		}
+		retired, err := c.addIfRetired(ctx, &over, key, manners)
+		if err != nil {
+			return over, err
+		}
+		if !retired {
+			return over, fmt.Errorf("%w: pod %s/%s does not hold %s", ErrKeysLost, asked.Namespace, asked.Pod, key)
 		}
 	}
-	return nil
+	return over, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,6 +65,59 @@ func TestKeysThatTheCallerHas(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestKeysThatTheCallerHasAndThatAreRetired(t *testing.T) {
+	t.Parallel()
+	for reason, isOver := range map[string]bool{"exited": true, "slashed": true, "withdrawn": true, "operator": false, "foreign": false, "": false} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			cluster := clienttest.Start(t, 1)
+			c, _ := connect(t, cluster)
+			ask := func(has ...validator.PublicKey) (*KeySet, error) {
+				return c.AllocateKeys(t.Context(), AllocateOptions{
+					Namespace: "default", Pod: "a", PodUID: "u", Keys: 2, KEM: wire.KEMX25519, Has: has,
+				}, nil)
+			}
+			set, err := ask()
+			require.NoError(t, err)
+			require.Equal(t, Retired{}, set.Retired)
+			gone, kept := set.Keys[0].PublicKey, set.Keys[1].PublicKey
+			cluster.Retire(gone.String(), reason, "")
+			want := Retired{Revoked: []validator.PublicKey{gone}}
+			if isOver {
+				want = Retired{Ended: []validator.PublicKey{gone}}
+			}
+			set, err = ask(gone, kept)
+			require.NoError(t, err)
+			require.Equal(t, want, set.Retired)
+			require.Len(t, set.Keys, 2)
+			require.NotContains(t, set.Allocation.Keys, gone.String())
+			_, err = ask(gone, kept, cluster.Key(9).PublicKey())
+			require.ErrorIs(t, err, ErrKeysLost, "one that nobody knows is lost")
+		})
+	}
+}
+
+func TestKeysRetiredWhileTheCallerWaits(t *testing.T) {
+	t.Parallel()
+	cluster := clienttest.Start(t, 1)
+	gone, posts := cluster.Key(0).PublicKey(), atomic.Int32{}
+	cluster.Intercept = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && posts.Add(1) == 2 { // the keys were compared before it
+			cluster.Retire(gone.String(), "exited", "")
+		}
+		return false
+	}
+	c, _ := connect(t, cluster)
+	options := AllocateOptions{Namespace: "default", Pod: "a", PodUID: "u", Keys: 2, KEM: wire.KEMX25519}
+	set, err := c.AllocateKeys(t.Context(), options, nil)
+	require.NoError(t, err)
+	require.Equal(t, gone, set.Keys[0].PublicKey)
+	options.Has = []validator.PublicKey{gone, set.Keys[1].PublicKey}
+	set, err = c.AllocateKeys(t.Context(), options, nil)
+	require.NoError(t, err)
+	require.Equal(t, []validator.PublicKey{gone}, set.Retired.Ended)
 }
 
 func TestRefusedIsTold(t *testing.T) {

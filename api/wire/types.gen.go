@@ -436,8 +436,10 @@ type ImportedKeys struct {
 
 // Key defines model for Key.
 type Key struct {
-	Fence  int64 `json:"fence"`
-	Holder Pod   `json:"holder,omitempty,omitzero"`
+	// EffectiveBalanceGwei Of the beacon chain, beside validatorStatus.
+	EffectiveBalanceGwei int64 `json:"effectiveBalanceGwei,omitempty,omitzero"`
+	Fence                int64 `json:"fence"`
+	Holder               Pod   `json:"holder,omitempty,omitzero"`
 
 	// Imported The key was made elsewhere.
 	Imported bool `json:"imported,omitempty,omitzero"`
@@ -453,8 +455,20 @@ type Key struct {
 	ReservedBy string `json:"reservedBy,omitempty,omitzero"`
 
 	// RestsUntil What ends the rest that an imported key has had since its import; in words.
-	RestsUntil string   `json:"restsUntil,omitempty,omitzero"`
-	State      KeyState `json:"state"`
+	RestsUntil string `json:"restsUntil,omitempty,omitzero"`
+
+	// RetiredDetail What was seen or said then.
+	RetiredDetail string `json:"retiredDetail,omitempty,omitzero"`
+
+	// RetiredReason Why it is retired: exited, slashed, withdrawn, foreign (somebody else deposited for it), operator.
+	RetiredReason string   `json:"retiredReason,omitempty,omitzero"`
+	State         KeyState `json:"state"`
+
+	// ValidatorIndex Of the beacon chain, beside validatorStatus.
+	ValidatorIndex *int64 `json:"validatorIndex,omitempty"`
+
+	// ValidatorStatus Of the beacon chain, such as active_ongoing; absent while it knows no such validator.
+	ValidatorStatus string `json:"validatorStatus,omitempty,omitzero"`
 }
 
 // KeyPage defines model for KeyPage.
@@ -580,6 +594,15 @@ type Recipient struct {
 
 // RecipientKem 32 is X25519, 25722 is ML-KEM-768 with X25519.
 type RecipientKem int
+
+// Retirement defines model for Retirement.
+type Retirement struct {
+	// Force Retire the key although it is held, rests, or has a deposit on its way.
+	Force bool `json:"force,omitempty,omitzero"`
+
+	// Reason Why, in words; kept with the key and in the audit log.
+	Reason string `json:"reason"`
+}
 
 // Sealed HPKE in base mode with HKDF-SHA256 and AES-256-GCM; encapsulated key, then ciphertext.
 type Sealed struct {
@@ -763,6 +786,9 @@ type ImportKeysJSONRequestBody = SealedKeys
 
 // ConfirmStoppedJSONRequestBody defines body for ConfirmStopped for application/json ContentType.
 type ConfirmStoppedJSONRequestBody = StoppedKey
+
+// RetireKeyJSONRequestBody defines body for RetireKey for application/json ContentType.
+type RetireKeyJSONRequestBody = Retirement
 
 // PutSeedJSONRequestBody defines body for PutSeed for application/json ContentType.
 type PutSeedJSONRequestBody = SealedSeed

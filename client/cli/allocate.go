@@ -203,7 +203,7 @@ func (f *allocation) write(ctx context.Context, a *app, p plan, set *client.KeyS
 		keys[i] = keystore.Key{Secret: key.Secret, Path: key.Path}
 	}
 	result, err := keystore.Write(ctx, f.out, p.layout, keys, keystore.Options{
-		KDF: p.kdf, Password: p.password, Rand: a.random,
+		KDF: p.kdf, Password: p.password, Rand: a.random, Ended: set.Retired.Ended, Revoked: set.Retired.Revoked,
 		Progress: func(done int) { m.show("keystores encrypted", done, len(keys)) },
 	})
 	if errors.Is(err, keystore.ErrOtherKeys) { // they were lost while keys were asked for
@@ -241,11 +241,17 @@ func (f *allocation) tellUnlike(cmd *cobra.Command, p plan, podUID string, m *me
 
 // report says in the end what is true now.
 func (f *allocation) report(w io.Writer, a wire.Allocation, result keystore.Result) {
+	if result.Ended > 0 {
+		fmt.Fprintf(w, "%s of validators that are over, left in %s: there is nothing to sign with them\n", plural(result.Ended, "key"), f.out)
+	}
+	if result.Revoked > 0 {
+		fmt.Fprintf(w, "%s removed from %s, because they are retired: a validator that runs with them has to be restarted\n", plural(result.Revoked, "key"), f.out)
+	}
 	held := fmt.Sprintf("pod %s/%s holds %s, fence %d", a.Namespace, a.Pod, plural(len(a.Keys), "key"), a.Fence)
 	if int64(len(a.Keys)) > f.keys {
 		held += fmt.Sprintf(" (asked for %d: a pod gets all that it holds)", f.keys)
 	}
-	if result.Written == 0 {
+	if result.Written+result.Revoked == 0 {
 		fmt.Fprintf(w, "%s; %s is already right\n", held, f.out)
 		return
 	}

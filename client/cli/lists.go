@@ -88,10 +88,10 @@ func assignmentsTable(g *grid, list wire.Assignments) {
 
 func (a *app) keysCommand() *cobra.Command {
 	list, show := &listing{}, &listing{}
-	return group("keys", "look at the pool of keys, and bring keys into it",
+	return group("keys", "look at the pool of keys, bring keys into it and take them out",
 		list.byState(list.command(a, "list", "list keys", noArguments, list.keys), keyStates),
 		show.command(a, "show PUBLICKEY", "show one key", oneArgument("public key"), show.key),
-		a.importCommand(), a.confirmStoppedCommand())
+		a.importCommand(), a.confirmStoppedCommand(), a.retireCommand())
 }
 
 func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
@@ -108,9 +108,9 @@ func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client
 		return err
 	}
 	return l.print(cmd.OutOrStdout(), all, func(g *grid) {
-		g.row("PUBLIC KEY", "STATE", "INDEX", "FENCE", "HOLDER")
+		g.row("PUBLIC KEY", "STATE", "INDEX", "FENCE", "HOLDER", "VALIDATOR")
 		for _, key := range all.Keys {
-			g.row(key.Pubkey, key.State, index(key), key.Fence, holder(key))
+			g.row(key.Pubkey, key.State, index(key), key.Fence, holder(key), key.ValidatorStatus)
 		}
 		g.note("%s; in all: %s", plural(len(all.Keys), "key"), counts(all.Counts, keyStates))
 	})
@@ -135,6 +135,13 @@ func (l *listing) key(ctx context.Context, cmd *cobra.Command, c *client.Client,
 		if key.Imported {
 			g.row("imported", "yes")
 			g.row("rests until", strings.TrimPrefix(key.RestsUntil, "until "))
+		}
+		if key.RetiredReason != "" {
+			g.row("retired", retirement(key.RetiredReason, key.RetiredDetail))
+		}
+		if key.ValidatorIndex != nil {
+			g.row("validator", fmt.Sprintf("%s, index %d", key.ValidatorStatus, *key.ValidatorIndex))
+			g.row("effective balance in gwei", key.EffectiveBalanceGwei)
 		}
 	})
 }

@@ -69,6 +69,7 @@ type Cluster struct {
 	requests    []Request
 	identity    identity
 	imported    []wire.Key
+	retired     map[string]wire.Key // by public key
 }
 
 // Start starts a cluster of n nodes on loopback, of which the first leads. It is
@@ -91,7 +92,7 @@ func start(tb testing.TB, n int, serve func(http.Handler) *httptest.Server) *Clu
 		tb.Fatalf("make the seed of the fake cluster: %v", err)
 	}
 	c := &Cluster{
-		tb: tb, seed: seed, pending: map[string]int{}, waiting: map[string]wire.PendingAllocation{}, allocations: map[string]*wire.Allocation{},
+		tb: tb, seed: seed, pending: map[string]int{}, waiting: map[string]wire.PendingAllocation{}, allocations: map[string]*wire.Allocation{}, retired: map[string]wire.Key{},
 		identity: newIdentity(tb),
 	}
 	for i := range n {

@@ -56,6 +56,7 @@ func (c *Cluster) node(i int) http.Handler {
 	mux.HandleFunc("GET /v1/keys/{pubkey}", leader(c.getKey))
 	mux.HandleFunc("POST /v1/keys/import", leader(c.importKeys))
 	mux.HandleFunc("POST /v1/keys/{pubkey}/confirm-stopped", leader(c.confirmStopped))
+	mux.HandleFunc("POST /v1/keys/{pubkey}/retire", leader(c.retireKey))
 	mux.HandleFunc("GET /v1/deposits", leader(c.listDeposits))
 	mux.HandleFunc("GET /v1/deposits/{pubkey}", leader(c.getDeposit))
 	mux.HandleFunc("GET /v1/seed", leader(c.getSeed))

@@ -50,6 +50,11 @@ func (c *Cluster) keys(state string) []wire.Key {
 		}
 	}
 	keys = slices.Concat(keys, c.imported)
+	for i, key := range keys {
+		if over, ok := c.retired[key.Pubkey]; ok {
+			keys[i] = over
+		}
+	}
 	return slices.DeleteFunc(keys, func(k wire.Key) bool { return state != "" && string(k.State) != state })
 }
 

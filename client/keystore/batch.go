@@ -40,6 +40,14 @@ type Options struct {
 	Workers int
 	// Progress is called after each key with the number done, never concurrently.
 	Progress func(done int)
+	// Ended are keys that the folder may hold beside those to be written, because it
+	// does not matter any more who has them. They stay, since validator clients keep
+	// lists of their keystores and fail when one is gone; only Prysm's wallet, which
+	// is written as a whole, loses them when it is.
+	Ended []validator.PublicKey
+	// Revoked are keys that nobody may sign with: if the folder holds them they are
+	// taken out of it.
+	Revoked []validator.PublicKey
 	// Rand is crypto/rand's Reader if nil.
 	Rand io.Reader
 

@@ -19,4 +19,6 @@
 //   - A second run with the same keys changes nothing if every file still has the
 //     hash and the mode it was given. Only missing keys and damaged ones are
 //     written; a key that is asked for is never removed.
+//   - Keys of validators that are over may stay in the folder, and keys that nobody
+//     may sign with any more are taken out, if the caller names them.
 package keystore

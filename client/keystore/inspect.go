@@ -70,7 +70,7 @@ func (f *folder) foreignKeys(found held) ([]string, error) {
 	look := func(name string, isFile bool) {
 		_, recorded := found.manifest.Files[name]
 		key, named := keyIn(name)
-		strange := named && !found.keys[key]
+		strange := named && !found.keys[key] && !slices.Contains(found.manifest.Revoked, key)
 		if !recorded && (strange || (isFile && found.manifest.Layout.looksLikeKeystore(name))) {
 			foreign = append(foreign, name)
 		}
@@ -123,8 +123,8 @@ func (f *folder) checkMode(found held, name string, want os.FileMode) {
 }
 
 // missing returns those of the wanted keys that have to be written, new or again.
-// A folder with keys that nobody asked for is occupied.
-func (h held) missing(layout Layout, wanted []Key, where string) ([]Key, error) {
+// A folder with keys that nobody asked for is occupied, unless they are over.
+func (h held) missing(layout Layout, wanted []Key, options Options, where string) ([]Key, error) {
 	if h.manifest == nil {
 		return wanted, nil
 	}
@@ -139,14 +139,14 @@ func (h held) missing(layout Layout, wanted []Key, where string) ([]Key, error) 
 	}
 	var others []string
 	for _, key := range h.manifest.PublicKeys {
-		if !asked[key] {
+		if !asked[key] && !slices.Contains(options.Ended, key) && !slices.Contains(options.Revoked, key) {
 			others = append(others, key.String())
 		}
 	}
 	if len(others) > 0 {
 		return nil, fmt.Errorf("%w: %s holds %s", ErrOtherKeys, where, several(others))
 	}
-	if layout == Prysm && len(need) > 0 {
+	if layout == Prysm && (len(need) > 0 || len(h.ofManifest(options.Revoked)) > 0) {
 		return wanted, nil // one file holds them all
 	}
 	return need, nil

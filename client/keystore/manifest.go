@@ -28,6 +28,9 @@ type manifest struct {
 	Layout     Layout                `json:"layout"`
 	PublicKeys []validator.PublicKey `json:"publicKeys"` // sorted
 	Files      map[string]string     `json:"files"`      // SHA-256 in hexadecimal by name
+	// Revoked were taken out. What validator clients keep beside a keystore may still
+	// bear their names.
+	Revoked []validator.PublicKey `json:"revoked,omitempty"`
 }
 
 // readManifest returns nil without an error if there is none.

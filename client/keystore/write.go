@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -18,6 +19,9 @@ type Result struct {
 	Written int
 	// Kept is the number of keys that were there already and right.
 	Kept int
+	// Ended is the number of keys that are over and stay in the folder; Revoked that
+	// of those that were taken out.
+	Ended, Revoked int
 }
 
 // Write writes keys into a folder in the layout of a validator client, all of
@@ -88,15 +92,24 @@ func sorted(keys []Key) ([]Key, error) {
 	return keys, nil
 }
 
-// fill brings a folder to hold exactly these keys.
+// fill brings a folder to hold these keys, and none beside them but ended ones.
 func (f *folder) fill(ctx context.Context, layout Layout, keys []Key, options Options) (Result, error) {
 	found, err := f.inspect(layout)
 	if err != nil {
 		return Result{}, err
 	}
-	need, err := found.missing(layout, keys, f.path)
+	need, err := found.missing(layout, keys, options, f.path)
 	if err != nil {
 		return Result{}, err
+	}
+	revoked := found.ofManifest(options.Revoked)
+	if len(revoked) > 0 && layout != Prysm {
+		if err := f.takeOut(ctx, layout, revoked, found, options.Rand); err != nil {
+			return Result{}, fmt.Errorf("take retired keys out of %s: %w", f.path, err)
+		}
+		if found, err = f.inspect(layout); err != nil {
+			return Result{}, err
+		}
 	}
 	if len(need) > 0 {
 		if err := f.add(ctx, layout, keys, need, found, options); err != nil {
@@ -108,7 +121,8 @@ func (f *folder) fill(ctx context.Context, layout Layout, keys []Key, options Op
 			return Result{}, fmt.Errorf("mend the mode of %s: %w", f.at(name), err)
 		}
 	}
-	return Result{Written: len(need), Kept: len(keys) - len(need)}, nil
+	ended := found.staying(layout, options.Ended, len(need) > 0)
+	return Result{Written: len(need), Kept: len(keys) - len(need), Ended: len(ended), Revoked: len(revoked)}, nil
 }
 
 // add encrypts the keys that are needed and puts them in place, or changes nothing.
@@ -117,11 +131,19 @@ func (f *folder) add(ctx context.Context, layout Layout, keys, need []Key, found
 	if err != nil {
 		return err
 	}
-	next, err := nextManifest(layout, keys, files, found)
+	next, err := nextManifest(layout, keys, files, found, options)
 	if err != nil {
 		return err
 	}
-	stage, err := f.stage(files, next, options.Rand)
+	if err := f.exchange(ctx, layout, files, next, options.Rand); err != nil {
+		return fmt.Errorf("write keystores to %s: %w", f.path, err)
+	}
+	return nil
+}
+
+// exchange puts files and a manifest in place, or changes nothing.
+func (f *folder) exchange(ctx context.Context, layout Layout, files []file, next []byte, random io.Reader) error {
+	stage, err := f.stage(files, next, random)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -131,18 +153,20 @@ func (f *folder) add(ctx context.Context, layout Layout, keys, need []Key, found
 	// After success only the empty hidden folder is left; after a failure everything is.
 	undo := f.rollBack(stage)
 	if err != nil {
-		return fmt.Errorf("write keystores to %s: %w", f.path, errors.Join(err, undo))
+		return errors.Join(err, undo)
 	}
 	return nil
 }
 
 // nextManifest describes the folder as it will be.
-func nextManifest(layout Layout, keys []Key, files []file, found held) ([]byte, error) {
+func nextManifest(layout Layout, keys []Key, files []file, found held, options Options) ([]byte, error) {
 	next := &manifest{Version: manifestVersion, Layout: layout, Files: map[string]string{}}
 	if found.manifest != nil {
 		for name, sum := range found.manifest.Files {
 			next.Files[name] = sum
 		}
+		next.Revoked = found.manifest.Revoked
+		next.PublicKeys = found.staying(layout, options.Ended, true)
 	}
 	for _, file := range files {
 		next.Files[file.name] = digest(file.data)
