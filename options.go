@@ -32,6 +32,7 @@ type serverOptions struct {
 	heartbeat, election     time.Duration
 	lease, shutdown         time.Duration
 	logFormat, logLevel     string
+	beaconAPI               string
 	deposits                depositOptions
 }
 
@@ -78,6 +79,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
 	o.deposits.bind()
 	f.AddFlagSet(o.deposits.flags)
 }
@@ -115,6 +117,11 @@ func (o *serverOptions) check() error {
 	}
 	if len(o.deposits.rpc) > 0 || o.deposits.network != "" && o.deposits.network != networkCustom {
 		if _, err := o.deposits.networkOf(); err != nil {
+			return err
+		}
+	}
+	if o.beaconAPI != "" {
+		if _, err := o.beaconConfig(); err != nil {
 			return err
 		}
 	}

@@ -68,6 +68,7 @@ type parts struct {
 	node     *node.Node
 	vault    *seal.Vault
 	duty     *ethereum.Duty
+	exits    []node.Duty
 	api      *api.Server
 	founders []cluster.Peer
 }
@@ -120,6 +121,9 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
 		return cli.UsageError(err)
 	}
+	if p.exits, err = o.exitDuties(p.log, registry); err != nil {
+		return cli.UsageError(err)
+	}
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Tokens: tokens,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod,
@@ -135,9 +139,10 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 // run serves until the context ends or the node can not go on, then stops in
 // this order: refuse work, hand leadership over, finish requests, leave.
 func (p *parts) run(ctx context.Context, o *serverOptions) error {
-	p.node.Start(p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error {
+	duties := append(p.exits, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
 		return p.duty.Run(ctx, s)
 	}))
+	p.node.Start(duties...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
