@@ -71,10 +71,14 @@ func (f *folder) removeFile(name string) error {
 	if err := f.syncIfThere(above); err != nil {
 		return err
 	}
-	if entries, err := os.ReadDir(f.at(above)); err != nil || len(entries) > 0 {
+	entries, err := os.ReadDir(f.at(above))
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) > 0 {
 		return nil // gone already, or holds what a validator client keeps there
 	}
-	if err := f.disk.remove(f.at(above)); err != nil {
+	if err == nil {
+		err = f.disk.remove(f.at(above))
+	}
+	if err != nil {
 		return err
 	}
 	return f.syncIfThere(path.Dir(above))
