@@ -124,6 +124,9 @@ func (d *Duty) retire(ctx context.Context, s Session, keys []*fsmpb.Key, of map[
 	return nil
 }
 
+// errCluster is trouble on this side.
+var errCluster = errors.New("the cluster could not be told what the beacon chain says")
+
 // sessionError is a proposal of which it is not known that it was done or refused.
 type sessionError struct{ error }
 
@@ -139,9 +142,9 @@ func (d *Duty) propose(ctx context.Context, s Session, c *fsmpb.Command) error {
 		return nil
 	}
 	if refusal := (*fsm.Refusal)(nil); errors.As(err, &refusal) && refusal.Code != fsm.StaleSession {
-		return fmt.Errorf("the cluster refused what the beacon chain says: %w", err)
+		return fmt.Errorf("%w: it refused: %w", errCluster, err)
 	}
-	return sessionError{fmt.Errorf("tell the cluster what the beacon chain says: %w", err)}
+	return sessionError{fmt.Errorf("%w: %w", errCluster, err)}
 }
 
 // behind is the place in the order of public keys right behind one.

@@ -88,6 +88,7 @@ func TestRunSweepsOncePerEpochAndTellsTroubleOnce(t *testing.T) {
 		require.Equal(t, 3, s.count("/syncing"))
 		require.Equal(t, 1, strings.Count(j.String(), "could not all be looked at"), j)
 		require.InDelta(t, 0, testutil.ToFloat64(d.metrics.up.WithLabelValues()), 0)
+		require.InDelta(t, 1, testutil.ToFloat64(d.metrics.trouble.WithLabelValues("syncing")), 0)
 
 		s.stake(keys[0], "exited_unslashed")
 		s.set(func(s *server) { s.isSyncing = false })
@@ -96,6 +97,7 @@ func TestRunSweepsOncePerEpochAndTellsTroubleOnce(t *testing.T) {
 		require.Equal(t, fsm.RetiredExited, c.reason(keys[0]))
 		require.Equal(t, 1, strings.Count(j.String(), "looked at again"))
 		require.InDelta(t, 1, testutil.ToFloat64(d.metrics.up.WithLabelValues()), 0)
+		require.Zero(t, testutil.CollectAndCount(d.metrics.trouble))
 		cancel()
 		require.NoError(t, <-done)
 		require.Zero(t, testutil.CollectAndCount(d.metrics.up), "only a leader exports values")

@@ -70,11 +70,30 @@ func (d *Duty) tell(err error) {
 	switch {
 	case now == d.trouble:
 	case err != nil:
-		d.log.Warn("validators could not all be looked at", "beacon", d.client.host, "reason", now)
+		d.log.Warn("validators could not all be looked at", "beacon", d.client.host, "code", codeOf(err), "reason", now)
 	default:
 		d.log.Info("validators are looked at again", "beacon", d.client.host)
 	}
 	d.trouble = now
+}
+
+// codeOf is the kind of trouble in one word, for log and metric.
+func codeOf(err error) string {
+	refused := (*statusError)(nil)
+	switch {
+	case errors.Is(err, errForeign):
+		return "foreign"
+	case errors.Is(err, errSyncing):
+		return "syncing"
+	case errors.Is(err, errNotFinal):
+		return "not-final"
+	case errors.Is(err, errRefused), errors.As(err, &refused):
+		return "refused"
+	case errors.Is(err, errCluster):
+		return "cluster"
+	default:
+		return "unreachable"
+	}
 }
 
 // mostComplaints is how many keys one sweep complains of in the log.

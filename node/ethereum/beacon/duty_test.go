@@ -1,6 +1,7 @@
 package beacon
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -177,6 +178,7 @@ func TestWhatProvesNothing(t *testing.T) {
 			require.Error(t, err)
 			if x.err != nil {
 				require.ErrorIs(t, err, x.err)
+				require.Equal(t, map[error]string{errSyncing: "syncing", errForeign: "foreign", errNotFinal: "not-final"}[x.err], codeOf(err))
 			}
 			require.Empty(t, c.reason(keys[0]))
 			require.Equal(t, x.status, c.status(keys[0]))
@@ -210,6 +212,26 @@ func TestAnAnswerWithoutFinalityProvesNothing(t *testing.T) {
 	require.NoError(t, d.sweep(t.Context(), c))
 	require.Equal(t, fsm.RetiredExited, c.reason(keys[0]))
 	require.Equal(t, 1, s.count("/validators"))
+}
+
+// Imported keys have a stake of somebody else's, and their validators may exit
+// while they rest.
+func TestImportedKeysAreLookedAt(t *testing.T) {
+	t.Parallel()
+	c, _ := newCluster(t, 0)
+	key := bytes.Repeat([]byte{0xa7}, fsm.PubkeyLength)
+	c.do(&fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: key, Sealed: []byte{1}}}}}})
+	s := newServer(t)
+	d, _ := newDuty(t, s)
+	require.NoError(t, d.sweep(t.Context(), c))
+	require.Empty(t, c.status(key), "the chain does not know it yet")
+	s.stake(key, "active_ongoing")
+	require.NoError(t, d.sweep(t.Context(), c))
+	require.Equal(t, "active_ongoing", c.status(key))
+	require.True(t, fsm.RestsSinceImport(c.View().Key(key)))
+	s.stake(key, "exited_slashed")
+	require.NoError(t, d.sweep(t.Context(), c))
+	require.Equal(t, fsm.RetiredSlashed, c.reason(key))
 }
 
 func TestManyEndAtOnce(t *testing.T) {

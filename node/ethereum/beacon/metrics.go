@@ -11,6 +11,7 @@ import (
 // metrics shows what the sweeps see. Only a node whose duty runs exports values.
 type metrics struct {
 	up         *prometheus.GaugeVec
+	trouble    *prometheus.GaugeVec
 	validators *prometheus.GaugeVec
 	sweeps     *prometheus.HistogramVec
 	counting   map[string]int // validators of this sweep by status
@@ -22,6 +23,11 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Namespace: "keysteward", Name: "beacon_node_up",
 			Help: "1 if the last sweep could look at every validator.",
 		}, nil),
+		trouble: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "keysteward", Name: "beacon_node_trouble",
+			Help: "1 with the code of what kept the last sweep from looking at every validator: " +
+				"foreign, syncing, not-final, refused, cluster, unreachable.",
+		}, []string{"code"}),
 		validators: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "keysteward", Name: "validators",
 			Help: "Validators of the cluster's keys by status of the beacon chain, as of the last sweep.",
@@ -32,7 +38,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}, []string{"result"}),
 		counting: make(map[string]int),
 	}
-	for _, c := range []prometheus.Collector{m.up, m.validators, m.sweeps} {
+	for _, c := range []prometheus.Collector{m.up, m.trouble, m.validators, m.sweeps} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register beacon metrics: %w", err)
 		}
@@ -43,6 +49,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
 	m.up.Reset()
+	m.trouble.Reset()
 	m.validators.Reset()
 	clear(m.counting)
 }
@@ -64,6 +71,10 @@ func (m *metrics) swept(err error, took time.Duration, whole bool) {
 		result, up = "incomplete", 0
 	}
 	m.up.WithLabelValues().Set(up)
+	m.trouble.Reset()
+	if err != nil {
+		m.trouble.WithLabelValues(codeOf(err)).Set(1)
+	}
 	m.sweeps.WithLabelValues(result).Observe(took.Seconds())
 	if !whole {
 		return
