@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -19,14 +20,15 @@ const (
 )
 
 // config makes the duty's configuration of the flags. Without an execution
-// client there are no deposits, and nothing else about them may be set.
-func (o *depositOptions) config() (ethereum.Config, error) {
+// client there are no deposits, and nothing else about them may be set, but what
+// says which network it is where exits are noticed.
+func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	cfg := ethereum.Config{
 		RPC: o.rpc, AmountGwei: o.amountGwei, InFlight: o.inFlight,
 		Confirmations: o.confirmations, StartBlock: o.startBlock, MaxFeeWei: o.maxFeeGwei * weiPerGwei,
 	}
 	if len(o.rpc) == 0 {
-		return cfg, o.checkUnused()
+		return cfg, o.checkUnused(exits)
 	}
 	if o.maxFeeGwei == 0 || o.maxFeeGwei > maxFeeGwei {
 		return cfg, fmt.Errorf("--max-fee-gwei %d: want 1 to %d", o.maxFeeGwei, maxFeeGwei)
@@ -46,9 +48,13 @@ func (o *depositOptions) config() (ethereum.Config, error) {
 
 // checkUnused refuses flags that would be without effect: whoever sets them
 // believes that deposits are made. The network also bounds --rest-after-proof.
-func (o *depositOptions) checkUnused() (err error) {
+func (o *depositOptions) checkUnused(exits bool) (err error) {
+	used := []string{"network"}
+	if exits {
+		used = append(used, "chain-id", "fork-version", "deposit-contract")
+	}
 	o.flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed && f.Name != "network" && err == nil {
+		if f.Changed && !slices.Contains(used, f.Name) && err == nil {
 			err = fmt.Errorf("--execution-rpc is missing: --%s needs it", f.Name)
 		}
 	})

@@ -85,7 +85,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 		return nil, cli.UsageError(fmt.Errorf("--seal: %w", err))
 	}
 	p.vault = seal.NewVault(kek)
-	deposits, err := o.deposits.config()
+	deposits, err := o.deposits.config(o.beaconAPI != "")
 	if err != nil {
 		return nil, cli.UsageError(err)
 	}

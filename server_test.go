@@ -79,6 +79,7 @@ func TestServerRefusesFlags(t *testing.T) {
 		"beacon API":             {[]string{"--beacon-api", "127.0.0.1:1", "--network", "hoodi"}, "--beacon-api"},
 		"beacon on no network":   {[]string{"--beacon-api", "http://127.0.0.1:1", "--network", "ropsten"}, "ropsten"},
 		"beacon, custom":         {[]string{"--beacon-api", "http://127.0.0.1:1", "--network", "custom"}, "--chain-id is required"},
+		"beacon and amount":      {[]string{"--beacon-api", "http://127.0.0.1:1", "--network", "hoodi", "--amount-gwei", "1"}, "--execution-rpc is missing: --amount-gwei needs it"},
 		"unknown network":        {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "ropsten"}, "ropsten"},
 		"chain ID of mainnet":    {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "mainnet", "--chain-id", "1"}, "--network custom"},
 		"custom without chain":   {append(custom, account...), "--chain-id is required"},
@@ -146,7 +147,7 @@ func TestFundingSigner(t *testing.T) {
 		"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--bls-withdrawal",
 		"--funding-signer", "http://127.0.0.1:1", "--funding-address", "0x00000000219ab540356cBB839Cbe05303d7705Fa",
 	}))
-	cfg, err := o.config()
+	cfg, err := o.config(false)
 	require.NoError(t, err)
 	require.Equal(t, "0x00000000219ab540356cBB839Cbe05303d7705Fa", cfg.Funding.Address().Hex())
 }
