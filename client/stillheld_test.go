@@ -95,6 +95,10 @@ func TestKeysThatTheCallerHasAndThatAreRetired(t *testing.T) {
 			require.NotContains(t, set.Allocation.Keys, gone.String())
 			_, err = ask(gone, kept, cluster.Key(9).PublicKey())
 			require.ErrorIs(t, err, ErrKeysLost, "one that nobody knows is lost")
+			other, err := c.AllocateKeys(t.Context(), AllocateOptions{Namespace: "default", Pod: "b", PodUID: "v", Keys: 1, KEM: wire.KEMX25519}, nil)
+			require.NoError(t, err)
+			_, err = ask(gone, kept, other.Keys[0].PublicKey)
+			require.ErrorIs(t, err, ErrKeysLost, "one that another pod holds is lost")
 		})
 	}
 }

@@ -75,6 +75,12 @@ func drawRetire(t *rapid.T, w *world) proto.Message {
 		Detail: "d", Force: rapid.Bool().Draw(t, "force"),
 	}
 	all := slices.Sorted(maps.Keys(w.keys))
+	if under := w.depositKeys(fsmpb.DepositState_DEPOSIT_STATE_SENT, fsmpb.DepositState_DEPOSIT_STATE_MINED); len(under) > 0 && oneIn(t, 3, "underWay") {
+		all = nil // those whose stake is on its way, which goes on
+		for _, k := range under {
+			all = append(all, string(k))
+		}
+	}
 	for range rapid.SampledFrom([]int{0, 1, 1, 2, 5}).Draw(t, "n") {
 		if len(all) > 0 {
 			c.Pubkeys = append(c.Pubkeys, []byte(rapid.SampledFrom(all).Draw(t, "key")))
