@@ -87,7 +87,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 func (o *depositOptions) bind() {
 	f := pflag.NewFlagSet("deposits", pflag.ContinueOnError)
 	o.flags = f
-	f.StringSliceVar(&o.rpc, "execution-rpc", nil, "JSON-RPC URL of an execution client; without one no deposit is made")
+	f.StringSliceVar(&o.rpc, "execution-rpc", nil, "JSON-RPC URL of an execution client; given more than once, one that is down or lags is passed over; without one no deposit is made")
 	f.StringVar(&o.network, "network", "", "mainnet, sepolia, holesky, hoodi or custom")
 	f.Uint64Var(&o.chainID, "chain-id", 0, "chain ID of a custom network")
 	f.StringVar(&o.contract, "deposit-contract", "", "deposit contract of a custom network, 0x…")

@@ -40,8 +40,9 @@ var ErrConfig = errors.New("invalid deposit configuration")
 
 // Config says where deposits are paid, from which account, and to whose benefit.
 type Config struct {
-	// RPC holds the JSON-RPC URLs (http or https) of execution clients. Only the
-	// first is used. Without any no deposit is made, which the status says; keys
+	// RPC holds the JSON-RPC URLs (http or https) of execution clients. One is used
+	// at a time, the first that is well; all that answer must agree on the chain.
+	// Without any no deposit is made, which the status says; keys
 	// are generated all the same.
 	RPC []string
 	// Network is a public network or a custom one. Chain ID and deposit contract

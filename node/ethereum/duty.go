@@ -44,14 +44,15 @@ type SeedSource interface {
 // Duty derives keys and makes deposits. Between passes it keeps nothing but its
 // connection and what it has read of the chain, all of which can be read again.
 type Duty struct {
-	cfg      Config
-	seeds    SeedSource
-	log      *slog.Logger
-	metrics  *metrics
-	client   *client
-	checked  bool      // the contract was seen on this connection
-	events   *eventLog // every DepositEvent up to some block
-	reported time.Time // when the status was last proposed
+	cfg       Config
+	seeds     SeedSource
+	log       *slog.Logger
+	metrics   *metrics
+	endpoints *endpoints
+	client    *client   // of the endpoints, for the present pass
+	checked   bool      // the contract was seen by this client
+	events    *eventLog // every DepositEvent up to some block
+	reported  time.Time // when the status was last proposed
 }
 
 // New returns a duty that has not connected to anything yet. Errors wrap
@@ -86,9 +87,9 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 		}
 		d.rest(ctx, s, view, err)
 	}
-	if d.client != nil {
-		d.client.rpc.Close()
-		d.client = nil
+	if d.endpoints != nil {
+		d.endpoints.close()
+		d.endpoints, d.client = nil, nil
 	}
 	return nil
 }
@@ -159,8 +160,19 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 			return err
 		}
 	}
+	p.blame()
 	d.metrics.observe(d.cfg, p.world, d.events)
 	return p.report(ctx)
+}
+
+// blame has the next pass use another client if this one's was of no use.
+func (p *pass) blame() {
+	for _, w := range p.waits {
+		if p.duty.client != nil && blamed(w) {
+			p.duty.endpoints.fault(w)
+			return
+		}
+	}
 }
 
 // wait notes a reason that keeps something, but not the rest of the pass.

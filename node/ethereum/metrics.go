@@ -13,6 +13,8 @@ type metrics struct {
 	waits   *prometheus.GaugeVec
 	balance *prometheus.GaugeVec
 	client  *prometheus.GaugeVec
+	clients *prometheus.GaugeVec
+	used    *prometheus.GaugeVec
 	events  *prometheus.GaugeVec
 	passes  *prometheus.HistogramVec
 }
@@ -25,13 +27,15 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		waits:   gauge("deposit_wait_reasons", "1 for every reason for which deposits wait, on the leader.", "code"),
 		balance: gauge("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
 		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
+		clients: gauge("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
+		used:    gauge("execution_client_used", "1 for the execution client that is used.", "client"),
 		events:  gauge("deposit_events_indexed_block", "Block up to which DepositEvents were read."),
 		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "keysteward", Name: "deposit_pass_duration_seconds",
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.waits, m.balance, m.client, m.events, m.passes} {
+	for _, c := range []prometheus.Collector{m.waits, m.balance, m.client, m.clients, m.used, m.events, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -41,17 +45,34 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.client, m.events} {
+	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.client, m.clients, m.used, m.events} {
 		g.Reset()
 	}
 }
 
 func (m *metrics) up(up bool) {
-	value := 0.0
-	if up {
-		value = 1
+	m.client.WithLabelValues().Set(oneIf(up))
+}
+
+// sees shows which execution clients are well.
+func (m *metrics) sees(list []*endpoint) {
+	for _, e := range list {
+		m.clients.WithLabelValues(e.client.host).Set(oneIf(e.well()))
 	}
-	m.client.WithLabelValues().Set(value)
+}
+
+// uses shows which execution client is used.
+func (m *metrics) uses(list []*endpoint, used *endpoint) {
+	for _, e := range list {
+		m.used.WithLabelValues(e.client.host).Set(oneIf(e == used))
+	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (m *metrics) waitingFor(waits []*waiting) {

@@ -51,6 +51,10 @@ func (p *pass) prove(ctx context.Context, claims []claim) ([]*fsmpb.Observation,
 		if !ok {
 			continue
 		}
+		if w := p.denied(ctx, c); w != nil {
+			p.waits = append([]*waiting{w}, p.waits...)
+			continue
+		}
 		if c.block == nil {
 			c.reason = foreignNonce(c)
 			p.duty.log.Error("a deposit was lost: deposits are stopped until an operator resumes", "reason", c.reason)

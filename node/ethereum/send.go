@@ -35,6 +35,7 @@ func (p *pass) send(ctx context.Context) error {
 	if err := p.duty.client.batch(ctx, calls); err != nil {
 		return err
 	}
+	p.spread(ctx, out)
 	var found []*fsmpb.Observation
 	for i, o := range out {
 		p.settled[common.Hash(o.attempt.GetTxHash())] = true // once in a pass is enough

@@ -28,6 +28,8 @@ const (
 	ChainUnreachable Code = "chain-unreachable"
 	// WrongChainID: the execution client is on another chain than configured.
 	WrongChainID Code = "wrong-chain-id"
+	// ClientsDisagree: several execution clients answer, and not about one chain.
+	ClientsDisagree Code = "clients-disagree"
 	// ForeignGenesis: the chain has the right ID and another first block.
 	ForeignGenesis Code = "foreign-genesis"
 	// ContractMissing: no deposit contract stands at the configured address.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"iter"
 	"math/big"
 
@@ -47,15 +48,16 @@ func (p *pass) look(ctx context.Context) (err error) {
 			d.checked = false
 		}
 	}()
-	if d.client == nil {
-		if d.client, err = dial(ctx, d.cfg.RPC[0]); err != nil {
-			return err
-		}
+	if err := d.connect(ctx); err != nil {
+		return err
 	}
 	if err := p.readWorld(ctx); err != nil {
 		return err
 	}
 	if err := p.checkGenesis(); err != nil {
+		return err
+	}
+	if err := p.agreeOnFinal(ctx); err != nil {
 		return err
 	}
 	if d.checked {
@@ -68,12 +70,27 @@ func (p *pass) look(ctx context.Context) (err error) {
 	return nil
 }
 
+// connect chooses the client of this pass, which is used to its end: receipts,
+// nonces and events make sense together only in one view of the chain.
+func (d *Duty) connect(ctx context.Context) (err error) {
+	if d.endpoints == nil {
+		if d.endpoints, err = dialAll(ctx, d.cfg, d.metrics); err != nil {
+			return err
+		}
+	}
+	before := d.client
+	d.client, err = d.endpoints.pick(ctx, d.cfg.Network.DepositContract)
+	d.checked = d.checked && d.client == before
+	return err
+}
+
 func (p *pass) readWorld(ctx context.Context) error {
 	cfg := p.duty.cfg
 	account := cfg.Funding.Address()
 	var chainID, balance, tip hexutil.Big
 	var latest, pending hexutil.Uint64
 	var finalized *block
+	var syncing json.RawMessage
 	calls := []rpc.BatchElem{
 		{Method: "eth_chainId", Result: &chainID},
 		getBlock(uint64(0), &p.world.genesis),
@@ -83,13 +100,14 @@ func (p *pass) readWorld(ctx context.Context) error {
 		{Method: "eth_getBalance", Args: []any{account, "latest"}, Result: &balance},
 		{Method: "eth_maxPriorityFeePerGas", Result: &tip},
 		getBlock("finalized", &finalized), // an error or nothing while there is none
+		{Method: "eth_syncing", Result: &syncing},
 	}
 	used, others := p.otherAccounts()
 	calls = append(others, calls...)
 	if err := p.duty.client.batch(ctx, calls); err != nil {
 		return err
 	}
-	for _, call := range calls[:len(calls)-1] {
+	for _, call := range calls[:len(calls)-2] {
 		if call.Error != nil {
 			return waitFor(ChainUnreachable, "the execution client at %s answers %s with: %v", p.duty.client.host, call.Method, call.Error)
 		}
@@ -100,6 +118,9 @@ func (p *pass) readWorld(ctx context.Context) error {
 	if id := chainID.ToInt(); !id.IsUint64() || id.Uint64() != cfg.Network.ChainID {
 		return waitFor(WrongChainID, "the execution client at %s is on the chain with ID %s, deposits are for %s with chain ID %d",
 			p.duty.client.host, id, cfg.Network.Name, cfg.Network.ChainID)
+	}
+	if trouble := behind(syncing); trouble != "" {
+		return waitFor(ChainUnreachable, "the execution client at %s is of no use yet: %s", p.duty.client.host, trouble)
 	}
 	p.world.latest, p.world.pending = uint64(latest), uint64(pending)
 	p.world.used = map[common.Address]uint64{account: p.world.latest}
