@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 
 const (
 	networkCustom = "custom"
+	flagDeposits  = "deposits"
 	weiPerGwei    = 1_000_000_000
 	maxFeeGwei    = 1_000_000_000 // one ETH per gas: more is a slip of the hand
 )
@@ -26,9 +28,16 @@ func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	cfg := ethereum.Config{
 		RPC: o.rpc, AmountGwei: o.amountGwei, InFlight: o.inFlight,
 		Confirmations: o.confirmations, StartBlock: o.startBlock, MaxFeeWei: o.maxFeeGwei * weiPerGwei,
+		MaxPerDay: o.maxPerDay, Off: o.off(),
+	}
+	if o.onOff != "on" && o.onOff != "off" {
+		return cfg, fmt.Errorf("--%s %q: want on or off", flagDeposits, o.onOff)
 	}
 	if len(o.rpc) == 0 {
 		return cfg, o.checkUnused(exits)
+	}
+	if o.maxPerDay < 0 || o.maxPerDay > math.MaxInt32 {
+		return cfg, fmt.Errorf("--max-deposits-per-day %d: want 0 or more", o.maxPerDay)
 	}
 	if o.maxFeeGwei == 0 || o.maxFeeGwei > maxFeeGwei {
 		return cfg, fmt.Errorf("--max-fee-gwei %d: want 1 to %d", o.maxFeeGwei, maxFeeGwei)
@@ -46,10 +55,13 @@ func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	return cfg, cfg.Check()
 }
 
+// off reports whether requests are served from the pool only.
+func (o *depositOptions) off() bool { return o.onOff == "off" }
+
 // checkUnused refuses flags that would be without effect: whoever sets them
 // believes that deposits are made. The network also bounds --rest-after-proof.
 func (o *depositOptions) checkUnused(exits bool) (err error) {
-	used := []string{"network"}
+	used := []string{"network", flagDeposits}
 	if exits {
 		used = append(used, "chain-id", "fork-version", "deposit-contract")
 	}

@@ -52,6 +52,8 @@ type depositOptions struct {
 	keystore, passwordFile string
 	signer, signerAddress  string
 	inFlight               int
+	maxPerDay              int
+	onOff                  string
 }
 
 const defaultRest = 2 * 32 * 12 * time.Second // what is left of an epoch, and the next one
@@ -104,6 +106,8 @@ func (o *depositOptions) bind() {
 	f.StringVar(&o.signerAddress, "funding-address", "", "address of the account that pays, with --funding-signer")
 	f.Uint64Var(&o.maxFeeGwei, "max-fee-gwei", ethereum.DefaultMaxFeeGwei, "most that a deposit's transaction ever offers, in gwei per gas; below it one that stays unmined is replaced by a dearer one")
 	f.IntVar(&o.inFlight, "deposits-in-flight", ethereum.DefaultInFlight, "deposits that may be signed and not mined at a time")
+	f.IntVar(&o.maxPerDay, "max-deposits-per-day", 0, "deposits that may be signed within 24 hours of cluster time; more wait (0: no limit)")
+	f.StringVar(&o.onOff, flagDeposits, "on", "off: no new deposits; requests get keys of the pool, and what it can not fill whole is refused")
 }
 
 // check finds what is wrong with the flags before anything is touched.

@@ -126,7 +126,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	}
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Tokens: tokens,
-		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod,
+		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof,
 		Logger: p.log, Registry: registry, Version: version,
 	})

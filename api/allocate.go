@@ -121,6 +121,7 @@ func (s *Server) ask(c *call, body allocationBody) (fsm.Allocated, error) {
 		Pod:      body.pod(),
 		Keys:     uint32(body.Keys), //nolint:gosec // checked against MaxKeysPerPod
 		Disclose: body.Recipient != nil,
+		PoolOnly: s.cfg.PoolOnly,
 	}}
 	value, err := s.propose(c.ctx(), cmd)
 	if err != nil {

@@ -59,6 +59,7 @@ func (s *Server) listDeposits(c *call) (answer, error) {
 	return ok(wire.DepositPage{
 		Deposits: deposits, Counts: depositCounts(view.Meta()), NextCursor: next,
 		Waiting: waitingOf(view.DepositStatus()), Accounts: accountsOf(view.Accounts()),
+		Funds: fundsOf(view.DepositStatus().GetFunds()), Pace: paceOf(view),
 	}), nil
 }
 

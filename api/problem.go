@@ -33,6 +33,7 @@ const (
 	keyInUse         kind = "key-in-use"
 	seedExists       kind = "seed-exists"
 	staleRecipient   kind = "stale-recipient"
+	poolShort        kind = "pool-short"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
 	outcomeUnknown   kind = "outcome-unknown"
@@ -59,6 +60,7 @@ var kinds = map[kind]struct {
 	keyInUse:         {http.StatusConflict, "The key is in use"},
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
 	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
+	poolShort:        {http.StatusConflict, "The pool has too few free keys, and deposits are off"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},
@@ -127,6 +129,7 @@ func (s *Server) problemOf(err error, r *http.Request) *problem {
 func refusalProblem(r *fsm.Refusal) *problem {
 	known := map[fsm.Code]kind{
 		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.KeyInUse: keyInUse, fsm.SeedExists: seedExists,
+		fsm.PoolShort: poolShort,
 	}
 	if k, ok := known[r.Code]; ok {
 		return newProblem(k, "%s", r.Detail)

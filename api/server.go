@@ -45,6 +45,9 @@ type Config struct {
 	MaxKeysPerPod int
 	// MaxHeld bounds the requests held by ?wait at any time; 0 is [DefaultMaxHeld].
 	MaxHeld int
+	// PoolOnly refuses requests that the pool can not fill whole, because no new
+	// deposits are made.
+	PoolOnly bool
 	// Witness is [WitnessNone] or [WitnessOperator].
 	Witness string
 	// RestAfterProof is how much cluster time a key goes on resting after the

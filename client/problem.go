@@ -17,6 +17,7 @@ const (
 	TypeStaleStop      = "stale-stop"
 	TypeSeedExists     = "seed-exists"
 	TypeStaleRecipient = "stale-recipient"
+	TypePoolShort      = "pool-short"
 	TypeOutcomeUnknown = "outcome-unknown"
 )
 

@@ -27,6 +27,9 @@ func (w *write) allocate(c *fsmpb.Allocate) Result {
 	if n == 0 || n > MaxKeysPerPod {
 		return Result{Refusal: refuse(Invalid, "%d keys: want 1 to %d", n, MaxKeysPerPod)}
 	}
+	if no := w.poolShort(c); no != nil {
+		return Result{Refusal: no}
+	}
 	held := w.allocation(p)
 	switch {
 	case held == nil:

@@ -39,6 +39,6 @@ func copyDeposit(d *fsmpb.Deposit) *fsmpb.Deposit {
 		Pubkey: d.GetPubkey(), State: d.GetState(), Seq: d.GetSeq(), AmountGwei: d.GetAmountGwei(),
 		Credentials: d.GetCredentials(), Signature: d.GetSignature(), ChainId: d.GetChainId(), Account: d.GetAccount(),
 		Attempts: slices.Clone(d.GetAttempts()), BlockNumber: d.GetBlockNumber(), BlockHash: d.GetBlockHash(),
-		TxHash: d.GetTxHash(), Losses: slices.Clone(d.GetLosses()),
+		TxHash: d.GetTxHash(), Losses: slices.Clone(d.GetLosses()), SignedAtMs: d.GetSignedAtMs(),
 	}
 }

@@ -140,7 +140,7 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 		d.State = fsmpb.DepositState_DEPOSIT_STATE_SIGNED
 		d.AmountGwei, d.Credentials, d.Signature = s.GetAmountGwei(), s.GetCredentials(), s.GetSignature()
 		d.ChainId, d.Account = c.GetChainId(), c.GetAccount()
-		d.Attempts = []*fsmpb.Attempt{s.GetAttempt()}
+		d.Attempts, d.SignedAtMs = []*fsmpb.Attempt{s.GetAttempt()}, w.meta.GetClusterTimeMs()
 		w.putDeposit(d)
 		w.record("deposit.sign", hexName(d.GetPubkey()), hexName(s.GetAttempt().GetTxHash()))
 	}
@@ -159,18 +159,4 @@ func checkSigned(s *fsmpb.SignedDeposit) *Refusal {
 		return refuse(Invalid, "the deposit for %x has withdrawal credentials of %d bytes and a signature of %d", s.GetPubkey(), len(s.GetCredentials()), len(s.GetSignature()))
 	}
 	return nil
-}
-
-// setDepositStatus keeps why deposits wait, with the time since it is so.
-func (w *write) setDepositStatus(c *fsmpb.SetDepositStatus) Result {
-	old := first[*fsmpb.DepositStatus](w.txn, tableStatus, []byte{0})
-	s := &fsmpb.DepositStatus{Code: c.GetCode(), Detail: c.GetDetail(), SinceWallMs: w.cmd.GetWallMs()}
-	if old != nil && old.GetCode() == s.GetCode() && old.GetDetail() == s.GetDetail() {
-		return Result{} // and nobody who watches is woken
-	}
-	if old.GetCode() == s.GetCode() {
-		s.SinceWallMs = old.GetSinceWallMs()
-	}
-	mustInsert(w.txn, tableStatus, s)
-	return Result{}
 }

@@ -100,6 +100,7 @@ type paid struct {
 	nonce  uint64
 	purse  *purse
 	block  string
+	at     uint64 // cluster time
 	signs  int
 	losses int // of attempts
 	rounds int // in which all attempts were lost
@@ -120,6 +121,9 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	t.Helper()
 	if res.Refusal != nil {
 		require.Equal(t, before.digest, after.digest, "a refusal changed the state: %v", res.Refusal)
+		if res.Refusal.Code == PoolShort {
+			l.short(t, c.GetAllocate(), true, before, after)
+		}
 		return
 	}
 	if c.GetBeginSession() == nil {
@@ -132,6 +136,9 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 		l.clock += min(c.GetTick().GetElapsedMs(), 60_000)
 	case c.GetAllocate() != nil:
 		l.allocate(t, c.GetAllocate(), res, before, after)
+		if c.GetAllocate().GetPoolOnly() {
+			l.short(t, c.GetAllocate(), false, before, after)
+		}
 	case c.GetRelease() != nil:
 		l.release(t, c.GetRelease(), before)
 	case c.GetSignDeposits() != nil:
@@ -243,7 +250,7 @@ func (l *ledger) sign(t rapid.TB, c *fsmpb.SignDeposits) {
 		require.Equal(t, fsmpb.DepositState_DEPOSIT_STATE_PLANNED, p.state, "signed twice: two stakes for one key")
 		require.Empty(t, l.retired[string(s.GetPubkey())], "signed for a key that is retired")
 		p.state, p.hashes = fsmpb.DepositState_DEPOSIT_STATE_SIGNED, map[string]bool{string(s.GetAttempt().GetTxHash()): true}
-		p.nonce, p.purse = s.GetAttempt().GetNonce(), from
+		p.nonce, p.purse, p.at = s.GetAttempt().GetNonce(), from, l.clock
 		p.signs++
 	}
 }
@@ -330,6 +337,7 @@ func (l *ledger) checkDeposits(t rapid.TB, after *world) {
 		}
 		require.Equal(t, p.state, d.GetState(), "deposit %x", pubkey)
 		require.Len(t, d.GetLosses(), p.losses)
+		require.Equal(t, p.at, d.GetSignedAtMs(), "when it was signed")
 		require.LessOrEqual(t, p.signs-p.rounds, 1, "two stakes for one key")
 		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED {
 			require.Empty(t, d.GetAttempts())

@@ -172,6 +172,7 @@ func drawPod(t *rapid.T) *fsmpb.Pod {
 func drawAllocate(t *rapid.T, _ *world) proto.Message {
 	c := &fsmpb.Allocate{
 		Pod: drawPod(t), Keys: rapid.SampledFrom([]uint32{1, 2, 2, 3, 4, 5}).Draw(t, "keys"), Disclose: rapid.Bool().Draw(t, "disclose"),
+		PoolOnly: oneIn(t, 4, "poolOnly"),
 	}
 	if oneIn(t, 20, "odd") {
 		c.Keys = rapid.SampledFrom([]uint32{0, MaxKeysPerPod + 1, 1 << 31}).Draw(t, "keys")

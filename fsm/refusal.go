@@ -33,6 +33,8 @@ const (
 	ForeignChain Code = "foreign-chain"
 	// AccountStopped: something else uses the account and no operator resumed.
 	AccountStopped Code = "account-stopped"
+	// PoolShort: the request is for the pool only, which has too few free keys.
+	PoolShort Code = "pool-short"
 	// NotPending: the deposit is not signed and waiting for a block.
 	NotPending Code = "not-pending"
 )

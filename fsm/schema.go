@@ -73,6 +73,7 @@ func schema() *memdb.DBSchema {
 			partial(indexState, isOpen, func(d *fsmpb.Deposit) []byte {
 				return append(stateKey(d.GetState()), orderKey(d.GetSeq())...)
 			}),
+			partial(indexSigned, isSigned, signedKey),
 		),
 	}}
 }

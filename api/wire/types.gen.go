@@ -383,10 +383,18 @@ type Deposit struct {
 // DepositPage defines model for DepositPage.
 type DepositPage struct {
 	// Accounts All accounts that ever paid, on each page.
-	Accounts   []FundingAccount `json:"accounts,omitempty,omitzero"`
-	Counts     map[string]int64 `json:"counts"`
-	Deposits   []Deposit        `json:"deposits"`
-	NextCursor string           `json:"nextCursor,omitempty,omitzero"`
+	Accounts []FundingAccount `json:"accounts,omitempty,omitzero"`
+	Counts   map[string]int64 `json:"counts"`
+	Deposits []Deposit        `json:"deposits"`
+
+	// Funds The funding account as the leader saw it last. Amounts are decimal numbers in
+	// wei. It is renewed when amounts change, at most every half minute, and for the
+	// price of gas alone every ten minutes.
+	Funds      Funds  `json:"funds,omitempty,omitzero"`
+	NextCursor string `json:"nextCursor,omitempty,omitzero"`
+
+	// Pace The leader's bounds on new deposits.
+	Pace Pace `json:"pace,omitempty,omitzero"`
 
 	// Waiting Why something waits.
 	Waiting Reason `json:"waiting,omitempty,omitzero"`
@@ -415,6 +423,34 @@ type FundingAccount struct {
 
 	// Stop Why nothing is paid from an account before an operator resumes.
 	Stop Stop `json:"stop,omitempty,omitzero"`
+}
+
+// Funds The funding account as the leader saw it last. Amounts are decimal numbers in
+// wei. It is renewed when amounts change, at most every half minute, and for the
+// price of gas alone every ten minutes.
+type Funds struct {
+	Account string `json:"account"`
+
+	// At When this was seen, by the leader's wall clock.
+	At         time.Time `json:"at"`
+	BalanceWei string    `json:"balanceWei"`
+	Block      int64     `json:"block"`
+	ChainID    int64     `json:"chainId"`
+
+	// GasPriceWei Base fee and tip for a unit of gas.
+	GasPriceWei string `json:"gasPriceWei"`
+
+	// InFlightWei The most that deposits in flight still take.
+	InFlightWei string `json:"inFlightWei"`
+
+	// MissingWei What the balance lacks for all of these.
+	MissingWei string `json:"missingWei"`
+
+	// Waiting Deposits that are planned and not signed.
+	Waiting int64 `json:"waiting"`
+
+	// WaitingWei What those cost: stake, and gas at the fee cap with which they would be signed now.
+	WaitingWei string `json:"waitingWei"`
 }
 
 // ImportResult `known` keys stay as they are.
@@ -509,6 +545,18 @@ type Node struct {
 type NonceRange struct {
 	First int64 `json:"first"`
 	Last  int64 `json:"last"`
+}
+
+// Pace The leader's bounds on new deposits.
+type Pace struct {
+	// MaxPerDay How many that may be; 0 is no limit.
+	MaxPerDay int64 `json:"maxPerDay"`
+
+	// Off No new deposits are made; requests get keys of the pool only.
+	Off bool `json:"off"`
+
+	// SignedToday Deposits signed within the last 24 hours of cluster time.
+	SignedToday int64 `json:"signedToday"`
 }
 
 // PendingAllocation defines model for PendingAllocation.

@@ -30,11 +30,16 @@ const (
 	// ExitUnknown means that no server could be reached in time, or that nobody knows
 	// whether a change happened. Repeating the command is safe.
 	ExitUnknown = 4
+	// ExitPoolShort means that the pool has too few free keys and that no deposits
+	// are made. Nothing was assigned; it helps to repeat the command once keys were
+	// released.
+	ExitPoolShort = 5
 )
 
 const exitHelp = `Exit codes: 0 done; 1 failed; 2 wrong flag, argument or environment variable;
 3 time ran out while keys were on their way (repeat to go on); 4 no server could
-be reached or the outcome is unknown (repeating is safe).`
+be reached or the outcome is unknown (repeating is safe); 5 the pool has too few
+free keys and deposits are off (nothing was assigned).`
 
 // usageError is a mistake of whoever typed the command.
 type usageError struct{ error }
@@ -56,6 +61,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[*client.PendingError](err); ok {
 		return ExitPending
+	}
+	if client.IsType(err, client.TypePoolShort) {
+		return ExitPoolShort
 	}
 	if errors.Is(err, client.ErrOutcomeUnknown) || errors.Is(err, client.ErrUnavailable) {
 		return ExitUnknown

@@ -164,7 +164,7 @@ func holder(key wire.Key) string {
 func (a *app) depositsCommand() *cobra.Command {
 	list, show := &listing{}, &listing{}
 	return group("deposits", "look at the stakes",
-		list.byState(list.command(a, "list", "list deposits, and why they wait", noArguments, list.deposits), depositStates),
+		list.byState(list.command(a, "list", "list deposits, why they wait, and what they cost", noArguments, list.deposits), depositStates),
 		show.command(a, "show PUBLICKEY", "show the deposit for one key", oneArgument("public key"), show.deposit),
 		a.exportCommand(), a.verifyCommand(), a.resumeCommand())
 }
@@ -177,6 +177,7 @@ func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Cl
 	err := pages(func(cursor string) (string, error) {
 		page, err := c.DepositPage(ctx, wire.DepositState(l.state), cursor)
 		all.Deposits, all.Counts, all.Waiting = append(all.Deposits, page.Deposits...), page.Counts, page.Waiting
+		all.Funds, all.Pace = page.Funds, page.Pace
 		return page.NextCursor, err
 	})
 	if err != nil {
@@ -191,6 +192,8 @@ func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Cl
 		if all.Waiting.Code != "" {
 			g.note("waiting: %s (%s)", all.Waiting.Detail, all.Waiting.Code)
 		}
+		g.funds(all.Funds)
+		g.pace(all.Pace)
 	})
 }
 

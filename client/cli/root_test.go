@@ -169,11 +169,12 @@ func TestBindEnvReadsTheProcess(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	tests := map[int][]error{
-		ExitOK:      {nil},
-		ExitFailure: {errors.New("x"), &client.Problem{Status: 403}, context.Canceled, client.ErrAnswer, client.ErrToken, client.ErrRedirect},
-		ExitUsage:   {usagef("x"), fmt.Errorf("a: %w", client.ErrRequest), client.ErrServer},
-		ExitPending: {&client.PendingError{Cause: context.DeadlineExceeded}},
-		ExitUnknown: {client.ErrUnavailable, fmt.Errorf("a: %w: %w", client.ErrOutcomeUnknown, context.Canceled)},
+		ExitOK:        {nil},
+		ExitFailure:   {errors.New("x"), &client.Problem{Status: 403}, context.Canceled, client.ErrAnswer, client.ErrToken, client.ErrRedirect},
+		ExitUsage:     {usagef("x"), fmt.Errorf("a: %w", client.ErrRequest), client.ErrServer},
+		ExitPending:   {&client.PendingError{Cause: context.DeadlineExceeded}},
+		ExitPoolShort: {&client.Problem{Status: 409, Type: client.TypePoolShort}},
+		ExitUnknown:   {client.ErrUnavailable, fmt.Errorf("a: %w: %w", client.ErrOutcomeUnknown, context.Canceled)},
 	}
 	for code, failures := range tests {
 		for _, err := range failures {

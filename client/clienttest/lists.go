@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
@@ -106,6 +107,12 @@ func (c *Cluster) listDeposits(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, wire.DepositPage{
 		Deposits: deposits, Counts: map[string]int64{"final": int64(len(all))}, NextCursor: next,
 		Waiting: wire.Reason{Code: "too-little-money", Detail: "the account lacks 32 ETH"}, Accounts: c.accounts(),
+		Funds: wire.Funds{
+			ChainID: 1337, Account: "0x" + strings.Repeat("cd", 20), BalanceWei: "1500000000000000000", GasPriceWei: "2000000000",
+			InFlightWei: "0", Waiting: 1, WaitingWei: "32000800000000000000", MissingWei: "30500800000000000000",
+			Block: 12, At: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
+		},
+		Pace: wire.Pace{MaxPerDay: 10, SignedToday: 4},
 	})
 }
 

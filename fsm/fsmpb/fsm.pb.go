@@ -314,7 +314,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -394,6 +394,7 @@ type Command struct {
 	//	*Command_ResumeDeposits
 	//	*Command_AdvanceNonce
 	//	*Command_ReplaceDeposit
+	//	*Command_SetSpareKeys
 	//	*Command_RetireKeys
 	//	*Command_ImportKeys
 	//	*Command_ConfirmStopped
@@ -628,6 +629,15 @@ func (x *Command) GetReplaceDeposit() *ReplaceDeposit {
 	return nil
 }
 
+func (x *Command) GetSetSpareKeys() *SetSpareKeys {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SetSpareKeys); ok {
+			return x.SetSpareKeys
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRetireKeys() *RetireKeys {
 	if x != nil {
 		if x, ok := x.Body.(*Command_RetireKeys); ok {
@@ -736,6 +746,10 @@ type Command_ReplaceDeposit struct {
 	ReplaceDeposit *ReplaceDeposit `protobuf:"bytes,32,opt,name=replace_deposit,json=replaceDeposit,proto3,oneof"`
 }
 
+type Command_SetSpareKeys struct {
+	SetSpareKeys *SetSpareKeys `protobuf:"bytes,33,opt,name=set_spare_keys,json=setSpareKeys,proto3,oneof"`
+}
+
 type Command_RetireKeys struct {
 	RetireKeys *RetireKeys `protobuf:"bytes,44,opt,name=retire_keys,json=retireKeys,proto3,oneof"`
 }
@@ -785,6 +799,8 @@ func (*Command_ResumeDeposits) isCommand_Body() {}
 func (*Command_AdvanceNonce) isCommand_Body() {}
 
 func (*Command_ReplaceDeposit) isCommand_Body() {}
+
+func (*Command_SetSpareKeys) isCommand_Body() {}
 
 func (*Command_RetireKeys) isCommand_Body() {}
 
@@ -1146,7 +1162,9 @@ type Allocate struct {
 	Pod   *Pod                   `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
 	Keys  uint32                 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`
 	// Disclose records that the keys' secrets are about to be given to the caller.
-	Disclose      bool `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
+	Disclose bool `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
+	// Pool only: what the pool can not fill whole is refused, and plans no deposit.
+	PoolOnly      bool `protobuf:"varint,10,opt,name=pool_only,json=poolOnly,proto3" json:"pool_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1198,6 +1216,13 @@ func (x *Allocate) GetKeys() uint32 {
 func (x *Allocate) GetDisclose() bool {
 	if x != nil {
 		return x.Disclose
+	}
+	return false
+}
+
+func (x *Allocate) GetPoolOnly() bool {
+	if x != nil {
+		return x.PoolOnly
 	}
 	return false
 }
@@ -1666,9 +1691,11 @@ func (x *Observation) GetForeignTransaction() bool {
 
 // SetDepositStatus says in words why deposits wait; an empty code means that they flow.
 type SetDepositStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Code   string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Detail string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What the leader saw of the money; without it the earlier one stays.
+	Funds         *Funds `protobuf:"bytes,10,opt,name=funds,proto3" json:"funds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1717,6 +1744,59 @@ func (x *SetDepositStatus) GetDetail() string {
 	return ""
 }
 
+func (x *SetDepositStatus) GetFunds() *Funds {
+	if x != nil {
+		return x.Funds
+	}
+	return nil
+}
+
+// SetSpareKeys says how many keys are kept beyond those that requests reserve,
+// free or with their deposits on their way.
+type SetSpareKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          uint32                 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSpareKeys) Reset() {
+	*x = SetSpareKeys{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSpareKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSpareKeys) ProtoMessage() {}
+
+func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSpareKeys.ProtoReflect.Descriptor instead.
+func (*SetSpareKeys) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetSpareKeys) GetKeys() uint32 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
 // StopAccount says that something else uses a funding account. Nothing more is
 // signed for it until an operator resumes.
 type StopAccount struct {
@@ -1730,7 +1810,7 @@ type StopAccount struct {
 
 func (x *StopAccount) Reset() {
 	*x = StopAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1822,7 @@ func (x *StopAccount) String() string {
 func (*StopAccount) ProtoMessage() {}
 
 func (x *StopAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1835,7 @@ func (x *StopAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
 func (*StopAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StopAccount) GetChainId() uint64 {
@@ -1793,7 +1873,7 @@ type ResumeDeposits struct {
 
 func (x *ResumeDeposits) Reset() {
 	*x = ResumeDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1885,7 @@ func (x *ResumeDeposits) String() string {
 func (*ResumeDeposits) ProtoMessage() {}
 
 func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1898,7 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResumeDeposits) GetChainId() uint64 {
@@ -1857,7 +1937,7 @@ type AdvanceNonce struct {
 
 func (x *AdvanceNonce) Reset() {
 	*x = AdvanceNonce{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1949,7 @@ func (x *AdvanceNonce) String() string {
 func (*AdvanceNonce) ProtoMessage() {}
 
 func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1962,7 @@ func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
 func (*AdvanceNonce) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdvanceNonce) GetChainId() uint64 {
@@ -1925,7 +2005,7 @@ type ReplaceDeposit struct {
 
 func (x *ReplaceDeposit) Reset() {
 	*x = ReplaceDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2017,7 @@ func (x *ReplaceDeposit) String() string {
 func (*ReplaceDeposit) ProtoMessage() {}
 
 func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2030,7 @@ func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
 func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplaceDeposit) GetPubkey() []byte {
@@ -1978,7 +2058,7 @@ type ImportKeys struct {
 
 func (x *ImportKeys) Reset() {
 	*x = ImportKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2070,7 @@ func (x *ImportKeys) String() string {
 func (*ImportKeys) ProtoMessage() {}
 
 func (x *ImportKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2083,7 @@ func (x *ImportKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
 func (*ImportKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ImportKeys) GetKeys() []*ImportedKey {
@@ -2024,7 +2104,7 @@ type ImportedKey struct {
 
 func (x *ImportedKey) Reset() {
 	*x = ImportedKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2116,7 @@ func (x *ImportedKey) String() string {
 func (*ImportedKey) ProtoMessage() {}
 
 func (x *ImportedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2129,7 @@ func (x *ImportedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
 func (*ImportedKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ImportedKey) GetPubkey() []byte {
@@ -2082,7 +2162,7 @@ type ConfirmStopped struct {
 
 func (x *ConfirmStopped) Reset() {
 	*x = ConfirmStopped{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2174,7 @@ func (x *ConfirmStopped) String() string {
 func (*ConfirmStopped) ProtoMessage() {}
 
 func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2187,7 @@ func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
 func (*ConfirmStopped) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConfirmStopped) GetPubkey() []byte {
@@ -2154,7 +2234,7 @@ type RetireKeys struct {
 
 func (x *RetireKeys) Reset() {
 	*x = RetireKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2246,7 @@ func (x *RetireKeys) String() string {
 func (*RetireKeys) ProtoMessage() {}
 
 func (x *RetireKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2259,7 @@ func (x *RetireKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
 func (*RetireKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RetireKeys) GetPubkeys() [][]byte {
@@ -2220,7 +2300,7 @@ type ObserveValidators struct {
 
 func (x *ObserveValidators) Reset() {
 	*x = ObserveValidators{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2312,7 @@ func (x *ObserveValidators) String() string {
 func (*ObserveValidators) ProtoMessage() {}
 
 func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2325,7 @@ func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
 func (*ObserveValidators) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ObserveValidators) GetValidators() []*Validator {
@@ -2269,7 +2349,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2361,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2374,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Validator) GetPubkey() []byte {
@@ -2349,7 +2429,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2441,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2454,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -2577,7 +2657,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +2669,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +2682,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -2623,7 +2703,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +2715,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +2728,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -2696,7 +2776,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2708,7 +2788,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2721,7 +2801,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -2848,7 +2928,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +2940,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +2953,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Member) GetNodeId() string {
@@ -2917,7 +2997,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3009,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3022,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Secret) GetName() string {
@@ -2977,7 +3057,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3069,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3082,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -3065,7 +3145,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3157,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3170,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -3234,7 +3314,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3246,7 +3326,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3259,7 +3339,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -3328,7 +3408,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3420,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3433,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -3389,7 +3469,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3481,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3494,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -3485,14 +3565,16 @@ type Deposit struct {
 	// Transaction that landed, while mined or final.
 	TxHash []byte `protobuf:"bytes,12,opt,name=tx_hash,json=txHash,proto3" json:"tx_hash,omitempty"`
 	// Attempts that can never land, by final proof.
-	Losses        []*Loss `protobuf:"bytes,13,rep,name=losses,proto3" json:"losses,omitempty"`
+	Losses []*Loss `protobuf:"bytes,13,rep,name=losses,proto3" json:"losses,omitempty"`
+	// Cluster time at which this was last planned no more, but signed.
+	SignedAtMs    uint64 `protobuf:"varint,20,opt,name=signed_at_ms,json=signedAtMs,proto3" json:"signed_at_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3586,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3599,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -3611,6 +3693,13 @@ func (x *Deposit) GetLosses() []*Loss {
 	return nil
 }
 
+func (x *Deposit) GetSignedAtMs() uint64 {
+	if x != nil {
+		return x.SignedAtMs
+	}
+	return 0
+}
+
 // Attempt is one signed transaction.
 type Attempt struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3630,7 +3719,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3731,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3744,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -3720,7 +3809,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +3821,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,7 +3834,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -3805,7 +3894,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +3906,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +3919,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -3900,7 +3989,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +4001,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +4014,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -3955,7 +4044,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4056,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4069,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Stop) GetReason() string {
@@ -4005,17 +4094,20 @@ func (x *Stop) GetSinceWallMs() int64 {
 }
 
 type DepositStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	Detail        string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
-	SinceWallMs   int64                  `protobuf:"varint,3,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Code        string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Detail      string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	SinceWallMs int64                  `protobuf:"varint,3,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
+	Funds       *Funds                 `protobuf:"bytes,10,opt,name=funds,proto3" json:"funds,omitempty"`
+	// How many spare keys are wanted.
+	SpareKeys     uint32 `protobuf:"varint,11,opt,name=spare_keys,json=spareKeys,proto3" json:"spare_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4027,7 +4119,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4040,7 +4132,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -4064,6 +4156,162 @@ func (x *DepositStatus) GetSinceWallMs() int64 {
 	return 0
 }
 
+func (x *DepositStatus) GetFunds() *Funds {
+	if x != nil {
+		return x.Funds
+	}
+	return nil
+}
+
+func (x *DepositStatus) GetSpareKeys() uint32 {
+	if x != nil {
+		return x.SpareKeys
+	}
+	return 0
+}
+
+// Funds are what a leader saw of the funding account, and its bounds on deposits.
+// Amounts in wei are decimal numbers.
+type Funds struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ChainId    uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	Account    []byte                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	BalanceWei string                 `protobuf:"bytes,3,opt,name=balance_wei,json=balanceWei,proto3" json:"balance_wei,omitempty"`
+	// Base fee and tip for one unit of gas.
+	GasPriceWei string `protobuf:"bytes,4,opt,name=gas_price_wei,json=gasPriceWei,proto3" json:"gas_price_wei,omitempty"`
+	// The most that deposits in flight still take from the balance.
+	InFlightWei string `protobuf:"bytes,5,opt,name=in_flight_wei,json=inFlightWei,proto3" json:"in_flight_wei,omitempty"`
+	// Deposits that are planned, and what they cost: stake, and gas at the fee cap
+	// with which they would be signed now.
+	Waiting    uint64 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	WaitingWei string `protobuf:"bytes,7,opt,name=waiting_wei,json=waitingWei,proto3" json:"waiting_wei,omitempty"`
+	// How much the balance lacks for those in flight and those that wait.
+	MissingWei string `protobuf:"bytes,8,opt,name=missing_wei,json=missingWei,proto3" json:"missing_wei,omitempty"`
+	// Block in which this was seen, and when.
+	Block  uint64 `protobuf:"varint,9,opt,name=block,proto3" json:"block,omitempty"`
+	WallMs int64  `protobuf:"varint,10,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	// Deposits that may be signed within 24 hours; 0 is no limit.
+	MaxPerDay uint32 `protobuf:"varint,11,opt,name=max_per_day,json=maxPerDay,proto3" json:"max_per_day,omitempty"`
+	// No deposit is signed, and requests are served from the pool only.
+	DepositsOff   bool `protobuf:"varint,12,opt,name=deposits_off,json=depositsOff,proto3" json:"deposits_off,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Funds) Reset() {
+	*x = Funds{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Funds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Funds) ProtoMessage() {}
+
+func (x *Funds) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Funds.ProtoReflect.Descriptor instead.
+func (*Funds) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Funds) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *Funds) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *Funds) GetBalanceWei() string {
+	if x != nil {
+		return x.BalanceWei
+	}
+	return ""
+}
+
+func (x *Funds) GetGasPriceWei() string {
+	if x != nil {
+		return x.GasPriceWei
+	}
+	return ""
+}
+
+func (x *Funds) GetInFlightWei() string {
+	if x != nil {
+		return x.InFlightWei
+	}
+	return ""
+}
+
+func (x *Funds) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Funds) GetWaitingWei() string {
+	if x != nil {
+		return x.WaitingWei
+	}
+	return ""
+}
+
+func (x *Funds) GetMissingWei() string {
+	if x != nil {
+		return x.MissingWei
+	}
+	return ""
+}
+
+func (x *Funds) GetBlock() uint64 {
+	if x != nil {
+		return x.Block
+	}
+	return 0
+}
+
+func (x *Funds) GetWallMs() int64 {
+	if x != nil {
+		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Funds) GetMaxPerDay() uint32 {
+	if x != nil {
+		return x.MaxPerDay
+	}
+	return 0
+}
+
+func (x *Funds) GetDepositsOff() bool {
+	if x != nil {
+		return x.DepositsOff
+	}
+	return false
+}
+
 // Audit says who did what; records are chained by their hashes.
 type Audit struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -4083,7 +4331,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4095,7 +4343,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4108,7 +4356,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -4180,7 +4428,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\x81\r\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xca\r\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -4205,7 +4453,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fstop_account\x18\x1d \x01(\v2\x1e.keysteward.fsm.v1.StopAccountH\x00R\vstopAccount\x12L\n" +
 	"\x0fresume_deposits\x18\x1e \x01(\v2!.keysteward.fsm.v1.ResumeDepositsH\x00R\x0eresumeDeposits\x12F\n" +
 	"\radvance_nonce\x18\x1f \x01(\v2\x1f.keysteward.fsm.v1.AdvanceNonceH\x00R\fadvanceNonce\x12L\n" +
-	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDeposit\x12@\n" +
+	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDeposit\x12G\n" +
+	"\x0eset_spare_keys\x18! \x01(\v2\x1f.keysteward.fsm.v1.SetSpareKeysH\x00R\fsetSpareKeys\x12@\n" +
 	"\vretire_keys\x18, \x01(\v2\x1d.keysteward.fsm.v1.RetireKeysH\x00R\n" +
 	"retireKeys\x12@\n" +
 	"\vimport_keys\x182 \x01(\v2\x1d.keysteward.fsm.v1.ImportKeysH\x00R\n" +
@@ -4231,11 +4480,13 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\"G\n" +
 	"\vInstallSeed\x12\x16\n" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12 \n" +
-	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\"d\n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\"\x81\x01\n" +
 	"\bAllocate\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x1a\n" +
-	"\bdisclose\x18\x03 \x01(\bR\bdisclose\"\xb1\x01\n" +
+	"\bdisclose\x18\x03 \x01(\bR\bdisclose\x12\x1b\n" +
+	"\tpool_only\x18\n" +
+	" \x01(\bR\bpoolOnly\"\xb1\x01\n" +
 	"\aRelease\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x14\n" +
@@ -4280,10 +4531,14 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"KIND_FINAL\x10\x04\x12\r\n" +
 	"\tKIND_LOST\x10\x05\x12\x10\n" +
-	"\fKIND_FOREIGN\x10\x06\">\n" +
+	"\fKIND_FOREIGN\x10\x06\"n\n" +
 	"\x10SetDepositStatus\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"o\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12.\n" +
+	"\x05funds\x18\n" +
+	" \x01(\v2\x18.keysteward.fsm.v1.FundsR\x05funds\"\"\n" +
+	"\fSetSpareKeys\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\rR\x04keys\"o\n" +
 	"\vStopAccount\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\fR\aaccount\x12+\n" +
@@ -4433,7 +4688,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\rsince_wall_ms\x18\x05 \x01(\x03R\vsinceWallMs\x12.\n" +
 	"\x05proof\x18\x06 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x1c\n" +
 	"\n" +
-	"free_at_ms\x18\a \x01(\x04R\bfreeAtMs\"\xc4\x03\n" +
+	"free_at_ms\x18\a \x01(\x04R\bfreeAtMs\"\xe6\x03\n" +
 	"\aDeposit\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x125\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.keysteward.fsm.v1.DepositStateR\x05state\x12\x10\n" +
@@ -4450,7 +4705,9 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"block_hash\x18\v \x01(\fR\tblockHash\x12\x17\n" +
 	"\atx_hash\x18\f \x01(\fR\x06txHash\x12/\n" +
-	"\x06losses\x18\r \x03(\v2\x17.keysteward.fsm.v1.LossR\x06losses\"\xc3\x01\n" +
+	"\x06losses\x18\r \x03(\v2\x17.keysteward.fsm.v1.LossR\x06losses\x12 \n" +
+	"\fsigned_at_ms\x18\x14 \x01(\x04R\n" +
+	"signedAtMs\"\xc3\x01\n" +
 	"\aAttempt\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\x04R\x05nonce\x12\x17\n" +
 	"\atx_hash\x18\x02 \x01(\fR\x06txHash\x12\x10\n" +
@@ -4485,11 +4742,32 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x04Stop\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\x12\"\n" +
-	"\rsince_wall_ms\x18\x03 \x01(\x03R\vsinceWallMs\"_\n" +
+	"\rsince_wall_ms\x18\x03 \x01(\x03R\vsinceWallMs\"\xae\x01\n" +
 	"\rDepositStatus\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\"\n" +
-	"\rsince_wall_ms\x18\x03 \x01(\x03R\vsinceWallMs\"\xf6\x01\n" +
+	"\rsince_wall_ms\x18\x03 \x01(\x03R\vsinceWallMs\x12.\n" +
+	"\x05funds\x18\n" +
+	" \x01(\v2\x18.keysteward.fsm.v1.FundsR\x05funds\x12\x1d\n" +
+	"\n" +
+	"spare_keys\x18\v \x01(\rR\tspareKeys\"\xf3\x02\n" +
+	"\x05Funds\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x1f\n" +
+	"\vbalance_wei\x18\x03 \x01(\tR\n" +
+	"balanceWei\x12\"\n" +
+	"\rgas_price_wei\x18\x04 \x01(\tR\vgasPriceWei\x12\"\n" +
+	"\rin_flight_wei\x18\x05 \x01(\tR\vinFlightWei\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x1f\n" +
+	"\vwaiting_wei\x18\a \x01(\tR\n" +
+	"waitingWei\x12\x1f\n" +
+	"\vmissing_wei\x18\b \x01(\tR\n" +
+	"missingWei\x12\x14\n" +
+	"\x05block\x18\t \x01(\x04R\x05block\x12\x17\n" +
+	"\awall_ms\x18\n" +
+	" \x01(\x03R\x06wallMs\x12\x1e\n" +
+	"\vmax_per_day\x18\v \x01(\rR\tmaxPerDay\x12!\n" +
+	"\fdeposits_off\x18\f \x01(\bR\vdepositsOff\"\xf6\x01\n" +
 	"\x05Audit\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x17\n" +
@@ -4534,7 +4812,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),             // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),      // 1: keysteward.fsm.v1.AllocationState
@@ -4559,35 +4837,37 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*ObserveDeposits)(nil),   // 20: keysteward.fsm.v1.ObserveDeposits
 	(*Observation)(nil),       // 21: keysteward.fsm.v1.Observation
 	(*SetDepositStatus)(nil),  // 22: keysteward.fsm.v1.SetDepositStatus
-	(*StopAccount)(nil),       // 23: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),    // 24: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),      // 25: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),    // 26: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),        // 27: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),       // 28: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),    // 29: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),        // 30: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil), // 31: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),         // 32: keysteward.fsm.v1.Validator
-	(*Record)(nil),            // 33: keysteward.fsm.v1.Record
-	(*Header)(nil),            // 34: keysteward.fsm.v1.Header
-	(*Trailer)(nil),           // 35: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),              // 36: keysteward.fsm.v1.Meta
-	(*Member)(nil),            // 37: keysteward.fsm.v1.Member
-	(*Secret)(nil),            // 38: keysteward.fsm.v1.Secret
-	(*Pod)(nil),               // 39: keysteward.fsm.v1.Pod
-	(*Key)(nil),               // 40: keysteward.fsm.v1.Key
-	(*Request)(nil),           // 41: keysteward.fsm.v1.Request
-	(*Proof)(nil),             // 42: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),        // 43: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),           // 44: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),           // 45: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),              // 46: keysteward.fsm.v1.Loss
-	(*Account)(nil),           // 47: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),        // 48: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),              // 49: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),     // 50: keysteward.fsm.v1.DepositStatus
-	(*Audit)(nil),             // 51: keysteward.fsm.v1.Audit
+	(*SetSpareKeys)(nil),      // 23: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),       // 24: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),    // 25: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),      // 26: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),    // 27: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),        // 28: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),       // 29: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),    // 30: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),        // 31: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil), // 32: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),         // 33: keysteward.fsm.v1.Validator
+	(*Record)(nil),            // 34: keysteward.fsm.v1.Record
+	(*Header)(nil),            // 35: keysteward.fsm.v1.Header
+	(*Trailer)(nil),           // 36: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),              // 37: keysteward.fsm.v1.Meta
+	(*Member)(nil),            // 38: keysteward.fsm.v1.Member
+	(*Secret)(nil),            // 39: keysteward.fsm.v1.Secret
+	(*Pod)(nil),               // 40: keysteward.fsm.v1.Pod
+	(*Key)(nil),               // 41: keysteward.fsm.v1.Key
+	(*Request)(nil),           // 42: keysteward.fsm.v1.Request
+	(*Proof)(nil),             // 43: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),        // 44: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),           // 45: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),           // 46: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),              // 47: keysteward.fsm.v1.Loss
+	(*Account)(nil),           // 48: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),        // 49: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),              // 50: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),     // 51: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),             // 52: keysteward.fsm.v1.Funds
+	(*Audit)(nil),             // 53: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	6,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -4605,58 +4885,61 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	18, // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
 	20, // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
 	22, // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	23, // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	24, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	25, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	26, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	30, // 19: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	27, // 20: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	29, // 21: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	31, // 22: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	37, // 23: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	39, // 24: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	42, // 25: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	47, // 26: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	19, // 27: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	45, // 28: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	21, // 29: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	3,  // 30: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	49, // 31: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	45, // 32: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	28, // 33: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	42, // 34: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	32, // 35: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	34, // 36: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	36, // 37: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	37, // 38: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	38, // 39: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	40, // 40: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	41, // 41: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	43, // 42: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	44, // 43: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	47, // 44: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	50, // 45: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	51, // 46: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	35, // 47: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	0,  // 48: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	39, // 49: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	42, // 50: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	39, // 51: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	4,  // 52: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	39, // 53: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 54: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	42, // 55: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 56: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	45, // 57: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	46, // 58: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	49, // 59: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	48, // 60: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	7,  // 61: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	24, // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	25, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	26, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	27, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	23, // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	31, // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	28, // 21: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	30, // 22: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	32, // 23: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	38, // 24: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	40, // 25: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	43, // 26: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	48, // 27: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	19, // 28: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	46, // 29: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	21, // 30: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	3,  // 31: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	52, // 32: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	50, // 33: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	46, // 34: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	29, // 35: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	43, // 36: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	33, // 37: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	35, // 38: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	37, // 39: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	38, // 40: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	39, // 41: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	41, // 42: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	42, // 43: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	44, // 44: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	45, // 45: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	48, // 46: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	51, // 47: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	53, // 48: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	36, // 49: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	0,  // 50: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	40, // 51: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	43, // 52: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	40, // 53: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	4,  // 54: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	40, // 55: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,  // 56: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	43, // 57: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,  // 58: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	46, // 59: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	47, // 60: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	50, // 61: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	49, // 62: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	52, // 63: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	7,  // 64: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	65, // [65:65] is the sub-list for method output_type
+	65, // [65:65] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -4682,12 +4965,13 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ResumeDeposits)(nil),
 		(*Command_AdvanceNonce)(nil),
 		(*Command_ReplaceDeposit)(nil),
+		(*Command_SetSpareKeys)(nil),
 		(*Command_RetireKeys)(nil),
 		(*Command_ImportKeys)(nil),
 		(*Command_ConfirmStopped)(nil),
 		(*Command_ObserveValidators)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[28].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[29].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -4707,7 +4991,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -31,9 +31,14 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 		}
 	}
 	room := p.room(view)
+	left, then := p.today(view)
 	var keys []*fsmpb.Key
 	for d := range view.ToSign() {
 		if len(keys) >= room {
+			break
+		}
+		if len(keys) >= left {
+			p.wait(then)
 			break
 		}
 		if !p.duty.events.at(p.world.head) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/url"
 	"slices"
 	"time"
@@ -69,6 +70,12 @@ type Config struct {
 	// ReplaceAfter is how many blocks a transaction waits before it is replaced by
 	// one with higher fees; 0 means DefaultReplaceAfter.
 	ReplaceAfter uint64
+	// MaxPerDay is how many deposits may be signed within 24 hours of cluster time;
+	// 0 is no limit.
+	MaxPerDay int
+	// Off has no new deposit planned or signed. Those that were signed are carried
+	// to their end, replacements of their transactions included.
+	Off bool
 	// Funding signs for the account that pays.
 	Funding Signer
 	// Poll is the time between passes when nothing happens; 0 means half a second
@@ -146,6 +153,9 @@ func (c Config) check() error {
 	}
 	if c.InFlight < 1 || c.InFlight > MaxInFlight {
 		return fmt.Errorf("%w: %d deposits in flight: want 1 to %d", ErrConfig, c.InFlight, MaxInFlight)
+	}
+	if c.MaxPerDay < 0 || c.MaxPerDay > math.MaxInt32 {
+		return fmt.Errorf("%w: %d deposits a day", ErrConfig, c.MaxPerDay)
 	}
 	if c.MaxFeeWei < leastTip {
 		return fmt.Errorf("%w: a cap of %d wei per gas: execution clients take no transaction for less than %d", ErrConfig, c.MaxFeeWei, uint64(leastTip))

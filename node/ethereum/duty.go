@@ -140,11 +140,14 @@ type pass struct {
 // error, which leaves the status as it is.
 func (d *Duty) pass(ctx context.Context, s Session) error {
 	p := &pass{duty: d, session: s, view: s.View(), settled: make(map[common.Hash]bool)}
+	if w := p.off(p.view); w != nil {
+		p.wait(w)
+	}
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
 		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
 			p.readEvents, p.retireForeign, p.sign, p.send)
-	} else {
+	} else if !d.cfg.Off {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}
 	for _, step := range steps {

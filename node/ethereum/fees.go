@@ -36,21 +36,25 @@ type fees struct {
 // feesNow leaves room for the base fee to double before a deposit gets stuck, as
 // far as the operator's cap (wei per gas) has it.
 func feesNow(w world, most uint64) (fees, *waiting) {
-	limit, base := new(big.Int).SetUint64(most), w.head.BaseFee.ToInt()
-	tip := bigger(w.tip, big.NewInt(leastTip))
-	if need := new(big.Int).Add(base, tip); need.Cmp(limit) > 0 {
+	limit, tip := new(big.Int).SetUint64(most), bigger(w.tip, big.NewInt(leastTip))
+	if need := new(big.Int).Add(tip, w.head.BaseFee.ToInt()); need.Cmp(limit) > 0 {
 		return fees{}, waitFor(FeeCapReached, "a deposit needs %s gwei per gas now, more than --max-fee-gwei %s; it waits until the chain asks for less",
 			formatGwei(need), formatGwei(limit))
 	}
-	capWei := new(big.Int).Lsh(base, 1)
-	return fees{capWei: smaller(capWei.Add(capWei, tip), limit), tipWei: tip}, nil
+	return feesOf(w, most), nil
+}
+
+// feesOf is feesNow without regard to whether the cap is enough.
+func feesOf(w world, most uint64) fees {
+	tip := bigger(w.tip, big.NewInt(leastTip))
+	capWei := new(big.Int).Lsh(w.head.BaseFee.ToInt(), 1)
+	return fees{capWei: smaller(capWei.Add(capWei, tip), new(big.Int).SetUint64(most)), tipWei: tip}
 }
 
 // affordable returns as many of the keys as the balance pays for after all that
 // is in flight, and reports how much is missing for the rest.
 func (p *pass) affordable(keys []*fsmpb.Key, f fees) ([]*fsmpb.Key, error) {
-	one := new(big.Int).Mul(f.capWei, big.NewInt(gasLimit))
-	one.Add(one, gweiToWei(p.duty.cfg.AmountGwei))
+	one := p.price(f)
 	reserved, err := p.reserved()
 	if err != nil {
 		return nil, err

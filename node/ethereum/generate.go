@@ -27,7 +27,7 @@ func (p *pass) generate(ctx context.Context) error {
 		p.wait(seedMissing())
 		return nil
 	}
-	if p.view.Shortfall() == 0 {
+	if p.view.Shortfall() == 0 || p.duty.cfg.Off {
 		return nil
 	}
 	seed, err := p.seed(ctx)

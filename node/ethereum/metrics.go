@@ -12,6 +12,8 @@ import (
 type metrics struct {
 	waits   *prometheus.GaugeVec
 	balance *prometheus.GaugeVec
+	gas     *prometheus.GaugeVec
+	costs   *prometheus.GaugeVec
 	client  *prometheus.GaugeVec
 	clients *prometheus.GaugeVec
 	used    *prometheus.GaugeVec
@@ -26,6 +28,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		waits:   gauge("deposit_wait_reasons", "1 for every reason for which deposits wait, on the leader.", "code"),
 		balance: gauge("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
+		gas:     gauge("deposit_gas_price_wei", "Price of a unit of gas in wei: base fee and tip."),
+		costs:   gauge("deposit_cost_wei", "Wei that deposits in flight still take, that those which wait will take, and that the balance lacks for all of them.", "account", "of"),
 		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
 		clients: gauge("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
 		used:    gauge("execution_client_used", "1 for the execution client that is used.", "client"),
@@ -35,7 +39,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.waits, m.balance, m.client, m.clients, m.used, m.events, m.passes} {
+	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.events, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -45,7 +49,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.client, m.clients, m.used, m.events} {
+	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.events} {
 		g.Reset()
 	}
 }
@@ -90,11 +94,23 @@ func (m *metrics) passed(err error, took time.Duration) {
 	m.passes.WithLabelValues(result).Observe(took.Seconds())
 }
 
+// money sets what deposits cost.
+func (m *metrics) money(account string, gasPrice, inFlight, waiting, missing *big.Int) {
+	m.gas.WithLabelValues().Set(rounded(gasPrice))
+	for of, wei := range map[string]*big.Int{"in-flight": inFlight, "waiting": waiting, "missing": missing} {
+		m.costs.WithLabelValues(account, of).Set(rounded(wei))
+	}
+}
+
+func rounded(wei *big.Int) float64 {
+	f, _ := new(big.Float).SetInt(wei).Float64()
+	return f
+}
+
 // observe sets what a pass read from the state and the chain.
 func (m *metrics) observe(cfg Config, w world, events *eventLog) {
 	if w.balance != nil {
-		wei, _ := new(big.Float).SetInt(w.balance).Float64()
-		m.balance.WithLabelValues(cfg.Funding.Address().Hex()).Set(wei)
+		m.balance.WithLabelValues(cfg.Funding.Address().Hex()).Set(rounded(w.balance))
 	}
 	if next := events.next(); next > 0 && cfg.configured() {
 		m.events.WithLabelValues().Set(float64(next - 1))

@@ -26,6 +26,9 @@ type payment struct {
 // sign checks the next deposits in order, signs a transaction for each with the
 // account's next nonces, and has the bytes logged. It sends nothing.
 func (p *pass) sign(ctx context.Context) error {
+	if p.duty.cfg.Off {
+		return nil // which was said
+	}
 	view := p.session.View()
 	keys, err := p.chooseKeys(ctx, view)
 	if err != nil || len(keys) == 0 {

@@ -37,6 +37,10 @@ const (
 	// PendingTransactions: the funding account is not idle yet, so its nonces can
 	// not be taken over.
 	PendingTransactions Code = "pending-transactions"
+	// DepositsOff: the leader was told to make no new deposits.
+	DepositsOff Code = "deposits-off"
+	// DailyLimit: as many deposits as are allowed were signed within 24 hours.
+	DailyLimit Code = "daily-limit"
 	// InsufficientFunds: the funding account can not pay the next deposit.
 	InsufficientFunds Code = "insufficient-funds"
 	// FeeCapReached: the chain asks for a higher fee than the operator allows.
@@ -98,12 +102,16 @@ func (p *pass) report(ctx context.Context) error {
 		now = *p.waits[0]
 	}
 	p.duty.metrics.waitingFor(p.waits)
+	funds, err := p.countMoney()
+	if err != nil {
+		return err
+	}
 	old := p.session.View().DepositStatus()
-	sameCode := old.GetCode() == string(now.code)
-	if sameCode && (old.GetDetail() == now.detail || p.duty.cfg.Now().Before(p.duty.reported.Add(detailPause))) {
+	sameCode, since := old.GetCode() == string(now.code), p.duty.cfg.Now().Sub(p.duty.reported)
+	if sameCode && (old.GetDetail() == now.detail || since < detailPause) && !isNews(old.GetFunds(), funds, since) {
 		return nil
 	}
-	if err := p.setStatus(ctx, now); err != nil {
+	if err := p.setStatus(ctx, now, funds); err != nil {
 		return err
 	}
 	if !sameCode && now.code != "" {
@@ -114,9 +122,9 @@ func (p *pass) report(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) setStatus(ctx context.Context, w waiting) error {
+func (p *pass) setStatus(ctx context.Context, w waiting, funds *fsmpb.Funds) error {
 	_, err := p.session.Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_SetDepositStatus{
-		SetDepositStatus: &fsmpb.SetDepositStatus{Code: string(w.code), Detail: w.detail},
+		SetDepositStatus: &fsmpb.SetDepositStatus{Code: string(w.code), Detail: w.detail, Funds: funds},
 	}})
 	if err != nil {
 		return fmt.Errorf("report that deposits wait for %q: %w", w.code, err)
