@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
@@ -28,7 +29,7 @@ func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	cfg := ethereum.Config{
 		RPC: o.rpc, AmountGwei: o.amountGwei, InFlight: o.inFlight,
 		Confirmations: o.confirmations, StartBlock: o.startBlock, MaxFeeWei: o.maxFeeGwei * weiPerGwei,
-		MaxPerDay: o.maxPerDay, Off: o.off(),
+		MaxPerDay: o.maxPerDay, Off: o.off(), SpareKeys: o.spareKeys,
 	}
 	if o.onOff != "on" && o.onOff != "off" {
 		return cfg, fmt.Errorf("--%s %q: want on or off", flagDeposits, o.onOff)
@@ -38,6 +39,9 @@ func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	}
 	if o.maxPerDay < 0 || o.maxPerDay > math.MaxInt32 {
 		return cfg, fmt.Errorf("--max-deposits-per-day %d: want 0 or more", o.maxPerDay)
+	}
+	if o.spareKeys < 0 || o.spareKeys > fsm.MaxSpareKeys {
+		return cfg, fmt.Errorf("--spare-keys %d: want 0 to %d", o.spareKeys, fsm.MaxSpareKeys)
 	}
 	if o.maxFeeGwei == 0 || o.maxFeeGwei > maxFeeGwei {
 		return cfg, fmt.Errorf("--max-fee-gwei %d: want 1 to %d", o.maxFeeGwei, maxFeeGwei)

@@ -53,6 +53,7 @@ type depositOptions struct {
 	signer, signerAddress  string
 	inFlight               int
 	maxPerDay              int
+	spareKeys              int
 	onOff                  string
 }
 
@@ -107,6 +108,7 @@ func (o *depositOptions) bind() {
 	f.Uint64Var(&o.maxFeeGwei, "max-fee-gwei", ethereum.DefaultMaxFeeGwei, "most that a deposit's transaction ever offers, in gwei per gas; below it one that stays unmined is replaced by a dearer one")
 	f.IntVar(&o.inFlight, "deposits-in-flight", ethereum.DefaultInFlight, "deposits that may be signed and not mined at a time")
 	f.IntVar(&o.maxPerDay, "max-deposits-per-day", 0, "deposits that may be signed within 24 hours of cluster time; more wait (0: no limit)")
+	f.IntVar(&o.spareKeys, "spare-keys", 0, "keys that are kept in stock beyond what pods asked for, free or with their deposits on their way")
 	f.StringVar(&o.onOff, flagDeposits, "on", "off: no new deposits; requests get keys of the pool, and what it can not fill whole is refused")
 }
 

@@ -80,6 +80,8 @@ func TestServerRefusesFlags(t *testing.T) {
 		"beacon on no network":   {[]string{"--beacon-api", "http://127.0.0.1:1", "--network", "ropsten"}, "ropsten"},
 		"beacon, custom":         {[]string{"--beacon-api", "http://127.0.0.1:1", "--network", "custom"}, "--chain-id is required"},
 		"beacon and amount":      {[]string{"--beacon-api", "http://127.0.0.1:1", "--network", "hoodi", "--amount-gwei", "1"}, "--execution-rpc is missing: --amount-gwei needs it"},
+		"spare keys below zero":  {append(slices.Clip(custom), "--chain-id", "1", "--fork-version", "0x01020304", "--deposit-contract", "0x00000000219ab540356cBB839Cbe05303d7705Fa", "--spare-keys", "-1"), "--spare-keys -1"},
+		"spares without chain":   {[]string{"--spare-keys", "1"}, "--execution-rpc is missing: --spare-keys"},
 		"limit below zero":       {append(slices.Clip(custom), "--chain-id", "1", "--fork-version", "0x01020304", "--deposit-contract", "0x00000000219ab540356cBB839Cbe05303d7705Fa", "--max-deposits-per-day", "-1"), "--max-deposits-per-day -1"},
 		"limit without chain":    {[]string{"--max-deposits-per-day", "1"}, "--execution-rpc is missing: --max-deposits-per-day"},
 		"neither on nor off":     {[]string{"--deposits", "maybe"}, `--deposits "maybe": want on or off`},

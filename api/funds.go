@@ -29,3 +29,7 @@ func paceOf(view *fsm.View) wire.Pace {
 	}
 	return p
 }
+
+func sparesOf(s fsm.Spares) wire.Spares {
+	return wire.Spares{Wanted: s.Wanted, Free: s.Free, OnTheirWay: s.OnTheirWay, Planned: s.Planned}
+}

@@ -18,6 +18,7 @@ func TestFundsAreShown(t *testing.T) {
 	require.Zero(t, p.Funds)
 	require.Equal(t, wire.Pace{}, p.Pace)
 	require.NotContains(t, h.get("/v1/deposits").Body.String(), "funds")
+	require.NotContains(t, h.get("/v1/deposits").Body.String(), "spares")
 
 	h.allocate("web-0", "uid-1", 3, "")
 	h.node.generate()
@@ -57,4 +58,18 @@ func TestPoolOnly(t *testing.T) {
 	require.Equal(t, http.StatusOK, h.allocate("web-1", "uid-1", 2, "").Code, "what was paid before")
 	require.Equal(t, http.StatusNoContent, h.release("default", "web-0", h.fence("web-0"), "").Code)
 	require.Equal(t, http.StatusOK, h.allocate("web-2", "uid-1", 2, "").Code, "from the pool")
+}
+
+func TestSparesAreShown(t *testing.T) {
+	t.Parallel()
+	h := seeded(t)
+	h.node.must(&fsmpb.Command{Body: &fsmpb.Command_SetSpareKeys{SetSpareKeys: &fsmpb.SetSpareKeys{Keys: 3}}})
+	h.node.must(&fsmpb.Command{Body: &fsmpb.Command_GenerateKeys{GenerateKeys: &fsmpb.GenerateKeys{Pubkeys: pubkeys(0, 2)}}})
+	require.Equal(t, wire.Spares{Wanted: 3, Planned: 2}, read[wire.DepositPage](t, h.get("/v1/deposits")).Spares)
+	h.node.sign()
+	require.Equal(t, wire.Spares{Wanted: 3, OnTheirWay: 2}, read[wire.DepositPage](t, h.get("/v1/deposits")).Spares)
+	text := h.get("/metrics").Body.String()
+	require.Contains(t, text, `keysteward_spare_keys{state="on-their-way"} 2`)
+	require.Contains(t, text, `keysteward_spare_keys{state="wanted"} 3`)
+	require.Contains(t, text, "keysteward_deposits_signed_today 2")
 }

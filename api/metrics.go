@@ -53,6 +53,8 @@ var (
 	descKeys      = describe("keys", "Keys by state.", "state")
 	descDeposits  = describe("deposits", "Deposits by state.", "state")
 	descWaiting   = describe("deposits_waiting", "1 while deposits wait, by reason.", "reason")
+	descSpares    = describe("spare_keys", "Keys that no request reserves: free, on their way, planned, and how many are wanted in all.", "state")
+	descToday     = describe("deposits_signed_today", "Deposits signed within the last 24 hours of cluster time.")
 	descTime      = describe("cluster_time_seconds", "Cluster time, in which rests and leases count.")
 	descSealed    = describe("sealed", "1 while this node has no usable key-encryption key.")
 	descLeader    = describe("leader", "1 while this node leads.")
@@ -71,7 +73,7 @@ type stateCollector struct{ s *Server }
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descKeys, descDeposits, descWaiting, descTime, descSealed, descLeader, descApplied, descTolerance, descBuild,
+		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descLeader, descApplied, descTolerance, descBuild,
 	} {
 		ch <- d
 	}
@@ -93,6 +95,11 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if code := view.DepositStatus().GetCode(); code != "" {
 		gauge(descWaiting, 1, code)
 	}
+	spares := view.Spares()
+	for state, n := range map[string]int{"wanted": spares.Wanted, "free": spares.Free, "on-their-way": spares.OnTheirWay, "planned": spares.Planned} {
+		gauge(descSpares, float64(n), state)
+	}
+	gauge(descToday, float64(paceOf(view).SignedToday))
 	_, isSealed := c.s.vault.Sealed()
 	gauge(descTime, float64(m.GetClusterTimeMs())/1000)
 	gauge(descSealed, oneIf(isSealed))

@@ -60,6 +60,7 @@ func (s *Server) listDeposits(c *call) (answer, error) {
 		Deposits: deposits, Counts: depositCounts(view.Meta()), NextCursor: next,
 		Waiting: waitingOf(view.DepositStatus()), Accounts: accountsOf(view.Accounts()),
 		Funds: fundsOf(view.DepositStatus().GetFunds()), Pace: paceOf(view),
+		Spares: sparesOf(view.Spares()),
 	}), nil
 }
 

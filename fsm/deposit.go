@@ -63,11 +63,18 @@ func isPlanned(d *fsmpb.Deposit) bool {
 // was lost before is kept even when nobody needs it: it is part of the account.
 func isUnpaid(d *fsmpb.Deposit) bool { return isPlanned(d) && len(d.GetLosses()) == 0 }
 
-// firstUnpaid returns the deposit next in order that can still be given up for
-// a free key, nil if there is none.
+// isWanted reports whether a deposit is planned and somebody waits for it: a
+// request, or the pool, for which all are that were never signed and that no
+// request reserves. One that was lost is for a request only.
+func (w *write) isWanted(d *fsmpb.Deposit) bool {
+	return isPlanned(d) && (isUnpaid(d) || w.key(d.GetPubkey()).GetReservedBy() != "")
+}
+
+// firstUnpaid returns the deposit next in order that a request waits for and that
+// can still be given up for a free key, nil if there is none.
 func (w *write) firstUnpaid() *fsmpb.Deposit {
 	for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState+"_prefix", stateKey(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)) {
-		if isUnpaid(d) {
+		if isUnpaid(d) && w.key(d.GetPubkey()).GetReservedBy() != "" {
 			return d
 		}
 	}
@@ -127,7 +134,7 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 			return Result{Refusal: refuse(StaleNonce, "nonce %d: the next one is %d", s.GetAttempt().GetNonce(), want)}
 		}
 		d := w.deposit(s.GetPubkey())
-		if d == nil || !isPlanned(d) || w.key(s.GetPubkey()).GetReservedBy() == "" || seen[string(s.GetPubkey())] {
+		if d == nil || !w.isWanted(d) || seen[string(s.GetPubkey())] {
 			return Result{Refusal: refuse(NotPlanned, "the deposit for %x is not planned", s.GetPubkey())}
 		}
 		if no := checkSigned(s); no != nil {
@@ -145,6 +152,7 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 		w.record("deposit.sign", hexName(d.GetPubkey()), hexName(s.GetAttempt().GetTxHash()))
 	}
 	w.moveNonce(account, account.GetNextNonce()+uint64(len(c.GetDeposits())))
+	w.settle() // a spare key that was signed first takes the place of one that a request waits for
 	return Result{}
 }
 

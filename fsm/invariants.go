@@ -22,6 +22,7 @@ func (v *View) Check() error {
 	c.checkKeys()
 	c.checkDeposits()
 	c.checkThrift()
+	c.checkSpares()
 	c.checkAccounts()
 	return errors.Join(c.found...)
 }
@@ -188,9 +189,6 @@ func (c *checker) checkDeposits() {
 		counts[d.GetState()]++
 		if c.view.Key(d.GetPubkey()) == nil {
 			c.failf("a deposit for %x, which is no key", d.GetPubkey())
-		}
-		if isUnpaid(d) && c.reserver[string(d.GetPubkey())] == "" {
-			c.failf("a deposit for %x is planned for nobody", d.GetPubkey())
 		}
 		c.checkNonces(d)
 	}

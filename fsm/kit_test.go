@@ -284,3 +284,17 @@ func sumOf(b []byte) []byte {
 	sum := sha256.Sum256(b)
 	return sum[:]
 }
+
+// sameResult compares answers of two machines.
+func sameResult(t rapid.TB, want, got Result) {
+	t.Helper()
+	require.Equal(t, want.Refusal, got.Refusal)
+	a, ok := want.Value.(Allocated)
+	if !ok {
+		require.Equal(t, want.Value, got.Value)
+		return
+	}
+	b, ok := got.Value.(Allocated)
+	require.True(t, ok)
+	require.True(t, proto.Equal(a.Allocation, b.Allocation) && proto.Equal(a.Request, b.Request), "%v\n%v", want, got)
+}

@@ -58,11 +58,11 @@ func (w *world) holders(t rapid.TB) map[string]string {
 	return by
 }
 
-// planned counts the deposits that nothing was ever signed for.
+// planned counts the deposits for requests that nothing was ever signed for.
 func (w *world) planned() int {
 	n := 0
-	for _, d := range w.deposits {
-		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED && len(d.GetLosses()) == 0 {
+	for pubkey, d := range w.deposits {
+		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED && len(d.GetLosses()) == 0 && w.keys[pubkey].GetReservedBy() != "" {
 			n++
 		}
 	}
@@ -82,6 +82,7 @@ type ledger struct {
 	births   map[string]uint64    // public key → derivation index
 	accounts map[string]*purse    // accounts that were ever stopped
 	imports  map[string]*imported // public key → what is known of it since its import
+	spares   int                  // keys that are wanted beyond those of requests
 	skipped  int                  // indexes of the seed whose keys were imported before
 	retired  map[string]string    // public key → the first reason
 	seen     map[string]string    // public key → status of the validator
@@ -147,6 +148,8 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 		l.importKeys(t, c.GetImportKeys(), res, before)
 	case c.GetConfirmStopped() != nil:
 		l.confirmStopped(t, c.GetConfirmStopped(), before)
+	case c.GetSetSpareKeys() != nil:
+		l.spares = int(c.GetSetSpareKeys().GetKeys())
 	case c.GetGenerateKeys() != nil:
 		l.generate(c.GetGenerateKeys())
 	case c.GetObserveDeposits() != nil:
@@ -177,6 +180,7 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	l.checkStops(t, after)
 	l.checkImports(t, before, after)
 	l.checkRetired(t, before, after)
+	l.checkSpares(t, after)
 	checkRequests(t, after)
 	checkCounts(t, after)
 	require.EqualValues(t, len(after.keys)-len(l.imports)+l.skipped, after.meta.GetNextIndex(), "an index was left out or used twice")
@@ -378,9 +382,6 @@ func checkRequests(t rapid.TB, after *world) {
 	for pubkey, k := range after.keys {
 		require.Equal(t, reserved[pubkey], k.GetReservedBy())
 		d := after.deposits[pubkey]
-		if d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_PLANNED && len(d.GetLosses()) == 0 {
-			require.NotEmpty(t, reserved[pubkey], "a deposit is planned for nobody")
-		}
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && reserved[pubkey] == "" {
 			require.Zero(t, after.planned(), "a deposit is planned while the pool has a key")
 		}
@@ -388,18 +389,4 @@ func checkRequests(t rapid.TB, after *world) {
 			require.Zero(t, after.planned(), "a deposit is planned while a stake is on its way for nobody")
 		}
 	}
-}
-
-// sameResult compares answers of two machines.
-func sameResult(t rapid.TB, want, got Result) {
-	t.Helper()
-	require.Equal(t, want.Refusal, got.Refusal)
-	a, ok := want.Value.(Allocated)
-	if !ok {
-		require.Equal(t, want.Value, got.Value)
-		return
-	}
-	b, ok := got.Value.(Allocated)
-	require.True(t, ok)
-	require.True(t, proto.Equal(a.Allocation, b.Allocation) && proto.Equal(a.Request, b.Request), "%v\n%v", want, got)
 }

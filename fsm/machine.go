@@ -155,6 +155,8 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.installKeyring(b.InstallKeyring)
 	case *fsmpb.Command_InstallSeed:
 		return w.installSeed(b.InstallSeed)
+	case *fsmpb.Command_SetSpareKeys:
+		return w.setSpareKeys(b.SetSpareKeys)
 	case *fsmpb.Command_StopAccount:
 		return w.stopAccount(b.StopAccount)
 	case *fsmpb.Command_ResumeDeposits:

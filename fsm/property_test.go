@@ -159,7 +159,7 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 		drawAllocate, drawAllocate, drawAllocate, drawRelease, drawRelease,
 		drawSign, drawSign, drawObserve, drawObserve, drawObserve, drawGenerate, drawTick, drawRare,
 		drawReplace, drawAccount,
-		drawImport, drawStopped, drawStopped,
+		drawImport, drawStopped, drawStopped, drawSpares,
 		drawRetire, drawValidators,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)

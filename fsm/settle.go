@@ -12,7 +12,14 @@ import (
 // What is left of the first two takes the place of keys whose deposit was not
 // signed yet, because it costs nothing more. Every swap gives up one such
 // deposit and plans none, so this comes to an end.
+//
+// In the end the pool is stocked, which comes after all requests.
 func (w *write) settle() {
+	w.serve()
+	w.stock()
+}
+
+func (w *write) serve() {
 	for {
 		r := lowest[*fsmpb.Request](w.txn, tableRequests, indexUnfilled)
 		if r == nil || !w.fill(copyRequest(r)) {

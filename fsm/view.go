@@ -78,11 +78,23 @@ func (v *View) DepositsIn(state fsmpb.DepositState) iter.Seq[*fsmpb.Deposit] {
 	return rows[*fsmpb.Deposit](v.txn, tableDeposits, indexState+"_prefix", stateKey(state))
 }
 
-// ToSign iterates over the planned deposits that a request waits for, oldest first.
+// ToSign iterates over the planned deposits that somebody waits for: those of
+// requests, oldest first, and then those that stock the pool.
 func (v *View) ToSign() iter.Seq[*fsmpb.Deposit] {
 	return func(yield func(*fsmpb.Deposit) bool) {
+		var spare []*fsmpb.Deposit
 		for d := range v.DepositsIn(fsmpb.DepositState_DEPOSIT_STATE_PLANNED) {
-			if v.Key(d.GetPubkey()).GetReservedBy() != "" && !yield(d) {
+			switch {
+			case v.Key(d.GetPubkey()).GetReservedBy() != "":
+				if !yield(d) {
+					return
+				}
+			case isUnpaid(d):
+				spare = append(spare, d)
+			}
+		}
+		for _, d := range spare {
+			if !yield(d) {
 				return
 			}
 		}

@@ -396,6 +396,9 @@ type DepositPage struct {
 	// Pace The leader's bounds on new deposits.
 	Pace Pace `json:"pace,omitempty,omitzero"`
 
+	// Spares Keys that no request reserves.
+	Spares Spares `json:"spares,omitempty,omitzero"`
+
 	// Waiting Why something waits.
 	Waiting Reason `json:"waiting,omitempty,omitzero"`
 }
@@ -695,6 +698,20 @@ type SeenStop struct {
 
 	// Nonce That of the stop.
 	Nonce int64 `json:"nonce"`
+}
+
+// Spares Keys that no request reserves.
+type Spares struct {
+	Free int `json:"free"`
+
+	// OnTheirWay Their deposit was signed and is not final.
+	OnTheirWay int `json:"onTheirWay"`
+
+	// Planned Their deposit was never signed.
+	Planned int `json:"planned"`
+
+	// Wanted How many the leader keeps in stock.
+	Wanted int `json:"wanted"`
 }
 
 // Stop Why nothing is paid from an account before an operator resumes.

@@ -31,6 +31,13 @@ func (g *grid) pace(p wire.Pace) {
 	}
 }
 
+// spares tells what is kept in stock, where something is to be.
+func (g *grid) spares(s wire.Spares) {
+	if s.Wanted > 0 {
+		g.note("spare keys: %d wanted, %d free, %d on their way, %d planned", s.Wanted, s.Free, s.OnTheirWay, s.Planned)
+	}
+}
+
 // Digits of wei behind the point.
 const ethDigits, gweiDigits = 18, 9
 

@@ -177,7 +177,7 @@ func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Cl
 	err := pages(func(cursor string) (string, error) {
 		page, err := c.DepositPage(ctx, wire.DepositState(l.state), cursor)
 		all.Deposits, all.Counts, all.Waiting = append(all.Deposits, page.Deposits...), page.Counts, page.Waiting
-		all.Funds, all.Pace = page.Funds, page.Pace
+		all.Funds, all.Pace, all.Spares = page.Funds, page.Pace, page.Spares
 		return page.NextCursor, err
 	})
 	if err != nil {
@@ -194,6 +194,7 @@ func (l *listing) deposits(ctx context.Context, cmd *cobra.Command, c *client.Cl
 		}
 		g.funds(all.Funds)
 		g.pace(all.Pace)
+		g.spares(all.Spares)
 	})
 }
 

@@ -112,7 +112,7 @@ func (c *Cluster) listDeposits(w http.ResponseWriter, r *http.Request) {
 			InFlightWei: "0", Waiting: 1, WaitingWei: "32000800000000000000", MissingWei: "30500800000000000000",
 			Block: 12, At: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		},
-		Pace: wire.Pace{MaxPerDay: 10, SignedToday: 4},
+		Pace: wire.Pace{MaxPerDay: 10, SignedToday: 4}, Spares: wire.Spares{Wanted: 3, Free: 1, OnTheirWay: 1, Planned: 1},
 	})
 }
 

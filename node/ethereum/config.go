@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/params"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
@@ -73,6 +74,9 @@ type Config struct {
 	// MaxPerDay is how many deposits may be signed within 24 hours of cluster time;
 	// 0 is no limit.
 	MaxPerDay int
+	// SpareKeys is how many keys are kept beyond those that requests reserve, free or
+	// with their deposits on their way: 0 to fsm.MaxSpareKeys.
+	SpareKeys int
 	// Off has no new deposit planned or signed. Those that were signed are carried
 	// to their end, replacements of their transactions included.
 	Off bool
@@ -151,17 +155,26 @@ func (c Config) check() error {
 	if err := validator.CheckAmount(c.AmountGwei, c.Withdrawal.example()); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if c.InFlight < 1 || c.InFlight > MaxInFlight {
-		return fmt.Errorf("%w: %d deposits in flight: want 1 to %d", ErrConfig, c.InFlight, MaxInFlight)
-	}
-	if c.MaxPerDay < 0 || c.MaxPerDay > math.MaxInt32 {
-		return fmt.Errorf("%w: %d deposits a day", ErrConfig, c.MaxPerDay)
+	if err := c.checkCounts(); err != nil {
+		return err
 	}
 	if c.MaxFeeWei < leastTip {
 		return fmt.Errorf("%w: a cap of %d wei per gas: execution clients take no transaction for less than %d", ErrConfig, c.MaxFeeWei, uint64(leastTip))
 	}
 	if c.Funding == nil {
 		return fmt.Errorf("%w: no account to pay from", ErrConfig)
+	}
+	return nil
+}
+
+func (c Config) checkCounts() error {
+	switch {
+	case c.InFlight < 1 || c.InFlight > MaxInFlight:
+		return fmt.Errorf("%w: %d deposits in flight: want 1 to %d", ErrConfig, c.InFlight, MaxInFlight)
+	case c.SpareKeys < 0 || c.SpareKeys > fsm.MaxSpareKeys:
+		return fmt.Errorf("%w: %d spare keys: want 0 to %d", ErrConfig, c.SpareKeys, fsm.MaxSpareKeys)
+	case c.MaxPerDay < 0 || c.MaxPerDay > math.MaxInt32:
+		return fmt.Errorf("%w: %d deposits a day", ErrConfig, c.MaxPerDay)
 	}
 	return nil
 }

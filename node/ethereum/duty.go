@@ -123,7 +123,7 @@ func hasWork(view *fsm.View) bool {
 	for range open(view) {
 		return true
 	}
-	return view.Shortfall() > 0
+	return lacking(view) > 0
 }
 
 // pass is one time through everything.

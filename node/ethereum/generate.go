@@ -20,15 +20,35 @@ const (
 	generatePass = 1024
 )
 
-// generate derives the keys that requests lack. The command names the index of
+// lacking is how many keys are to be made, for requests and for the pool.
+func lacking(view *fsm.View) int { return view.Shortfall() + view.SpareShortfall() }
+
+// wantSpares makes the number of spare keys that this leader was given the
+// cluster's. Without a chain, or with deposits off, none are planned.
+func (p *pass) wantSpares(ctx context.Context) error {
+	want := uint32(p.duty.cfg.SpareKeys) //nolint:gosec // checked against fsm.MaxSpareKeys
+	if p.duty.cfg.Off || !p.duty.cfg.configured() {
+		want = 0
+	}
+	if p.session.View().DepositStatus().GetSpareKeys() == want {
+		return nil
+	}
+	_, err := p.session.Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_SetSpareKeys{SetSpareKeys: &fsmpb.SetSpareKeys{Keys: want}}})
+	if err != nil {
+		return fmt.Errorf("want %d spare keys: %w", want, err)
+	}
+	return nil
+}
+
+// generate derives the keys that requests and the pool lack. The command names the index of
 // its first key, so one that comes late is refused.
 func (p *pass) generate(ctx context.Context) error {
 	if p.view.Secret(fsm.SecretSeed) == nil {
 		p.wait(seedMissing())
 		return nil
 	}
-	if p.view.Shortfall() == 0 || p.duty.cfg.Off {
-		return nil
+	if err := p.wantSpares(ctx); err != nil || lacking(p.session.View()) == 0 || p.duty.cfg.Off {
+		return err
 	}
 	seed, err := p.seed(ctx)
 	if w := (*waiting)(nil); errors.As(err, &w) {
@@ -41,7 +61,7 @@ func (p *pass) generate(ctx context.Context) error {
 	defer seed.Zero()
 	for made := 0; made < generatePass; {
 		view := p.session.View()
-		n := min(view.Shortfall(), generateChunk)
+		n := min(lacking(view), generateChunk)
 		if n == 0 {
 			return nil
 		}
