@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/params"
 	"github.com/ethereum/go-ethereum/rpc"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -55,7 +56,7 @@ func feesOf(w world, most uint64) fees {
 // is in flight, and reports how much is missing for the rest.
 func (p *pass) affordable(keys []*fsmpb.Key, f fees) ([]*fsmpb.Key, error) {
 	one := p.price(f)
-	reserved, err := p.reserved()
+	reserved, err := p.reserved(p.view)
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +84,9 @@ func howMany(balance, reserved, price *big.Int, most int) int {
 
 // reserved is the most, in wei, that the deposits in flight still take from the
 // balance that was read: value and gas of every nonce the chain has not used.
-func (p *pass) reserved() (*big.Int, error) {
+func (p *pass) reserved(view *fsm.View) (*big.Int, error) {
 	sum := new(big.Int)
-	for d := range open(p.view) {
+	for d := range open(view) {
 		attempts := d.GetAttempts()
 		if !p.ours(d) || attempts[0].GetNonce() < p.world.latest {
 			continue

@@ -32,12 +32,13 @@ func (p *pass) countMoney() (*fsmpb.Funds, error) {
 	if p.world.balance == nil {
 		return nil, nil //nolint:nilnil // documented above
 	}
-	reserved, err := p.reserved()
+	view := p.session.View() // what was just signed is in flight, and waits no more
+	reserved, err := p.reserved(view)
 	if err != nil {
 		return nil, err
 	}
 	waiting := 0
-	for range p.session.View().ToSign() {
+	for range view.ToSign() {
 		waiting++
 	}
 	cost := p.price(feesOf(p.world, cfg.MaxFeeWei))

@@ -22,7 +22,7 @@ import (
 // bytes from before stay in the state and are watched: whichever lands first is
 // the deposit, and the chain runs no other with this nonce.
 func (p *pass) replaceStuck(ctx context.Context) error {
-	reserved, err := p.reserved()
+	reserved, err := p.reserved(p.view)
 	if err != nil {
 		return err
 	}
