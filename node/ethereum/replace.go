@@ -15,6 +15,7 @@ import (
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // replaceStuck gives every deposit that waits too long for a block another
@@ -117,12 +118,14 @@ func (p *pass) replaceOne(ctx context.Context, d *fsmpb.Deposit, f fees) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Reach(PointReplacementSigned)
 	_, err = p.session.Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_ReplaceDeposit{
 		ReplaceDeposit: &fsmpb.ReplaceDeposit{Pubkey: d.GetPubkey(), Attempt: attempt},
 	}})
 	if err != nil {
 		return fmt.Errorf("log a replacement of the deposit for 0x%x: %w", d.GetPubkey(), err)
 	}
+	failpoint.Reach(PointReplacementLogged)
 	p.duty.log.Info("deposit replaced with higher fees", "pubkey", fmt.Sprintf("0x%x", d.GetPubkey()), "nonce", tx.Nonce(),
 		"fee_cap_gwei", formatGwei(f.capWei), "tip_gwei", formatGwei(f.tipWei), "attempts", len(d.GetAttempts())+1)
 	return nil

@@ -47,6 +47,7 @@ func (p *pass) send(ctx context.Context) error {
 				p.duty.client.host, o.deposit.GetPubkey(), o.attempt.GetNonce(), err))
 		}
 	}
+	reachSent(found)
 	return p.observe(ctx, found)
 }
 

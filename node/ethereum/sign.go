@@ -13,6 +13,7 @@ import (
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // payment is a deposit on its way to being signed.
@@ -49,10 +50,12 @@ func (p *pass) sign(ctx context.Context) error {
 	if err != nil || len(payments) == 0 {
 		return err
 	}
+	failpoint.Reach(PointChecked)
 	signed, err := p.signAll(ctx, payments, p.account(view).GetNextNonce(), fees)
 	if err != nil {
 		return err
 	}
+	failpoint.Reach(PointSigned)
 	address := p.duty.cfg.Funding.Address()
 	_, err = p.session.Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_SignDeposits{SignDeposits: &fsmpb.SignDeposits{
 		ChainId: p.duty.cfg.Network.ChainID, Account: address[:], Deposits: signed,
@@ -63,6 +66,7 @@ func (p *pass) sign(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("log %d signed deposits: %w", len(signed), err)
 	}
+	failpoint.Reach(PointLogged)
 	p.duty.log.Info("deposits signed", "deposits", len(signed), "nonce", signed[0].GetAttempt().GetNonce())
 	return nil
 }

@@ -53,11 +53,13 @@ func (p *pass) watch(ctx context.Context) error {
 // observe proposes observations.
 func (p *pass) observe(ctx context.Context, found []*fsmpb.Observation) error {
 	for chunk := range slices.Chunk(found, observationChunk) {
+		reachObserving(chunk)
 		if _, err := p.session.Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_ObserveDeposits{
 			ObserveDeposits: &fsmpb.ObserveDeposits{Observations: chunk},
 		}}); err != nil {
 			return fmt.Errorf("report %d observations of deposits: %w", len(chunk), err)
 		}
+		reachObserved(chunk)
 	}
 	return nil
 }

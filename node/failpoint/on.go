@@ -1,0 +1,16 @@
+//go:build failpoints
+
+package failpoint
+
+import "os"
+
+// Enabled reports whether this program was built with failpoints.
+const Enabled = true
+
+// Reach is called where the point stands. If the point is armed the call returns
+// when it is released.
+func Reach(n Name) {
+	if folder := os.Getenv(Variable); folder != "" {
+		Folder(folder).reach(n)
+	}
+}
