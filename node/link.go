@@ -61,13 +61,25 @@ func Listen(ctx context.Context, address, advertise string) (*Link, error) {
 	if advertise == "" {
 		k.address = raft.ServerAddress(l.Addr().String())
 	}
+	from := source(l.Addr())
 	k.dialer = func(ctx context.Context, address string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
+		return (&net.Dialer{LocalAddr: from}).DialContext(ctx, "tcp", address)
 	}
 	k.raft, k.peer = newAccepted(k), newAccepted(k)
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.running.Go(k.accept)
 	return k, nil
+}
+
+// source is the address from which a member speaks that listens on this one: the
+// same host if it was given one of its own, so that whoever stands between members
+// can tell them apart; nil, the system's choice, for what all share.
+func source(listening net.Addr) net.Addr {
+	a, ok := listening.(*net.TCPAddr)
+	if !ok || a.IP.IsUnspecified() || a.IP.Equal(net.IPv6loopback) || a.IP.Equal(net.IPv4(127, 0, 0, 1)) {
+		return nil
+	}
+	return &net.TCPAddr{IP: a.IP, Zone: a.Zone}
 }
 
 // Advertised is the address under which the other members reach this one.

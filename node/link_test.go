@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -41,6 +42,31 @@ func closed(t *testing.T, c net.Conn) {
 	_, err := c.Read(make([]byte, 1))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "still open")
+}
+
+// A member with a host of its own is recognised by it.
+func TestSourceAddress(t *testing.T) {
+	t.Parallel()
+	for listening, want := range map[string]string{
+		"127.0.0.1:1": "", "[::1]:1": "", "0.0.0.0:1": "", "[::]:1": "",
+		"127.0.0.3:1": "127.0.0.3:0", "192.0.2.7:1": "192.0.2.7:0",
+	} {
+		address := source(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(listening)))
+		if want == "" {
+			require.Nil(t, address, listening)
+			continue
+		}
+		require.Equal(t, want, address.String(), listening)
+	}
+	from, err := Listen(t.Context(), "127.0.0.3:0", "")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = from.Close() })
+	to := listen(t)
+	_, err = from.Dial(t.Context(), to.Advertised())
+	require.NoError(t, err)
+	c, err := to.PeerListener().Accept()
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.3", c.RemoteAddr().(*net.TCPAddr).IP.String())
 }
 
 func TestListenAddress(t *testing.T) {
