@@ -133,7 +133,7 @@ func TestNodeWithoutTheRightKeyRunsSealed(t *testing.T) {
 		args := strings.Split(strings.Replace(strings.Join(l.site.serverArgs(2), "\x00"), "file:"+l.site.kek, "file:"+c.file, 1), "\x00")
 		log, err := openLog(l.site.log(2))
 		require.NoError(t, err)
-		p, err := startProcess(t.Context(), l.spawner, "n3", l.binary, args, log)
+		p, err := startProcess(t.Context(), l.spawner, "n3", l.binary, args, nil, log)
 		require.NoError(t, err)
 		require.NoError(t, log.Close())
 		l.nodes.mu.Lock()

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// withdrawalAddress gets the stakes back on a chain where nobody ever withdraws.
-const withdrawalAddress = "0x000000000000000000000000000000000000dEaD"
+// WithdrawalAddress gets the stakes back on a chain where nobody ever withdraws.
+const WithdrawalAddress = "0x000000000000000000000000000000000000dEaD"
 
 // nodeName is how the node with this index is called, from 0.
 func nodeName(i int) string { return "n" + strconv.Itoa(i+1) }
@@ -21,6 +21,8 @@ type site struct {
 	tokens  tokens
 	kek     string // file
 	chain   ClusterChain
+	more    func(i int) []string // flags of a node that overrule ours; may be nil
+	env     []string             // of the nodes besides
 }
 
 func (s *site) apiURL(i int) string { return "http://" + address(s.ports.API[i]) }
@@ -47,7 +49,7 @@ func (s *site) log(i int) string { return s.folder.in(nodeName(i), "log") }
 // serverArgs is the command line of a node's process.
 func (s *site) serverArgs(i int) []string {
 	raft := address(s.ports.Raft[i])
-	return []string{
+	args := []string{
 		"server",
 		"--name", nodeName(i),
 		"--data-dir", s.folder.in(nodeName(i), "data"),
@@ -64,7 +66,7 @@ func (s *site) serverArgs(i int) []string {
 		"--deposit-contract", s.chain.DepositContract,
 		"--fork-version", s.chain.ForkVersion,
 		"--confirmations", "1",
-		"--withdrawal-address", withdrawalAddress,
+		"--withdrawal-address", WithdrawalAddress,
 		"--amount-gwei", "32000000000",
 		"--funding-keystore", s.funding.Keystore,
 		"--funding-password-file", s.funding.Password,
@@ -75,6 +77,10 @@ func (s *site) serverArgs(i int) []string {
 		"--log-format", "text",
 		"--log-level", "info",
 	}
+	if s.more != nil {
+		args = append(args, s.more(i)...)
+	}
+	return args
 }
 
 // clientArgs is the command line of one of our own client commands, under the token in a file.

@@ -41,10 +41,12 @@ func command(ctx context.Context, binary string, args []string) *exec.Cmd {
 	return cmd
 }
 
-// startProcess starts a child whose output goes to a file.
-func startProcess(ctx context.Context, s *spawner, name, binary string, args []string, log *os.File) (*process, error) {
+// startProcess starts a child whose output goes to a file. It sees our environment
+// and these variables besides.
+func startProcess(ctx context.Context, s *spawner, name, binary string, args, env []string, log *os.File) (*process, error) {
 	// It ends when it is told so, not with the context of its start.
 	p := &process{name: name, cmd: command(context.WithoutCancel(ctx), binary, args), done: make(chan struct{})}
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := s.start(p.cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)

@@ -71,7 +71,7 @@ func (v *supervisor) startNode(ctx context.Context, i int) error {
 		return err
 	}
 	defer log.Close() // the child has its own
-	p, err := startProcess(ctx, v.spawner, nodeName(i), v.binary, v.site.serverArgs(i), log)
+	p, err := startProcess(ctx, v.spawner, nodeName(i), v.binary, v.site.serverArgs(i), v.site.env, log)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package devchain
 
 import (
 	"bytes"
+	"encoding/json"
 	"log/slog"
 	"testing"
 
@@ -50,4 +51,18 @@ func TestGethLog(t *testing.T) { //nolint:paralleltest // other chains would tak
 	require.Empty(t, lines.String())
 	geth.With("a", 1).Warn("loud")
 	require.Contains(t, lines.String(), `level=WARN msg=loud from=go-ethereum a=1`)
+}
+
+func TestGethGenesisIsTheSameBlock(t *testing.T) {
+	t.Parallel()
+	raw, err := GethGenesis(7777, common.Address{1})
+	require.NoError(t, err)
+	var first core.Genesis
+	require.NoError(t, json.Unmarshal(raw, &first))
+	require.Equal(t, genesis(7777, common.Address{1}).ToBlock().Hash(), first.ToBlock().Hash())
+	require.Equal(t, uint64(7777), first.Config.ChainID.Uint64())
+	require.Equal(t, DepositContract(), first.Config.DepositContractAddress)
+	require.NotNil(t, first.Config.PragueTime)
+	require.Nil(t, first.Config.OsakaTime)
+	require.NotNil(t, genesis(7777, common.Address{1}).Config.OsakaTime, "only there")
 }

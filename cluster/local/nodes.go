@@ -1,0 +1,144 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// Nodes are the processes of a cluster for whoever torments them one by one, on a
+// chain that he brings. Close them. None of it is safe for concurrent use, but
+// Signal, PID and what tells addresses.
+type Nodes struct {
+	launcher *launcher
+	others   []*process
+}
+
+// OpenNodes prepares a cluster of count nodes in a folder, which is made: ports,
+// tokens, the account that pays. Nothing runs yet.
+func OpenNodes(ctx context.Context, dir, keysteward string, count int) (*Nodes, error) {
+	o := Options{Dir: dir, Nodes: count, Keysteward: keysteward}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	l := &launcher{options: o, console: &console{out: io.Discard}}
+	var err error
+	if l.binary, err = findKeysteward(keysteward); err != nil {
+		return nil, err
+	}
+	if l.folder, err = openFolder(dir); err != nil {
+		return nil, err
+	}
+	l.site = &site{folder: l.folder}
+	if l.site.ports, err = choosePorts(ctx, o, l.folder, count); err == nil {
+		err = errors.Join(l.remember(count), l.openSecrets(ctx))
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.folder.close())
+	}
+	l.spawner = newSpawner()
+	l.nodes = newSupervisor(l.spawner, l.binary, l.site, func(*process) {})
+	return &Nodes{launcher: l}, nil
+}
+
+// FundedAddress is the account that pays for deposits.
+func (n *Nodes) FundedAddress() common.Address { return n.launcher.site.funding.Address }
+
+// ChainAddress is the host:port that is kept free for the chain's JSON-RPC.
+func (n *Nodes) ChainAddress() string { return address(n.launcher.site.ports.Chain) }
+
+// RaftPort is the port of a node, from 0, on the host where it is advertised.
+func (n *Nodes) RaftPort(i int) int { return n.launcher.site.ports.Raft[i] }
+
+// RaftAddress is the host:port under which the others reach a node, from 0.
+func (n *Nodes) RaftAddress(i int) string { return address(n.RaftPort(i)) }
+
+// APIs are the URLs of all nodes.
+func (n *Nodes) APIs() []string { return n.launcher.site.apiURLs() }
+
+// AdminToken names the file with a bearer token of the role admin.
+func (n *Nodes) AdminToken() string { return n.launcher.site.tokens.Admin }
+
+// Start starts all nodes, and returns when they are ready and have a seed. Flags
+// are those of a node, from 0, that overrule the launcher's; env is the nodes'
+// environment besides.
+func (n *Nodes) Start(ctx context.Context, chain ClusterChain, flags func(i int) []string, env []string) error {
+	s := n.launcher.site
+	s.chain, s.more, s.env = chain, flags, env
+	if err := n.launcher.startNodes(ctx); err != nil {
+		return err
+	}
+	return n.launcher.initSeed(ctx)
+}
+
+// Restart starts the nodes again that have ended, and does not wait for them.
+func (n *Nodes) Restart(ctx context.Context) error {
+	_, err := n.launcher.nodes.restart(ctx)
+	return err
+}
+
+// AwaitReady returns when all nodes are ready, and with an error that wraps ErrNode
+// if one has ended or is not ready in time.
+func (n *Nodes) AwaitReady(ctx context.Context) error { return awaitReady(ctx, n.launcher.nodes) }
+
+// Losses is how many processes of nodes ended without being closed.
+func (n *Nodes) Losses() int { return n.launcher.nodes.losses() }
+
+// PID is the ID of the process of a node, from 0, that was started last.
+func (n *Nodes) PID(i int) int { return n.launcher.nodes.process(i).pid() }
+
+// Signal sends a signal to a node, from 0; one that has ended is no error.
+func (n *Nodes) Signal(i int, sig os.Signal) error { return n.launcher.nodes.process(i).signal(sig) }
+
+// AwaitEnd returns when the process of a node, from 0, has ended.
+func (n *Nodes) AwaitEnd(ctx context.Context, i int) error {
+	p := n.launcher.nodes.process(i)
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s does not end: %w", p.name, context.Cause(ctx))
+	}
+}
+
+// Program starts another program beside the nodes, which ends with them. Its output
+// goes to the file log in a folder of its name. The channel closes when it ends.
+func (n *Nodes) Program(ctx context.Context, name, binary string, args ...string) (ended <-chan struct{}, err error) {
+	l := n.launcher
+	if err := os.MkdirAll(l.folder.in(name), folderMode); err != nil {
+		return nil, fmt.Errorf("folder of %s: %w", name, err)
+	}
+	log, err := openLog(l.folder.in(name, "log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // the child has its own
+	p, err := startProcess(ctx, l.spawner, name, binary, args, nil, log)
+	if err != nil {
+		return nil, err
+	}
+	n.others = append(n.others, p)
+	return p.done, nil
+}
+
+// LogTail is the end of the log of a node (n1, n2 and so on) or a program, for people.
+func (n *Nodes) LogTail(name string) string { return logTail(n.launcher.folder.in(name, "log")) }
+
+// Close kills everything that runs, paused or not, and waits for its end. What is
+// in the folder stays.
+func (n *Nodes) Close() error {
+	l := n.launcher
+	l.nodes.kill()
+	err := l.nodes.close()
+	for _, p := range n.others {
+		err = errors.Join(err, p.signal(syscall.SIGKILL))
+		<-p.done
+	}
+	l.spawner.close()
+	return errors.Join(err, l.folder.close())
+}
