@@ -43,6 +43,7 @@ lint: setup ## check scripts, generated code, go.mod, style and architecture
 	@scripts/generate --check
 	@echo "linting (the first time: several minutes, the linter is compiled)"
 	@$(GOLANGCI) run
+	@$(GOLANGCI) run --build-tags failpoints ./node/failpoint/...
 	@go mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run 'make fix'" >&2; exit 1; }
 
 .PHONY: fix
@@ -58,6 +59,10 @@ generate: setup ## write the code that is generated from api/openapi.yaml and fs
 .PHONY: bench
 bench: build ## measure; BENCH_JSON=file writes the figures as JSON too
 	@BENCH_JSON='$(BENCH_JSON)' scripts/bench
+
+.PHONY: crash
+crash: setup ## kill, pause and cut off leaders in the middle of deposits; RUNS=1 SEED=n POINT=p FAULT=f
+	@scripts/crash $(foreach v,RUNS SEED POINT FAULT,$(if $($(v)),--$(shell echo $(v) | tr A-Z a-z) '$($(v))'))
 
 .PHONY: fuzz
 fuzz: setup ## run every fuzz target for FUZZTIME (10s)

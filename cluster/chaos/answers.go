@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/keysteward/keysteward/api/wire"
+)
+
+// testimony is what one node answers of its own state, without asking the leader.
+type testimony struct {
+	Keys        []wire.Key
+	Deposits    []wire.Deposit
+	Accounts    []wire.FundingAccount
+	Allocations []wire.Allocation
+}
+
+var errStatus = errors.New("unexpected status")
+
+// direct follows no redirect: each node is to answer for itself.
+var direct = &http.Client{
+	Timeout:       5 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// ask gets JSON from one node.
+func (s *stage) ask(ctx context.Context, api, path string, query url.Values, into any) error {
+	token, err := os.ReadFile(s.nodes.AdminToken())
+	if err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, api+path+"?"+query.Encode(), http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", api, err)
+	}
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	response, err := direct.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask: %w", err)
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%w %s: %s", errStatus, response.Status, raw)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, into)
+	}
+	if err != nil {
+		return fmt.Errorf("ask %s%s: %w", api, path, err)
+	}
+	return nil
+}
+
+// question is a query that a node answers from the state that it has.
+func question(cursor string) url.Values {
+	q := url.Values{"consistency": {"stale"}}
+	if cursor != "" {
+		q.Set("cursor", cursor)
+	}
+	return q
+}
+
+// hear asks a node for everything that it knows of keys and deposits.
+func (s *stage) hear(ctx context.Context, api string) (testimony, error) {
+	var said testimony
+	for cursor, more := "", true; more; more = cursor != "" {
+		var page wire.KeyPage
+		if err := s.ask(ctx, api, "/v1/keys", question(cursor), &page); err != nil {
+			return said, err
+		}
+		said.Keys, cursor = append(said.Keys, page.Keys...), page.NextCursor
+	}
+	for cursor, more := "", true; more; more = cursor != "" {
+		var page wire.DepositPage
+		if err := s.ask(ctx, api, "/v1/deposits", question(cursor), &page); err != nil {
+			return said, err
+		}
+		said.Deposits, cursor = append(said.Deposits, page.Deposits...), page.NextCursor
+		said.Accounts = page.Accounts
+	}
+	var assignments wire.Assignments
+	if err := s.ask(ctx, api, "/assignments", question(""), &assignments); err != nil {
+		return said, err
+	}
+	said.Allocations = assignments.Assignments
+	return said, nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const patience = 10 * time.Second
+
+// newWiredMembers are wires to members that say what they hear, each after its index.
+func newWiredMembers(t *testing.T, count int) *wires {
+	t.Helper()
+	addresses := make([]string, count)
+	for i := range addresses {
+		addresses[i] = "127.0.0.1:0"
+	}
+	w, err := newWires(t.Context(), addresses)
+	require.NoError(t, err)
+	t.Cleanup(w.close)
+	for i := range count {
+		_, port, err := net.SplitHostPort(w.addresses[i])
+		require.NoError(t, err)
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(memberHost(i), port))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					_, _ = c.Write([]byte{byte('0' + i)})
+					_, _ = io.Copy(c, c)
+				}()
+			}
+		}()
+	}
+	return w
+}
+
+// call connects one member with another.
+func (w *wires) call(t *testing.T, from string, to int) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.DialContext(t.Context(), "tcp", w.addresses[to])
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// hears reads so many bytes as the text has.
+func hears(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	got := make([]byte, len(text))
+	_, err := io.ReadFull(c, got)
+	require.NoError(t, err)
+	require.Equal(t, text, string(got))
+}
+
+// hearsNothing waits for a while.
+func hearsNothing(t *testing.T, c net.Conn) {
+	t.Helper()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+func says(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	_, err := c.Write([]byte(text))
+	require.NoError(t, err)
+}
+
+func TestWiresCarry(t *testing.T) {
+	t.Parallel()
+	w := newWiredMembers(t, 2)
+	c := w.call(t, memberHost(0), 1)
+	hears(t, c, "1")
+	says(t, c, "hello")
+	hears(t, c, "hello")
+	self := w.call(t, memberHost(0), 0)
+	hears(t, self, "0")
+	require.NoError(t, c.Close())
+}
+
+func TestWiresRefuseStrangers(t *testing.T) {
+	t.Parallel()
+	w := newWiredMembers(t, 1)
+	c := w.call(t, "127.0.0.1", 0)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	_, err := c.Read(make([]byte, 1))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+// What is cut off hears nothing and is not heard, in old connections and new ones,
+// whoever called; the others do not notice. Later everything arrives.
+func TestWiresCut(t *testing.T) {
+	t.Parallel()
+	const leader, other, third = 0, 1, 2
+	w := newWiredMembers(t, 3)
+	out, in, aside := w.call(t, memberHost(leader), other), w.call(t, memberHost(other), leader), w.call(t, memberHost(other), third)
+	hears(t, out, "1")
+	hears(t, in, "0")
+	hears(t, aside, "2")
+
+	w.cut(leader)
+	says(t, out, "from the leader")
+	says(t, in, "to the leader")
+	says(t, aside, "past the leader")
+	hears(t, aside, "past the leader")
+	hearsNothing(t, out)
+	hearsNothing(t, in)
+	fresh, back := w.call(t, memberHost(leader), third), w.call(t, memberHost(third), leader)
+	hearsNothing(t, fresh)
+	hearsNothing(t, back)
+
+	w.connect(leader)
+	hears(t, out, "from the leader")
+	hears(t, in, "to the leader")
+	hears(t, fresh, "2")
+	hears(t, back, "0")
+}
+
+// Closing the wires does not wait for anybody.
+func TestWiresCloseWhileCut(t *testing.T) {
+	t.Parallel()
+	w := newWiredMembers(t, 2)
+	c := w.call(t, memberHost(0), 1)
+	hears(t, c, "1")
+	w.cut(1)
+	says(t, c, "never arrives")
+	w.call(t, memberHost(0), 1)
+	w.close()
+	_, err := newWires(t.Context(), []string{"127.0.0.1:0", "nonsense"})
+	require.Error(t, err)
+}
