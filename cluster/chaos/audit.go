@@ -42,12 +42,13 @@ func violations(l ledger, said testimony, pods []*pod) []string {
 		a.events[e.pubkey]++
 		a.byTx[e.tx] = e
 	}
+	a.auditPods()
+	a.auditKeys()
 	a.auditEvents()
 	a.auditPayments()
 	a.auditDeposits()
 	a.auditAccount()
 	a.auditMoney()
-	a.auditKeys()
 	return a.found
 }
 
@@ -113,10 +114,12 @@ func (a *audit) auditDeposits() {
 				a.note("the deposit for %s has attempts at the nonces %d and %d", d.Pubkey, d.Nonce, attempt.Nonce)
 			}
 		}
-		if other, twice := owner[d.Nonce]; twice {
+		if other, twice := owner[d.Nonce]; twice && len(d.Attempts) > 0 {
 			a.note("%s and %s have the same nonce %d", other, d.Pubkey, d.Nonce)
 		}
-		owner[d.Nonce] = d.Pubkey
+		if len(d.Attempts) > 0 {
+			owner[d.Nonce] = d.Pubkey
+		}
 		if a.events[d.Pubkey] == 0 {
 			a.note("the chain has no deposit for %s", d.Pubkey)
 		} else if e, ok := a.byTx[common.HexToHash(d.TxHash)]; !ok || e.pubkey != d.Pubkey {
@@ -163,21 +166,13 @@ func weiOf(stakes int) *big.Int {
 	return wei.Mul(wei, big.NewInt(params.GWei*int64(stakes)))
 }
 
-// auditKeys: each pod has what it asked for, and no key has two holders.
-func (a *audit) auditKeys() {
-	holder, held := map[string]string{}, map[string][]string{}
+// auditPods: each pod was given what it asked for, and the state says the same.
+func (a *audit) auditPods() {
+	held := map[string][]string{}
 	for _, allocation := range a.said.Allocations {
-		for _, key := range allocation.Keys {
-			if other, twice := holder[key]; twice {
-				a.note("%s is held by %s and by %s", key, other, allocation.Pod)
-			}
-			holder[key] = allocation.Pod
-		}
 		held[allocation.Pod] = allocation.Keys
 	}
-	asked := 0
 	for _, p := range a.pods {
-		asked += int(p.keys)
 		var got []string
 		for _, key := range p.got {
 			got = append(got, key.String())
@@ -190,6 +185,23 @@ func (a *audit) auditKeys() {
 		case !slices.Equal(got, held[p.name]):
 			a.note("%s got %v, the state says %v", p.name, got, held[p.name])
 		}
+	}
+}
+
+// auditKeys: no key has two holders, and there are none that nobody asked for.
+func (a *audit) auditKeys() {
+	holder := map[string]string{}
+	for _, allocation := range a.said.Allocations {
+		for _, key := range allocation.Keys {
+			if other, twice := holder[key]; twice {
+				a.note("%s is held by %s and by %s", key, other, allocation.Pod)
+			}
+			holder[key] = allocation.Pod
+		}
+	}
+	asked := 0
+	for _, p := range a.pods {
+		asked += int(p.keys)
 	}
 	if len(a.said.Keys) != asked || len(a.said.Deposits) != asked {
 		a.note("pods asked for %d keys; there are %d, and %d deposits", asked, len(a.said.Keys), len(a.said.Deposits))

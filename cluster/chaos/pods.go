@@ -15,7 +15,7 @@ import (
 
 const (
 	// answerTime is how long a pod may wait for its keys, the fault included.
-	answerTime = 150 * time.Second
+	answerTime = 120 * time.Second
 	// requestTime bounds one try at one node: a paused one does not answer.
 	requestTime = 2 * time.Second
 	namespace   = "chaos"
