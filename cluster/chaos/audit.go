@@ -135,8 +135,8 @@ func (a *audit) auditAccount() {
 		return
 	}
 	account, l := a.said.Accounts[0], a.ledger
-	if account.FirstNonce != 0 || len(account.GivenUp) != 0 || account.Stopped != "" {
-		a.note("the account began at nonce %d, gave up %v, is stopped: %q", account.FirstNonce, account.GivenUp, account.Stopped)
+	if account.FirstNonce != 0 || len(account.GivenUp) != 0 || account.Stop.Reason != "" {
+		a.note("the account began at nonce %d, gave up %v, is stopped: %q", account.FirstNonce, account.GivenUp, account.Stop.Reason)
 	}
 	next := uint64(account.NextNonce) //nolint:gosec // never negative
 	if next != l.latest || next != l.pending || next != uint64(len(l.payments)) {

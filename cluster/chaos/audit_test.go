@@ -111,7 +111,7 @@ func TestViolations(t *testing.T) {
 			said.Accounts = append(said.Accounts, wire.FundingAccount{})
 		}, "2 funding accounts"},
 		"stopped": {func(_ *ledger, said *testimony, _ []*pod) {
-			said.Accounts[0].Stopped = "somebody else"
+			said.Accounts[0].Stop.Reason = "somebody else"
 		}, `is stopped: "somebody else"`},
 		"nonce ahead": {func(_ *ledger, said *testimony, _ []*pod) {
 			said.Accounts[0].NextNonce++

@@ -100,8 +100,18 @@ func (c *campaign) onStage(ctx context.Context, dir string, trials []trial, all 
 		fmt.Fprintf(c.out, "  %2d/%d  %-76s %d keys  %5.1f s  %s\n", t.number, all, t, t.keys(), time.Since(began).Seconds(), verdict)
 		if c.violations += len(found); len(found) > 0 {
 			c.failures++
-			break
+			return made, nil
 		}
 	}
+	found, verdict := s.verify(ctx), "clean"
+	if ctx.Err() != nil {
+		return made, context.Cause(ctx) //nolint:wrapcheck // says who
+	}
+	if len(found) > 0 {
+		c.violations += len(found)
+		c.failures++
+		verdict = "VIOLATION\n" + summarize(found)
+	}
+	fmt.Fprintf(c.out, "  keysteward deposits verify: %s\n", verdict)
 	return made, nil
 }

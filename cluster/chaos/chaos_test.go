@@ -52,4 +52,5 @@ func TestDepositsSurviveTheirLeaders(t *testing.T) {
 		require.NoError(t, err, "%s", trial)
 		require.Empty(t, found, "%s", trial)
 	}
+	require.Empty(t, s.verify(t.Context()), "keysteward deposits verify")
 }

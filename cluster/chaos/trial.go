@@ -122,6 +122,17 @@ func (s *stage) look(ctx context.Context) ([]string, error) {
 	return append(found, violations(*ledger, first, s.pods)...), nil
 }
 
+// verify asks the product itself: keysteward deposits verify.
+func (s *stage) verify(ctx context.Context) []string {
+	chain := chainOf(s.nodes)
+	out, err := s.nodes.Keysteward(ctx, "deposits", "verify", "--execution-rpc", chain.RPC,
+		"--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s")
+	if err != nil {
+		return []string{fmt.Sprintf("%v: %s", err, out)}
+	}
+	return nil
+}
+
 // summarize is a list of violations for people, not endless.
 func summarize(found []string) string {
 	const most = 12

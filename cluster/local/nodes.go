@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,15 @@ func (n *Nodes) Program(ctx context.Context, name, binary string, args ...string
 	}
 	n.others = append(n.others, p)
 	return p.done, nil
+}
+
+// Keysteward runs one of our own client commands under the token of an admin and
+// returns what it printed.
+func (n *Nodes) Keysteward(ctx context.Context, name string, args ...string) (string, error) {
+	l := n.launcher
+	var out bytes.Buffer
+	err := runCommand(ctx, l.spawner, l.binary, l.site.clientArgs(n.AdminToken(), name, args...), &out, &out)
+	return out.String(), err
 }
 
 // LogTail is the end of the log of a node (n1, n2 and so on) or a program, for people.

@@ -57,12 +57,12 @@ func TestGethGenesisIsTheSameBlock(t *testing.T) {
 	t.Parallel()
 	raw, err := GethGenesis(7777, common.Address{1})
 	require.NoError(t, err)
-	var first core.Genesis
-	require.NoError(t, json.Unmarshal(raw, &first))
-	require.Equal(t, genesis(7777, common.Address{1}).ToBlock().Hash(), first.ToBlock().Hash())
-	require.Equal(t, uint64(7777), first.Config.ChainID.Uint64())
-	require.Equal(t, DepositContract(), first.Config.DepositContractAddress)
-	require.NotNil(t, first.Config.PragueTime)
-	require.Nil(t, first.Config.OsakaTime)
-	require.NotNil(t, genesis(7777, common.Address{1}).Config.OsakaTime, "only there")
+	var read core.Genesis
+	require.NoError(t, json.Unmarshal(raw, &read))
+	require.Equal(t, first(7777, 1).ToBlock().Hash(), read.ToBlock().Hash())
+	require.Equal(t, uint64(7777), read.Config.ChainID.Uint64())
+	require.Equal(t, DepositContract(), read.Config.DepositContractAddress)
+	require.NotNil(t, read.Config.PragueTime)
+	require.Nil(t, read.Config.OsakaTime)
+	require.NotNil(t, first(7777, 1).Config.OsakaTime, "only there")
 }

@@ -11,7 +11,7 @@ import (
 // without the forks that geth v1.16, the newest that builds as a tool, wants to know
 // more about: Prague is the last. Deposits are the same there.
 func GethGenesis(chainID uint64, funded common.Address) ([]byte, error) {
-	first := genesis(chainID, funded)
+	first := genesis(Config{ChainID: chainID, Funded: funded, FundedETH: plentyETH})
 	config := *first.Config
 	config.OsakaTime, config.BPO1Time, config.BPO2Time = nil, nil, nil
 	config.BPO3Time, config.BPO4Time, config.BPO5Time = nil, nil, nil
