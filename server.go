@@ -18,6 +18,7 @@ import (
 	"github.com/keysteward/keysteward/cluster"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/ethereum"
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/seal"
 )
 
@@ -51,6 +52,9 @@ func serve(ctx context.Context, o *serverOptions) error {
 	parts, err := o.parts(ctx, log)
 	if err != nil {
 		return err
+	}
+	if failpoint.Enabled {
+		log.Warn("this program was built with failpoints: it is for tests, and not for stake")
 	}
 	log.Info("keysteward runs", "version", version, "node", parts.node.ID(), "api", parts.apiURL, "raft", parts.link.Advertised())
 	err = parts.run(ctx, o)
