@@ -38,18 +38,21 @@ func memberHost(i int) string { return fmt.Sprintf("127.0.0.%d", i+2) }
 func newWires(ctx context.Context, addresses []string) (*wires, error) {
 	w := &wires{off: map[int]bool{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	var listeners []net.Listener
 	for i, address := range addresses {
-		w.hosts = append(w.hosts, memberHost(i))
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
 			w.close()
 			return nil, fmt.Errorf("wire to member %d: %w", i, err)
 		}
-		w.addresses = append(w.addresses, l.Addr().String())
-		_, port, _ := net.SplitHostPort(l.Addr().String())
+		w.running.Go(func() { <-w.ctx.Done(); _ = l.Close() })
+		w.addresses, w.hosts = append(w.addresses, l.Addr().String()), append(w.hosts, memberHost(i))
+		listeners = append(listeners, l)
+	}
+	for i, l := range listeners {
+		_, port, _ := net.SplitHostPort(w.addresses[i])
 		to := net.JoinHostPort(memberHost(i), port)
 		w.running.Go(func() { w.accept(l, i, to) })
-		w.running.Go(func() { <-w.ctx.Done(); _ = l.Close() })
 	}
 	return w, nil
 }
