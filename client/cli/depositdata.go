@@ -87,10 +87,15 @@ func (f *depositData) run(cmd *cobra.Command, a *app) error {
 		return err
 	}
 	m.close()
-	if f.outputFile == "" {
-		_, err = cmd.OutOrStdout().Write(file.Bytes())
+	return writeDepositData(cmd, f.outputFile, file.Bytes())
+}
+
+// writeDepositData writes to a new file, or to stdout if none is named.
+func writeDepositData(cmd *cobra.Command, name string, content []byte) (err error) {
+	if name == "" {
+		_, err = cmd.OutOrStdout().Write(content)
 	} else {
-		err = writeNew(f.outputFile, file.Bytes(), 0o644)
+		err = writeNew(name, content, 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write deposit data: %w", err)

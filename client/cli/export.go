@@ -86,15 +86,7 @@ func (f *export) run(ctx context.Context, cmd *cobra.Command, c *client.Client, 
 	if signed > 0 && !f.quiet {
 		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s, signed and not known to be sent\n", plural(signed, "deposit"))
 	}
-	if f.outputFile == "" {
-		_, err = cmd.OutOrStdout().Write(file.Bytes())
-	} else {
-		err = writeNew(f.outputFile, file.Bytes(), 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("write deposit data: %w", err)
-	}
-	return nil
+	return writeDepositData(cmd, f.outputFile, file.Bytes())
 }
 
 // network is that of the deposits, whose signatures say whether it is the right one.
