@@ -196,6 +196,7 @@ func (s *scene) duty() *Duty {
 	s.t.Helper()
 	d, err := New(s.cfg, s.seeds)
 	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, d.Indexer().Close()) })
 	return d
 }
 

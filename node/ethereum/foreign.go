@@ -14,11 +14,15 @@ import (
 func (p *pass) retireForeign(ctx context.Context) error {
 	var found []*fsmpb.Observation
 	for d := range p.session.View().ToSign() {
-		for _, at := range p.duty.events.index.seen(validator.PublicKey(d.GetPubkey())) {
+		events, err := p.duty.events.seen(validator.PublicKey(d.GetPubkey()))
+		if err != nil {
+			return err
+		}
+		for _, at := range events {
 			if !p.world.isFinal(at.BlockNumber) {
 				continue
 			}
-			gone, err := p.gone(ctx, at)
+			gone, err := p.gone(ctx, at.place)
 			if err != nil {
 				return err
 			}

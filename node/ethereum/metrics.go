@@ -17,7 +17,6 @@ type metrics struct {
 	client  *prometheus.GaugeVec
 	clients *prometheus.GaugeVec
 	used    *prometheus.GaugeVec
-	events  *prometheus.GaugeVec
 	passes  *prometheus.HistogramVec
 }
 
@@ -33,13 +32,12 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
 		clients: gauge("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
 		used:    gauge("execution_client_used", "1 for the execution client that is used.", "client"),
-		events:  gauge("deposit_events_indexed_block", "Block up to which DepositEvents were read."),
 		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "keysteward", Name: "deposit_pass_duration_seconds",
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.events, m.passes} {
+	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -49,7 +47,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.events} {
+	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used} {
 		g.Reset()
 	}
 }
@@ -108,11 +106,8 @@ func rounded(wei *big.Int) float64 {
 }
 
 // observe sets what a pass read from the state and the chain.
-func (m *metrics) observe(cfg Config, w world, events *eventLog) {
+func (m *metrics) observe(cfg Config, w world) {
 	if w.balance != nil {
 		m.balance.WithLabelValues(cfg.Funding.Address().Hex()).Set(rounded(w.balance))
-	}
-	if next := events.next(); next > 0 && cfg.configured() {
-		m.events.WithLabelValues().Set(float64(next - 1))
 	}
 }
