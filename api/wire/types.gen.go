@@ -380,6 +380,25 @@ type Deposit struct {
 	WithdrawalCredentials string `json:"withdrawalCredentials,omitempty,omitzero"`
 }
 
+// DepositEvents How far the node that answers has read the chain's DepositEvents into its
+// index. Left out for other nodes, and where it has no execution client.
+type DepositEvents struct {
+	// Complete All up to the head were read and none is missing, by the contract's own count.
+	Complete bool `json:"complete"`
+
+	// Events DepositEvents in the index.
+	Events int64 `json:"events"`
+
+	// Head The newest block of the chain that was seen.
+	Head int64 `json:"head"`
+
+	// NextBlock The first block that was not read.
+	NextBlock int64 `json:"nextBlock"`
+
+	// Waiting Why something waits.
+	Waiting Reason `json:"waiting,omitempty,omitzero"`
+}
+
 // DepositPage defines model for DepositPage.
 type DepositPage struct {
 	// Accounts All accounts that ever paid, on each page.
@@ -536,7 +555,11 @@ type Loss struct {
 type Node struct {
 	// API URL of its API; empty until it has told.
 	API string `json:"api"`
-	ID  string `json:"id"`
+
+	// DepositEvents How far the node that answers has read the chain's DepositEvents into its
+	// index. Left out for other nodes, and where it has no execution client.
+	DepositEvents DepositEvents `json:"depositEvents,omitempty,omitzero"`
+	ID            string        `json:"id"`
 
 	// Lag Log entries that it lacks; -1 where it is not known.
 	Lag   int64  `json:"lag"`

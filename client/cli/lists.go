@@ -262,7 +262,7 @@ func (a *app) clusterCommand() *cobra.Command {
 }
 
 func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-	cluster, err := c.ClusterOfLeader(ctx)
+	cluster, err := c.ClusterOfAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -272,6 +272,7 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 			g.row(node.ID, role(cluster, node), lag(node), node.API, node.Raft)
 		}
 		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
+		eventsNotes(g, cluster)
 	})
 }
 

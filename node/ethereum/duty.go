@@ -66,10 +66,13 @@ func New(cfg Config, seeds SeedSource) (*Duty, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Duty{
-		cfg: cfg, seeds: seeds, log: cfg.Logger, metrics: m,
-		events: newIndexer(cfg),
-	}, nil
+	d := &Duty{cfg: cfg, seeds: seeds, log: cfg.Logger, metrics: m, events: newIndexer(cfg)}
+	if cfg.configured() {
+		if err := cfg.Metrics.Register(d.events); err != nil {
+			return nil, fmt.Errorf("register metrics of the index: %w", err)
+		}
+	}
+	return d, nil
 }
 
 // Indexer returns the index of DepositEvents that the duty asks before it signs.

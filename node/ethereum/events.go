@@ -78,9 +78,14 @@ func (x *Indexer) readTo(ctx context.Context, c *client, e extent, h history, re
 func (x *Indexer) holds(ctx context.Context, c *client, b *block) (bool, error) {
 	x.mu.Lock()
 	last := x.last()
+	if !last.counted && len(x.read) > 0 { // it was not the head when it was read
+		err := x.forget(len(x.read) - 1)
+		x.mu.Unlock()
+		return false, x.failed(err)
+	}
 	x.mu.Unlock()
-	if last.is(b) || !last.counted {
-		return last.counted, nil
+	if last.is(b) {
+		return true, nil
 	}
 	var before, now, after *block
 	if err := c.all(ctx, getBlock(last.number, &before), getBlock(uint64(b.Number), &now), getBlock(last.number, &after)); err != nil {

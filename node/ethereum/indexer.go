@@ -71,18 +71,17 @@ func (x *Indexer) begin(id chainIdentity) error {
 			return x.failed(err)
 		}
 	}
-	switch want := indexFormat + id.String(); {
-	case x.identity == want:
+	want := indexFormat + id.String()
+	if x.identity == want {
 		return nil
-	case x.identity == "":
-		return x.failed(x.write(func(c *change) error { return x.describe(c, want) }, func() { x.identity = want }))
-	default:
+	}
+	if x.identity != "" {
 		x.log.Warn("the index of DepositEvents is of another chain or contract, and is read anew", "file", x.path, "was", x.identity, "is", want)
 		if err := x.replace(); err != nil {
 			return x.failed(err)
 		}
-		return x.failed(x.write(func(c *change) error { return x.describe(c, want) }, func() { x.identity = want }))
 	}
+	return x.failed(x.write(func(c *change) error { return x.describe(c, want) }, func() { x.identity = want }))
 }
 
 // describe says what a new file is of.

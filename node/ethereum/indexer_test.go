@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -136,6 +138,18 @@ func TestIndexGoesOnAfterARestart(t *testing.T) {
 	require.Contains(t, s.log.String(), "was read up to a block before")
 }
 
+// A range whose answer is too long is asked for in smaller parts.
+func TestIndexAsksForLess(t *testing.T) {
+	t.Parallel()
+	s := newIndexScene(t, 120, 500)
+	x := s.open()
+	x.step = 100 // 50,000 events: more than one answer may hold
+	_, err := s.round(x)
+	requireWaits(t, err, ChainUnreachable, errAnswerTooLong.Error())
+	s.finish(x)
+	require.Equal(t, s.count(120), x.Status().Events)
+}
+
 // Blocks that were reorganised away are read again, and no more than these; what
 // was seen in them stays.
 func TestIndexFollowsAReorganisation(t *testing.T) {
@@ -171,7 +185,7 @@ func TestCheckpointsAreThinned(t *testing.T) {
 		read, dropped = thin(append(read, checkpoint{number: number}))
 		require.LessOrEqual(t, len(dropped), 1)
 	}
-	require.Equal(t, recentCheckpoints+19, len(read))
+	require.Len(t, read, recentCheckpoints+19)
 	for i := 1; i < len(read); i++ {
 		require.LessOrEqual(t, read[i].number-read[i-1].number, uint64(2*mostBlocks))
 	}
@@ -304,6 +318,43 @@ func TestIndexIsReadByTwoAtOnce(t *testing.T) {
 	require.Equal(t, s.count(s.head), x.Status().Events)
 }
 
+// A node that does not lead reads as well, and shows how far it has come.
+func TestFollowerIndexes(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.Metrics = registry })
+	s.history(2)
+	d := s.duty()
+	require.Equal(t, IndexStatus{}, d.Indexer().Status())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- d.Indexer().Run(ctx, s.machine.View) }()
+	want := IndexStatus{NextBlock: 3, Head: 2, Events: 2, Complete: true}
+	require.Eventually(t, func() bool { return d.Indexer().Status() == want }, patience, time.Millisecond)
+	s.history(1)
+	want = IndexStatus{NextBlock: 4, Head: 3, Events: 3, Complete: true}
+	// the same key again, in another block
+	require.Eventually(t, func() bool { return d.Indexer().Status() == want }, patience, time.Millisecond)
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP keysteward_deposit_events_next_block The first block whose DepositEvents this node has not read.
+# TYPE keysteward_deposit_events_next_block gauge
+keysteward_deposit_events_next_block 4
+`), "keysteward_deposit_events_next_block"))
+	problems, err := testutil.GatherAndLint(registry)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+
+	s.front.refusing(func(call rpcCall) bool { return call.Method == "eth_chainId" })
+	require.Eventually(t, func() bool { return d.Indexer().Status().Code == ChainUnreachable }, patience, time.Millisecond)
+	require.False(t, d.Indexer().Status().Complete)
+	stop()
+	require.NoError(t, <-ended)
+	require.NoError(t, d.Indexer().Close())
+	_, err = d.Indexer().seen([48]byte{1})
+	requireWaits(t, err, IndexFailed, "not open")
+}
+
 // The duty signs nothing while DepositEvents can not be kept.
 func TestDutyWaitsForTheIndex(t *testing.T) {
 	t.Parallel()
@@ -311,7 +362,6 @@ func TestDutyWaitsForTheIndex(t *testing.T) {
 	s.ask("a", 1)
 	d, leader := s.duty(), s.begin()
 	require.NoError(t, d.pass(t.Context(), leader)) // the file is open
-	require.NoError(t, s.duty().Indexer().Close())
 	s = newScene(t, s.chain, 2, func(cfg *Config) { cfg.IndexFile = filepath.Join(t.TempDir(), "no", "file") })
 	s.ask("a", 1)
 	d, leader = s.duty(), s.begin()

@@ -9,7 +9,6 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-
 )
 
 // writeIndex makes a file with so many events and checkpoints.
@@ -91,7 +90,6 @@ func TestDamagedIndex(t *testing.T) {
 func hashOf(i int) []byte { h := sampleEvent(i).BlockHash; return h[:] }
 
 func keyOf(i int) []byte { k := sampleEvent(i).key; return k[:] }
-
 
 // Whatever bytes change, the file is refused, or nothing in it has changed.
 func TestAnyDamage(t *testing.T) {
@@ -180,4 +178,3 @@ func TestRowsSum(t *testing.T) {
 		require.Equal(t, empty, forward)
 	})
 }
-

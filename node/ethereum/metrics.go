@@ -111,3 +111,35 @@ func (m *metrics) observe(cfg Config, w world) {
 		m.balance.WithLabelValues(cfg.Funding.Address().Hex()).Set(rounded(w.balance))
 	}
 }
+
+var (
+	descIndexed  = describeIndex("deposit_events_next_block", "The first block whose DepositEvents this node has not read.")
+	descHead     = describeIndex("deposit_events_head_block", "The newest block of the chain that reading DepositEvents has seen.")
+	descEvents   = describeIndex("deposit_events_indexed", "DepositEvents in this node's index.")
+	descComplete = describeIndex("deposit_events_complete", "1 if all DepositEvents up to the head were read, and none is missing.")
+)
+
+func describeIndex(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("keysteward_"+name, help, nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (x *Indexer) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descIndexed, descHead, descEvents, descComplete} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector: how far this node's index has come.
+func (x *Indexer) Collect(ch chan<- prometheus.Metric) {
+	s := x.Status()
+	complete := 0.0
+	if s.Complete {
+		complete = 1
+	}
+	for d, value := range map[*prometheus.Desc]float64{
+		descIndexed: float64(s.NextBlock), descHead: float64(s.Head), descEvents: float64(s.Events), descComplete: complete,
+	} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value)
+	}
+}
