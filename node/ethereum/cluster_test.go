@@ -167,7 +167,8 @@ type scene struct {
 	cfg     Config
 	account *ecdsa.PrivateKey
 	seeds   seeds
-	before  uint64 // deposits that the chain held already
+	before  uint64      // deposits that the chain held already
+	first   common.Hash // the first block
 }
 
 // newScene returns the scene with this number: that of its account and its seed.

@@ -49,9 +49,10 @@ type Duty struct {
 	log       *slog.Logger
 	metrics   *metrics
 	endpoints *endpoints
-	client    *client   // of the endpoints, for the present pass
-	checked   bool      // the contract was seen by this client
-	events    *Indexer  // every DepositEvent up to some block
+	client    *client  // of the endpoints, for the present pass
+	checked   bool     // the contract was seen by this client
+	events    *Indexer // every DepositEvent up to some block
+	historian historian
 	reported  time.Time // when the status was last proposed
 }
 
@@ -154,7 +155,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
 		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
-			p.readEvents, p.retireForeign, p.sign, p.send)
+			p.readEvents, p.retireForeign, p.recordFinal, p.sign, p.send)
 	} else if !d.cfg.Off {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}

@@ -92,12 +92,12 @@ func (s *indexScene) requireAll(x *Indexer) {
 // Ranges are bounded, by blocks and, once blocks are full, by events.
 func TestIndexReadsInBoundedRanges(t *testing.T) {
 	t.Parallel()
-	s := newIndexScene(t, 3000, 20)
+	s := newIndexScene(t, 1200, 20)
 	x := s.open()
 	s.finish(x)
 	s.requireAll(x)
 	status := x.Status()
-	require.Equal(t, IndexStatus{NextBlock: 3001, Head: 3000, Events: 60_000, Complete: true}, status)
+	require.Equal(t, IndexStatus{NextBlock: 1201, Head: 1200, Events: 24_000, Complete: true}, status)
 	next := uint64(0)
 	for i, span := range s.spans() {
 		require.Equal(t, next, span.from, "each block is asked once")
@@ -108,13 +108,13 @@ func TestIndexReadsInBoundedRanges(t *testing.T) {
 			require.LessOrEqual(t, blocks*s.perBlock, uint64(2*manyEvents))
 		}
 	}
-	require.Equal(t, uint64(3001), next)
+	require.Equal(t, uint64(1201), next)
 }
 
 // A process that starts again goes on where the one before was, whenever that ended.
 func TestIndexGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
-	s := newIndexScene(t, 4000, 10)
+	s := newIndexScene(t, 3000, 7)
 	next := uint64(0)
 	rounds := 0
 	for complete := false; !complete; rounds++ {
@@ -141,9 +141,9 @@ func TestIndexGoesOnAfterARestart(t *testing.T) {
 // A range whose answer is too long is asked for in smaller parts.
 func TestIndexAsksForLess(t *testing.T) {
 	t.Parallel()
-	s := newIndexScene(t, 120, 500)
+	s := newIndexScene(t, 60, 500)
 	x := s.open()
-	x.step = 100 // 50,000 events: more than one answer may hold
+	x.step = 60 // 30,000 events: more than one answer may hold
 	_, err := s.round(x)
 	requireWaits(t, err, ChainUnreachable, errAnswerTooLong.Error())
 	for err != nil {
@@ -151,7 +151,7 @@ func TestIndexAsksForLess(t *testing.T) {
 		_, err = s.round(x)
 	}
 	s.finish(x)
-	require.Equal(t, s.count(120), x.Status().Events)
+	require.Equal(t, s.count(60), x.Status().Events)
 }
 
 // Blocks that were reorganised away are read again, and no more than these; what

@@ -140,7 +140,7 @@ func TestDamagedIndexIsReadAnew(t *testing.T) {
 // What bbolt finds damaged while it runs is read anew as well.
 func TestIndexDamagedWhileOpen(t *testing.T) {
 	t.Parallel()
-	s := newIndexScene(t, 3000, 3)
+	s := newIndexScene(t, 1000, 3)
 	x := s.open()
 	s.finish(x)
 	file, err := os.OpenFile(s.cfg.IndexFile, os.O_RDWR, 0)

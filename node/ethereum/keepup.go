@@ -40,11 +40,12 @@ func (x *Indexer) Run(ctx context.Context, view func() *fsm.View) error {
 
 // keeper is the loop of one Run.
 type keeper struct {
-	indexer *Indexer
-	view    func() *fsm.View
-	log     *slog.Logger
-	client  *client
-	next    int // which execution client comes after this one
+	indexer   *Indexer
+	view      func() *fsm.View
+	log       *slog.Logger
+	client    *client
+	next      int // which execution client comes after this one
+	historian historian
 
 	said     time.Time
 	wasTold  Code
@@ -76,7 +77,7 @@ func (k *keeper) readOn(ctx context.Context) (complete bool, err error) {
 	}
 	h := history{}
 	if err == nil {
-		h, err = checkHistory(ctx, k.client, x.cfg.Network.ChainID, view, e)
+		h, err = k.historian.check(ctx, k.client, x.cfg.Network.ChainID, view, e)
 	}
 	if err != nil {
 		x.noted(extent{}, err)

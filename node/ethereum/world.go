@@ -57,7 +57,7 @@ func (p *pass) look(ctx context.Context) (err error) {
 	if err := checkGenesis(d.client.host, d.cfg, p.view, p.world.genesis); err != nil {
 		return err
 	}
-	if p.history, err = checkHistory(ctx, d.client, d.cfg.Network.ChainID, p.view, p.world.extent()); err != nil {
+	if p.history, err = d.historian.check(ctx, d.client, d.cfg.Network.ChainID, p.view, p.world.extent()); err != nil {
 		return err
 	}
 	if err := p.agreeOnFinal(ctx); err != nil {
