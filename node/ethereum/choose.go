@@ -30,6 +30,9 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 			return nil, nil // whatever it is, it can not be told twice
 		}
 	}
+	if !p.searched(view, p.world.genesis) {
+		return nil, nil // searchSeed said why
+	}
 	room := p.room(view)
 	left, then := p.today(view)
 	var keys []*fsmpb.Key

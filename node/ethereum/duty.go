@@ -155,7 +155,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
 		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
-			p.readEvents, p.retireForeign, p.recordFinal, p.sign, p.send)
+			p.readEvents, p.searchSeed, p.retireForeign, p.recordFinal, p.sign, p.send)
 	} else if !d.cfg.Off {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}

@@ -12,6 +12,9 @@ import (
 // final: no deposit of ours would make a validator of them, and their requests
 // get other keys.
 func (p *pass) retireForeign(ctx context.Context) error {
+	if !p.searched(p.session.View(), p.world.genesis) {
+		return nil // it may be ours, from before
+	}
 	var found []*fsmpb.Observation
 	for d := range p.session.View().ToSign() {
 		events, err := p.duty.events.seen(validator.PublicKey(d.GetPubkey()))

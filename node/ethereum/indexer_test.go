@@ -114,7 +114,7 @@ func TestIndexReadsInBoundedRanges(t *testing.T) {
 // A process that starts again goes on where the one before was, whenever that ended.
 func TestIndexGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
-	s := newIndexScene(t, 3000, 7)
+	s := newIndexScene(t, 4000, 8)
 	next := uint64(0)
 	rounds := 0
 	for complete := false; !complete; rounds++ {

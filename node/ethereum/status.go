@@ -61,6 +61,8 @@ const (
 	ChainBehind Code = "chain-behind"
 	// IndexingEvents: earlier deposits are still being read from the chain.
 	IndexingEvents Code = "indexing-events"
+	// SearchingSeed: deposits that were made with this seed before are still looked for.
+	SearchingSeed Code = "searching-seed"
 	// EventsIncomplete: the execution client does not show every DepositEvent.
 	EventsIncomplete Code = "events-incomplete"
 	// IndexFailed: the file with DepositEvents can not be read or written.
