@@ -494,6 +494,10 @@ type ImportedKeys struct {
 
 // Key defines model for Key.
 type Key struct {
+	// Adopted The deposit with which a key of the seed was found on the chain: the cluster
+	// did not make it, and makes none for this key.
+	Adopted Stake `json:"adopted,omitempty,omitzero"`
+
 	// EffectiveBalanceGwei Of the beacon chain, beside validatorStatus.
 	EffectiveBalanceGwei int64 `json:"effectiveBalanceGwei,omitempty,omitzero"`
 	Fence                int64 `json:"fence"`
@@ -512,7 +516,7 @@ type Key struct {
 	// ReservedBy namespace/pod whose request reserves the key.
 	ReservedBy string `json:"reservedBy,omitempty,omitzero"`
 
-	// RestsUntil What ends the rest that an imported key has had since its import; in words.
+	// RestsUntil What ends the rest that an imported or adopted key has had since then; in words.
 	RestsUntil string `json:"restsUntil,omitempty,omitzero"`
 
 	// RetiredDetail What was seen or said then.
@@ -735,6 +739,15 @@ type Spares struct {
 
 	// Wanted How many the leader keeps in stock.
 	Wanted int `json:"wanted"`
+}
+
+// Stake The deposit with which a key of the seed was found on the chain: the cluster
+// did not make it, and makes none for this key.
+type Stake struct {
+	AmountGwei            int64  `json:"amountGwei"`
+	BlockNumber           int64  `json:"blockNumber"`
+	TxHash                string `json:"txHash"`
+	WithdrawalCredentials string `json:"withdrawalCredentials"`
 }
 
 // Stop Why nothing is paid from an account before an operator resumes.
