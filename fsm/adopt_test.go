@@ -96,8 +96,6 @@ func TestAdoptAnImportedKey(t *testing.T) {
 
 func TestSearchIsRefused(t *testing.T) {
 	t.Parallel()
-	r := newReplica(t)
-	r.ok(search(0, 10, false, 1))
 	for name, test := range map[string]struct {
 		code   Code
 		change func(c *fsmpb.AdoptKeys)
@@ -119,13 +117,20 @@ func TestSearchIsRefused(t *testing.T) {
 		"another chain midway": {StaleIndex, func(c *fsmpb.AdoptKeys) { c.Search.ChainId = 2 }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReplica(t)
+			r.ok(search(0, 10, false, 1))
 			c := search(10, 20, false, 12, 14)
 			test.change(c)
-			r.t = t
 			r.refused(test.code, c)
 		})
 	}
-	r.t = t
+}
+
+func TestSearchEnds(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	r.ok(search(0, 10, false, 1))
 	r.ok(search(10, 30, true))
 	r.refused(StaleIndex, search(30, 40, true))
 	r.refused(StaleIndex, search(0, 40, true))

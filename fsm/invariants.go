@@ -155,6 +155,11 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 	if d := c.view.Deposit(k.GetPubkey()); PaidElsewhere(k) && d != nil {
 		c.failf("key %x, which was imported or adopted, has a deposit in state %v", k.GetPubkey(), d.GetState())
 	}
+	c.checkRestSinceImport(k)
+}
+
+// checkRestSinceImport sees to it that such a rest ends by proof, and by nothing else.
+func (c *checker) checkRestSinceImport(k *fsmpb.Key) {
 	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0 || k.GetReservedBy() != "") {
 		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d, reserved by %q", k.GetPubkey(), k.GetFence(), k.GetProofFence(), k.GetReservedBy())
 	}

@@ -76,6 +76,11 @@ func (f *confirming) run(ctx context.Context, cmd *cobra.Command, a *app, c *cli
 	return nil
 }
 
+// means reports whether one of the flags for all keys is about this one.
+func (f *confirming) means(key wire.Key) bool {
+	return key.Holder.Pod == "" && (f.allImported && key.Imported || f.allAdopted && isAdopted(key))
+}
+
 // keys are those that are meant, as the cluster knows them now.
 func (f *confirming) keys(ctx context.Context, c *client.Client, args []string) ([]wire.Key, error) {
 	var keys []wire.Key
@@ -84,7 +89,7 @@ func (f *confirming) keys(ctx context.Context, c *client.Client, args []string) 
 			if err != nil {
 				return nil, err
 			}
-			if (f.allImported && key.Imported || f.allAdopted && isAdopted(key)) && key.Holder.Pod == "" {
+			if f.means(key) {
 				keys = append(keys, key)
 			}
 		}

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		fmt.Println(l.Addr())
-		panic(http.Serve(l, f))
+		panic((&http.Server{Handler: f, ReadHeaderTimeout: time.Minute}).Serve(l))
 	}
 	os.Exit(m.Run())
 }

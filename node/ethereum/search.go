@@ -74,7 +74,7 @@ func (p *pass) searchOn(ctx context.Context, seed *validator.Seed) (goOn bool, e
 	first := s.GetNextIndex()
 	end := max(s.GetFound()+gapLimit, meta.GetNextIndex())
 	c := &fsmpb.AdoptKeys{FirstIndex: first, Search: s}
-	pubkeys, err := publicKeys(ctx, seed, first, int(min(searchChunk, end-first))) //nolint:gosec // searchChunk at most
+	pubkeys, err := publicKeys(ctx, seed, first, int(min(searchChunk, end-first)))
 	if err != nil {
 		return false, err
 	}
@@ -86,7 +86,7 @@ func (p *pass) searchOn(ctx context.Context, seed *validator.Seed) (goOn bool, e
 		if notFinal != nil && i == notFinal.at {
 			break
 		}
-		s.NextIndex = first + uint64(i) + 1 //nolint:gosec // an index of a slice
+		s.NextIndex = first + uint64(i) + 1
 		if stakes[i] != nil {
 			c.Found = append(c.Found, &fsmpb.FoundKey{Pubkey: pubkey, Index: s.GetNextIndex() - 1, Stake: stakes[i]})
 			end = max(end, s.GetNextIndex()+gapLimit)
