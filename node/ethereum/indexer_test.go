@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
@@ -357,6 +358,54 @@ keysteward_deposit_events_next_block 4
 	require.NoError(t, d.Indexer().Close())
 	_, err = d.Indexer().seen([48]byte{1})
 	requireWaits(t, err, IndexFailed, "not open")
+}
+
+// An answer counts only if nothing else was read since the question.
+func TestLateAnswerIsLeftAside(t *testing.T) {
+	t.Parallel()
+	s := newIndexScene(t, 50, 2)
+	x := s.open()
+	c, err := dial(t.Context(), s.url)
+	require.NoError(t, err)
+	defer c.rpc.Close()
+	e, err := lookAt(t.Context(), c, s.cfg)
+	require.NoError(t, err)
+	require.NoError(t, x.begin(chainIdentity{chainID: simulatedChainID, genesis: e.genesis.Hash, contract: contractAddress}))
+	first, late := x.plan(50, nil), x.plan(50, nil)
+	for _, q := range []*eventQuery{first, late} {
+		require.NoError(t, x.ask(t.Context(), c, q))
+		require.NoError(t, x.take(c.host, q))
+	}
+	status := x.Status()
+	require.Equal(t, uint64(51), status.NextBlock)
+	require.Empty(t, status.Code, "the same events again would look like a gap")
+	require.Len(t, x.read, 1)
+	s.requireAll(x)
+}
+
+// When others have read on, the head that a pass saw must be in the same chain.
+func TestIndexAheadOfTheHead(t *testing.T) {
+	t.Parallel()
+	s := newIndexScene(t, 50, 2)
+	x := s.open()
+	s.finish(x)
+	c, err := dial(t.Context(), s.url)
+	require.NoError(t, err)
+	defer c.rpc.Close()
+	at := func(number uint64) *block { return &block{Number: hexutil.Uint64(number), Hash: s.hash(number)} }
+	for _, number := range []uint64{50, 49, 7} {
+		complete, err := x.holds(t.Context(), c, at(number))
+		require.NoError(t, err)
+		require.True(t, complete)
+	}
+	gone := at(49)
+	gone.Hash[0] ^= 1
+	_, err = x.holds(t.Context(), c, gone)
+	requireWaits(t, err, IndexingEvents, "block 49 changed")
+	before := at(40)
+	s.set(func(f *fakeChain) { f.fork = 45 }) // the last block that was read is gone
+	_, err = x.holds(t.Context(), c, before)
+	requireWaits(t, err, IndexingEvents, "block 40 changed")
 }
 
 // The duty signs nothing while DepositEvents can not be kept.

@@ -2,6 +2,7 @@ package ethereum
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,15 +69,17 @@ func TestDamagedIndex(t *testing.T) {
 	require.True(t, readable(t, path, events))
 	page := os.Getpagesize()
 	for name, damage := range map[string]func([]byte) []byte{
-		"half of it":      func(b []byte) []byte { return b[:len(b)/2] },
-		"one page":        func(b []byte) []byte { return b[:page] },
-		"a few bytes":     func(b []byte) []byte { return b[:10] },
-		"something else":  func([]byte) []byte { return bytes.Repeat([]byte("not a database"), 1000) },
-		"zeros":           func(b []byte) []byte { return make([]byte, len(b)) },
-		"zeros in it":     func(b []byte) []byte { clear(b[4*page : 12*page]); return b },
-		"a wrong header":  func(b []byte) []byte { b[page+40]++; b[40]++; return b },
-		"a wrong value":   func(b []byte) []byte { return bytes.ReplaceAll(b, hashOf(5), hashOf(6)) },
-		"a row is hidden": func(b []byte) []byte { return bytes.ReplaceAll(b, keyOf(7), keyOf(8)) },
+		"half of it":              func(b []byte) []byte { return b[:len(b)/2] },
+		"one page":                func(b []byte) []byte { return b[:page] },
+		"a few bytes":             func(b []byte) []byte { return b[:10] },
+		"something else":          func([]byte) []byte { return bytes.Repeat([]byte("not a database"), 1000) },
+		"zeros":                   func(b []byte) []byte { return make([]byte, len(b)) },
+		"zeros in it":             func(b []byte) []byte { clear(b[4*page : 12*page]); return b },
+		"a wrong header":          func(b []byte) []byte { b[page+40]++; b[40]++; return b },
+		"a wrong value":           func(b []byte) []byte { return bytes.ReplaceAll(b, hashOf(5), hashOf(6)) },
+		"a branch leads too low":  func(b []byte) []byte { return branchKey(b, 0x00) },
+		"a branch leads too high": func(b []byte) []byte { return branchKey(b, 0xff) },
+		"a row is hidden":         func(b []byte) []byte { return bytes.ReplaceAll(b, keyOf(7), keyOf(8)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,6 +88,19 @@ func TestDamagedIndex(t *testing.T) {
 			require.False(t, readable(t, path, events))
 		})
 	}
+}
+
+// branchKey changes the second key of the branch page of events: rows would be
+// looked for on the wrong side of it.
+func branchKey(b []byte, first byte) []byte {
+	page := os.Getpagesize()
+	for at := 2 * page; at < len(b); at += page {
+		if binary.LittleEndian.Uint16(b[at+8:]) == branchPage && binary.LittleEndian.Uint16(b[at+10:]) > 1 {
+			entry := at + 2*pageHeader
+			b[entry+int(binary.LittleEndian.Uint32(b[entry:]))] = first
+		}
+	}
+	return b
 }
 
 func hashOf(i int) []byte { h := sampleEvent(i).BlockHash; return h[:] }
@@ -107,12 +123,13 @@ func TestAnyDamage(t *testing.T) {
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "bytes") {
 			// Where pages begin, most can go wrong.
-			at := rapid.IntRange(0, len(changed)/os.Getpagesize()).Draw(t, "page")*os.Getpagesize() + rapid.IntRange(0, 200).Draw(t, "at")
+			at := rapid.IntRange(0, len(changed)/os.Getpagesize()).Draw(t, "page")*os.Getpagesize() +
+				rapid.OneOf(rapid.IntRange(0, 15), rapid.IntRange(0, 200)).Draw(t, "at")
 			if rapid.Bool().Draw(t, "anywhere") {
 				at = rapid.IntRange(0, len(changed)-1).Draw(t, "byte")
 			}
 			if at < len(changed) {
-				changed[at] ^= rapid.Byte().Draw(t, "change")
+				changed[at] ^= rapid.OneOf(rapid.Byte(), rapid.ByteRange(1, 3)).Draw(t, "change")
 			}
 		}
 		require.NoError(t, os.WriteFile(path, changed, 0o600))

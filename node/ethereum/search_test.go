@@ -204,6 +204,36 @@ func TestSearchIsMadeUpFor(t *testing.T) {
 	s.requireOneEach()
 }
 
+// Until the search is done nothing is signed for keys that were generated before,
+// and none is retired for a deposit that is ours from before.
+func TestNothingIsSignedBeforeTheSearch(t *testing.T) {
+	t.Parallel()
+	s := freshScene(t, newChain(t), 1, func(cfg *Config) { cfg.Confirmations = 3 })
+	cfg := s.cfg
+	s.cfg = Config{}
+	s.ask("a", 4)
+	require.NoError(t, s.duty().pass(t.Context(), s.begin()))
+	s.cfg = cfg
+	s.deposited(3)
+	for range 3 {
+		s.backend.Commit()
+	}
+	s.deposited(1) // not final
+	d, leader := s.duty(), s.begin()
+	for range 2 {
+		require.NoError(t, d.pass(t.Context(), leader))
+		require.Equal(t, string(SearchingSeed), s.status(), s.detail())
+		require.Equal(t, map[fsmpb.DepositState]int{fsmpb.DepositState_DEPOSIT_STATE_PLANNED: 4}, s.states())
+		require.Zero(t, s.machine.View().Meta().GetKeyCounts()[fsmpb.KeyState_KEY_STATE_RETIRED])
+	}
+	s.settle(d, leader)
+	s.confirm(d, leader)
+	require.Equal(t, []uint64{1, 3}, s.adopted())
+	require.Equal(t, []uint64{0, 2, 4, 5}, s.paidIndexes())
+	s.requirePaid(4)
+	s.requireOneEach()
+}
+
 // A cluster from before there was a search looks for its own deposits, and leaves
 // them as they are.
 func TestSearchFindsOurOwnDeposits(t *testing.T) {
