@@ -114,6 +114,10 @@ func (f *fakeChain) answer(call rpcCall) any {
 			return nil
 		}
 		return map[string]any{"number": hexutil.Uint64(number), "hash": f.hash(number), "baseFeePerGas": hexutil.Uint64(7)}
+	case "eth_getCode":
+		return hexutil.Bytes{1}
+	case "eth_syncing":
+		return false
 	case "eth_call":
 		count := binary.LittleEndian.AppendUint64(nil, f.count(quantityOf(call.Params[1])))
 		output, err := contractABI.Methods["get_deposit_count"].Outputs.Pack(count)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/rpc"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keysteward/keysteward/fsm"
 )
@@ -38,13 +39,13 @@ func (x *Indexer) Run(ctx context.Context, view func() *fsm.View) error {
 	return nil
 }
 
-// keeper is the loop of one Run.
+// keeper is the loop of one Run. It has connections of its own: which client the
+// duty uses on the leader is none of its business.
 type keeper struct {
 	indexer   *Indexer
 	view      func() *fsm.View
 	log       *slog.Logger
-	client    *client
-	next      int // which execution client comes after this one
+	endpoints *endpoints
 	historian historian
 
 	said     time.Time
@@ -58,38 +59,52 @@ const keepRequests = 10
 // readOn looks at the chain and reads for a while.
 func (k *keeper) readOn(ctx context.Context) (complete bool, err error) {
 	x := k.indexer
+	var e extent
 	defer func() {
-		if err != nil {
-			k.disconnect() // so that another client has its turn
+		x.noted(e, err)
+		if w := (*waiting)(nil); errors.As(err, &w) && k.endpoints != nil && blamed(w) {
+			k.endpoints.fault(w) // so that another client has its turn
 		}
 	}()
-	if k.client == nil {
-		if k.client, err = dial(ctx, x.cfg.RPC[k.next%len(x.cfg.RPC)]); err != nil {
-			x.noted(extent{}, err)
-			return false, err
-		}
-		k.next++
-	}
-	view := k.view()
-	e, err := lookAt(ctx, k.client, x.cfg)
-	if err == nil {
-		err = checkGenesis(k.client.host, x.cfg, view, e.genesis)
-	}
-	h := history{}
-	if err == nil {
-		h, err = k.historian.check(ctx, k.client, x.cfg.Network.ChainID, view, e)
-	}
+	c, err := k.connect(ctx)
 	if err != nil {
-		x.noted(extent{}, err)
 		return false, err
 	}
-	return x.readTo(ctx, k.client, e, h, keepRequests)
+	if e, err = lookAt(ctx, c, x.cfg); err != nil {
+		return false, err
+	}
+	view := k.view()
+	if err := checkGenesis(c.host, x.cfg, view, e.genesis); err != nil {
+		return false, err
+	}
+	h, err := k.historian.check(ctx, c, x.cfg.Network.ChainID, view, e)
+	if err != nil {
+		return false, err
+	}
+	return x.readTo(ctx, c, e, h, keepRequests)
+}
+
+// connect chooses an execution client, as the duty does, without words: on the
+// leader there would be two who tell of it.
+func (k *keeper) connect(ctx context.Context) (*client, error) {
+	cfg := k.indexer.cfg
+	if k.endpoints == nil {
+		m, err := newMetrics(prometheus.NewRegistry())
+		if err != nil {
+			return nil, err
+		}
+		cfg.Logger = slog.New(slog.DiscardHandler)
+		if k.endpoints, err = dialAll(ctx, cfg, m); err != nil {
+			return nil, err
+		}
+	}
+	return k.endpoints.pick(ctx, cfg.Network.DepositContract)
 }
 
 func (k *keeper) disconnect() {
-	if k.client != nil {
-		k.client.rpc.Close()
-		k.client = nil
+	if k.endpoints != nil {
+		k.endpoints.close()
+		k.endpoints = nil
 	}
 }
 
