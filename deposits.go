@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
@@ -150,4 +151,18 @@ func (o *depositOptions) funding() (ethereum.Signer, error) {
 		return nil, fmt.Errorf("--funding-keystore: %w", err)
 	}
 	return f, nil
+}
+
+// depositEvents shows how far the index has come, where the node keeps one.
+func depositEvents(cfg ethereum.Config, x *ethereum.Indexer) func() wire.DepositEvents {
+	if len(cfg.RPC) == 0 {
+		return nil
+	}
+	return func() wire.DepositEvents {
+		s := x.Status()
+		return wire.DepositEvents{
+			NextBlock: int64(s.NextBlock), Head: int64(s.Head), Events: int64(s.Events), Complete: s.Complete, //nolint:gosec // they are counted one by one
+			Waiting: wire.Reason{Code: string(s.Code), Detail: s.Detail},
+		}
+	}
 }

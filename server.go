@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -59,7 +60,7 @@ func serve(ctx context.Context, o *serverOptions) error {
 	log.Info("keysteward runs", "version", version, "node", parts.node.ID(), "api", parts.apiURL, "raft", parts.link.Advertised())
 	err = parts.run(ctx, o)
 	log.Info("keysteward stops", "node", parts.node.ID())
-	return errors.Join(err, parts.node.Close())
+	return errors.Join(err, parts.node.Close(), parts.duty.Indexer().Close())
 }
 
 // parts are what a running node consists of.
@@ -122,6 +123,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	seeds := ethereum.NewSeeds(p.vault, p.node)
 	deposits.Logger, deposits.Metrics = p.log, registry
+	deposits.IndexFile = filepath.Join(o.dataDir, "deposit-events.db")
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
 		return cli.UsageError(err)
 	}
@@ -131,7 +133,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Tokens: tokens,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, PoolOnly: o.deposits.off(),
-		Witness: o.witness, RestAfterProof: o.restAfterProof,
+		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Logger: p.log, Registry: registry, Version: version,
 	})
 	if err != nil {
@@ -154,6 +156,7 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 		p.node.LogReadiness(background)
 		return nil
 	})
+	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
 	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
 	g.Go(func() error {
 		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Founders: p.founders, Logger: p.log})

@@ -27,6 +27,17 @@ func TestCluster(t *testing.T) {
 	}, c)
 }
 
+// A node tells of itself how far it has read DepositEvents.
+func TestClusterTellsOfDepositEvents(t *testing.T) {
+	t.Parallel()
+	events := wire.DepositEvents{NextBlock: 7, Head: 9, Events: 3, Waiting: wire.Reason{Code: "event-index-failed", Detail: "no space"}}
+	h := newHarness(t, func(c *Config) { c.DepositEvents = func() wire.DepositEvents { return events } })
+	h.node.follow("node-b", "https://b.example:7400")
+	nodes := read[wire.Cluster](t, h.get("/v1/cluster")).Nodes
+	require.Equal(t, events, nodes[0].DepositEvents)
+	require.Empty(t, nodes[1].DepositEvents)
+}
+
 // The leader counts on nobody who does not answer it, in the answer and in the metric.
 func TestFailureTolerance(t *testing.T) {
 	t.Parallel()

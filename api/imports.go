@@ -109,12 +109,19 @@ func pathOf(k *fsmpb.Key) string {
 	return validator.SigningPath(k.GetIndex())
 }
 
-// showImported adds what only an imported key has.
+// showImported adds what only a key that came with its stake has: one that was
+// imported, or adopted.
 func showImported(w *wire.Key, k *fsmpb.Key) {
-	if !k.GetImported() {
+	if !fsm.PaidElsewhere(k) {
 		return
 	}
-	w.Imported = true
+	w.Imported = k.GetImported()
+	if s := k.GetAdopted(); s != nil {
+		w.Adopted = wire.Stake{
+			TxHash: hexText(s.GetTxHash()), BlockNumber: signed(s.GetBlockNumber()),
+			WithdrawalCredentials: hexText(s.GetCredentials()), AmountGwei: signed(s.GetAmountGwei()),
+		}
+	}
 	switch {
 	case !fsm.RestsSinceImport(k):
 	case k.GetProof() == nil:

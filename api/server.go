@@ -50,6 +50,8 @@ type Config struct {
 	PoolOnly bool
 	// Witness is [WitnessNone] or [WitnessOperator].
 	Witness string
+	// DepositEvents tells how far this node has read DepositEvents; nil where it does not.
+	DepositEvents func() wire.DepositEvents
 	// RestAfterProof is how much cluster time a key goes on resting after the
 	// proof that its holder is gone.
 	RestAfterProof time.Duration

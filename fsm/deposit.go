@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -96,12 +95,8 @@ func (w *write) openAccount(c *fsmpb.OpenAccount) Result {
 	if a.GetChainId() == 0 || len(a.GetAddress()) != 20 || len(a.GetGenesisHash()) != 32 || a.GetNextNonce() > maxNonce {
 		return Result{Refusal: refuse(Invalid, "an account needs a chain ID, a genesis hash, an address and a nonce below 2^63")}
 	}
-	// Whichever account was the chain's first, all have the same genesis.
-	for known := range rows[*fsmpb.Account](w.txn, tableAccounts, indexID+"_prefix", orderKey(a.GetChainId())) {
-		if !bytes.Equal(known.GetGenesisHash(), a.GetGenesisHash()) {
-			return Result{Refusal: refuse(ForeignChain, "chain %d was recorded with genesis %x, not %x", a.GetChainId(), known.GetGenesisHash(), a.GetGenesisHash())}
-		}
-		break
+	if no := w.checkGenesis(a.GetChainId(), a.GetGenesisHash()); no != nil {
+		return Result{Refusal: no}
 	}
 	if w.account(a.GetChainId(), a.GetAddress()) == nil {
 		mustInsert(w.txn, tableAccounts, &fsmpb.Account{

@@ -41,17 +41,21 @@ func (w *write) importKeys(c *fsmpb.ImportKeys) Result {
 	return Result{Value: fresh}
 }
 
+// PaidElsewhere reports whether the key came with its stake: it was imported, or
+// adopted because a deposit of it was found. Nothing is ever paid for it.
+func PaidElsewhere(k *fsmpb.Key) bool { return k.GetImported() || k.GetAdopted() != nil }
+
 // RestsSinceImport reports whether nobody has vouched yet that the validator
 // which had the key elsewhere is stopped, or the wait after that is not over.
-// Such a key is the only one that rests without an allocation.
+// Such a key, imported or adopted, is the only one that rests without an allocation.
 func RestsSinceImport(k *fsmpb.Key) bool {
-	return k.GetImported() && k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
+	return PaidElsewhere(k) && k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
 }
 
 // endsImportRest reports whether the key waits for its rest to end by itself.
 func endsImportRest(k *fsmpb.Key) bool { return RestsSinceImport(k) && k.GetProof() != nil }
 
-// confirmStopped ends the rest that a key has had since its import: once wait_ms
+// confirmStopped ends the rest that a key has had since its import or adoption: once wait_ms
 // of cluster time have passed it is free. The first proof counts; a repeat is
 // accepted and changes nothing. A rest in an allocation is for [fsmpb.Release].
 func (w *write) confirmStopped(c *fsmpb.ConfirmStopped) Result {
@@ -60,8 +64,8 @@ func (w *write) confirmStopped(c *fsmpb.ConfirmStopped) Result {
 	}
 	old := w.key(c.GetPubkey())
 	switch {
-	case !old.GetImported():
-		return Result{Refusal: refuse(NotFound, "no key %s was imported", hexName(c.GetPubkey()))}
+	case !PaidElsewhere(old):
+		return Result{Refusal: refuse(NotFound, "no key %s was imported or adopted", hexName(c.GetPubkey()))}
 	case old.GetFence() != c.GetFence():
 		return Result{Refusal: refuse(StaleFence, "fence %d: the key %s is at fence %d", c.GetFence(), hexName(c.GetPubkey()), old.GetFence())}
 	case old.GetHolder() != nil:
@@ -77,7 +81,7 @@ func (w *write) confirmStopped(c *fsmpb.ConfirmStopped) Result {
 	return Result{}
 }
 
-// endImportRests frees the imported keys whose wait after the proof is over.
+// endImportRests frees the imported and adopted keys whose wait after the proof is over.
 func (w *write) endImportRests() {
 	var freed []*fsmpb.Key
 	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexImportFreeAt) {

@@ -11,9 +11,10 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// imported is what the ledger knows of a key that was made elsewhere.
+// imported is what the ledger knows of a key that was made, or paid for, elsewhere.
 type imported struct {
 	sealed    string
+	adopted   bool
 	confirmed bool
 	deadline  uint64
 }
@@ -44,27 +45,20 @@ func (l *ledger) confirmStopped(t rapid.TB, c *fsmpb.ConfirmStopped, before *wor
 	}
 }
 
-func (l *ledger) generate(c *fsmpb.GenerateKeys) {
-	for _, pubkey := range c.GetPubkeys() {
-		if l.imports[string(pubkey)] != nil {
-			l.skipped++
-		}
-	}
-}
-
 // checkImports: an imported key rests until an operator's word and the wait after
 // it, and never for that reason again; no stake is planned for it.
 func (l *ledger) checkImports(t rapid.TB, before, after *world) {
 	t.Helper()
 	for pubkey, k := range after.keys {
 		known := l.imports[pubkey]
-		require.Equal(t, known != nil, k.GetImported(), "key %x", pubkey)
+		require.Equal(t, known != nil && !known.adopted, k.GetImported(), "key %x", pubkey)
+		require.Equal(t, known != nil && known.adopted, k.GetAdopted() != nil, "key %x", pubkey)
 		if known == nil {
 			continue
 		}
 		require.Equal(t, known.sealed, string(k.GetSealed()), "the secret of key %x changed", pubkey)
 		require.NotContains(t, after.deposits, pubkey, "a stake for a key that has one")
-		if old := before.keys[pubkey]; old == nil {
+		if old := before.keys[pubkey]; old == nil || known.adopted && old.GetAdopted() == nil {
 			require.Greater(t, k.GetFence(), before.meta.GetFence(), "a new key at an old fence")
 		}
 		resting := k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
@@ -95,7 +89,7 @@ func drawImport(t *rapid.T, w *world) proto.Message {
 func drawStopped(t *rapid.T, w *world) proto.Message {
 	var keys [][]byte
 	for _, pubkey := range slices.Sorted(maps.Keys(w.keys)) {
-		if w.keys[pubkey].GetImported() {
+		if PaidElsewhere(w.keys[pubkey]) {
 			keys = append(keys, []byte(pubkey))
 		}
 	}

@@ -24,6 +24,7 @@ func (v *View) Check() error {
 	c.checkThrift()
 	c.checkSpares()
 	c.checkAccounts()
+	c.checkSearch()
 	return errors.Join(c.found...)
 }
 
@@ -145,11 +146,22 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 	if k.GetImported() != (len(k.GetSealed()) > 0) || k.GetImported() && k.GetIndex() != 0 {
 		c.failf("key %x, imported: %t, has index %d and a sealed secret of %d bytes", k.GetPubkey(), k.GetImported(), k.GetIndex(), len(k.GetSealed()))
 	}
-	if d := c.view.Deposit(k.GetPubkey()); k.GetImported() && d != nil {
-		c.failf("imported key %x has a deposit in state %v", k.GetPubkey(), d.GetState())
+	if k.GetImported() && k.GetAdopted() != nil {
+		c.failf("key %x was imported and adopted", k.GetPubkey())
 	}
-	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0) {
-		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d", k.GetPubkey(), k.GetFence(), k.GetProofFence())
+	if !k.GetImported() && k.GetIndex() >= c.meta.GetNextIndex() {
+		c.failf("key %x has index %d, the next is %d", k.GetPubkey(), k.GetIndex(), c.meta.GetNextIndex())
+	}
+	if d := c.view.Deposit(k.GetPubkey()); PaidElsewhere(k) && d != nil {
+		c.failf("key %x, which was imported or adopted, has a deposit in state %v", k.GetPubkey(), d.GetState())
+	}
+	c.checkRestSinceImport(k)
+}
+
+// checkRestSinceImport sees to it that such a rest ends by proof, and by nothing else.
+func (c *checker) checkRestSinceImport(k *fsmpb.Key) {
+	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0 || k.GetReservedBy() != "") {
+		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d, reserved by %q", k.GetPubkey(), k.GetFence(), k.GetProofFence(), k.GetReservedBy())
 	}
 	waits := endsImportRest(k) && k.GetFreeAtMs() > c.meta.GetClusterTimeMs()
 	if !waits && (k.GetProof() != nil || k.GetFreeAtMs() != 0) {
@@ -157,11 +169,19 @@ func (c *checker) checkImported(k *fsmpb.Key) {
 	}
 }
 
+// checkSearch sees to it that no index which the search found is given out again.
+func (c *checker) checkSearch() {
+	s := c.meta.GetSeedSearch()
+	if s.GetFound() > min(s.GetNextIndex(), c.meta.GetNextIndex()) {
+		c.failf("the search found index %d, it has come to %d, the next index is %d", s.GetFound()-1, s.GetNextIndex(), c.meta.GetNextIndex())
+	}
+}
+
 // checkStake sees to it that a key is handed out only with a final deposit, ours
 // or, for an imported key, somebody else's.
 func (c *checker) checkStake(k *fsmpb.Key) {
 	d := c.view.Deposit(k.GetPubkey())
-	final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL || k.GetImported()
+	final := d.GetState() == fsmpb.DepositState_DEPOSIT_STATE_FINAL || PaidElsewhere(k)
 	switch k.GetState() {
 	case fsmpb.KeyState_KEY_STATE_GENERATED:
 		if d != nil || k.GetReservedBy() != "" {

@@ -81,11 +81,14 @@ type ledger struct {
 	rested   map[string]bool      // public keys whose last holder is proven gone
 	births   map[string]uint64    // public key → derivation index
 	accounts map[string]*purse    // accounts that were ever stopped
-	imports  map[string]*imported // public key → what is known of it since its import
 	spares   int                  // keys that are wanted beyond those of requests
-	skipped  int                  // indexes of the seed whose keys were imported before
 	retired  map[string]string    // public key → the first reason
 	seen     map[string]string    // public key → status of the validator
+	imports  map[string]*imported // public key → what is known of it since its import or adoption
+	next     uint64               // index of the seed that was neither used nor passed over
+	searches map[string]*searched // contract → how far it was searched for deposits of the seed
+	latest   string               // the contract that was searched last
+	final    *fsmpb.FinalBlock    // the block that every chain must hold
 }
 
 type holding struct {
@@ -112,8 +115,8 @@ func newLedger() *ledger {
 		pods: map[string]*holding{}, deposits: map[string]*paid{}, nonces: map[string]string{},
 		last: map[string]string{}, rested: map[string]bool{}, births: map[string]uint64{},
 		accounts: map[string]*purse{},
-		imports:  map[string]*imported{},
 		retired:  map[string]string{}, seen: map[string]string{},
+		imports: map[string]*imported{}, searches: map[string]*searched{},
 	}
 }
 
@@ -151,7 +154,11 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	case c.GetSetSpareKeys() != nil:
 		l.spares = int(c.GetSetSpareKeys().GetKeys())
 	case c.GetGenerateKeys() != nil:
-		l.generate(c.GetGenerateKeys())
+		l.next += uint64(len(c.GetGenerateKeys().GetPubkeys()))
+	case c.GetAdoptKeys() != nil:
+		l.adopt(t, c.GetAdoptKeys(), before)
+	case c.GetSeeFinal() != nil:
+		l.seeFinal(c.GetSeeFinal().GetBlock())
 	case c.GetObserveDeposits() != nil:
 		for _, o := range c.GetObserveDeposits().GetObservations() {
 			l.observe(o, before)
@@ -183,7 +190,7 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	l.checkSpares(t, after)
 	checkRequests(t, after)
 	checkCounts(t, after)
-	require.EqualValues(t, len(after.keys)-len(l.imports)+l.skipped, after.meta.GetNextIndex(), "an index was left out or used twice")
+	l.checkIndexes(t, after)
 }
 
 func (l *ledger) allocate(t rapid.TB, c *fsmpb.Allocate, res Result, before, after *world) {

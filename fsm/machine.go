@@ -165,6 +165,10 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.advanceNonce(b.AdvanceNonce)
 	case *fsmpb.Command_ImportKeys:
 		return w.importKeys(b.ImportKeys)
+	case *fsmpb.Command_AdoptKeys:
+		return w.adoptKeys(b.AdoptKeys)
+	case *fsmpb.Command_SeeFinal:
+		return w.seeFinal(b.SeeFinal.GetBlock())
 	case *fsmpb.Command_ConfirmStopped:
 		return w.confirmStopped(b.ConfirmStopped)
 	}

@@ -159,8 +159,9 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 		drawAllocate, drawAllocate, drawAllocate, drawRelease, drawRelease,
 		drawSign, drawSign, drawObserve, drawObserve, drawObserve, drawGenerate, drawTick, drawRare,
 		drawReplace, drawAccount,
-		drawImport, drawStopped, drawStopped, drawSpares,
+		drawSpares,
 		drawRetire, drawValidators,
+		drawImport, drawStopped, drawStopped, drawAdopt, drawSeeFinal,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)
 }

@@ -380,6 +380,25 @@ type Deposit struct {
 	WithdrawalCredentials string `json:"withdrawalCredentials,omitempty,omitzero"`
 }
 
+// DepositEvents How far the node that answers has read the chain's DepositEvents into its
+// index. Left out for other nodes, and where it has no execution client.
+type DepositEvents struct {
+	// Complete All up to the head were read and none is missing, by the contract's own count.
+	Complete bool `json:"complete"`
+
+	// Events DepositEvents in the index.
+	Events int64 `json:"events"`
+
+	// Head The newest block of the chain that was seen.
+	Head int64 `json:"head"`
+
+	// NextBlock The first block that was not read.
+	NextBlock int64 `json:"nextBlock"`
+
+	// Waiting Why something waits.
+	Waiting Reason `json:"waiting,omitempty,omitzero"`
+}
+
 // DepositPage defines model for DepositPage.
 type DepositPage struct {
 	// Accounts All accounts that ever paid, on each page.
@@ -475,6 +494,10 @@ type ImportedKeys struct {
 
 // Key defines model for Key.
 type Key struct {
+	// Adopted The deposit with which a key of the seed was found on the chain: the cluster
+	// did not make it, and makes none for this key.
+	Adopted Stake `json:"adopted,omitempty,omitzero"`
+
 	// EffectiveBalanceGwei Of the beacon chain, beside validatorStatus.
 	EffectiveBalanceGwei int64 `json:"effectiveBalanceGwei,omitempty,omitzero"`
 	Fence                int64 `json:"fence"`
@@ -493,7 +516,7 @@ type Key struct {
 	// ReservedBy namespace/pod whose request reserves the key.
 	ReservedBy string `json:"reservedBy,omitempty,omitzero"`
 
-	// RestsUntil What ends the rest that an imported key has had since its import; in words.
+	// RestsUntil What ends the rest that an imported or adopted key has had since then; in words.
 	RestsUntil string `json:"restsUntil,omitempty,omitzero"`
 
 	// RetiredDetail What was seen or said then.
@@ -536,7 +559,11 @@ type Loss struct {
 type Node struct {
 	// API URL of its API; empty until it has told.
 	API string `json:"api"`
-	ID  string `json:"id"`
+
+	// DepositEvents How far the node that answers has read the chain's DepositEvents into its
+	// index. Left out for other nodes, and where it has no execution client.
+	DepositEvents DepositEvents `json:"depositEvents,omitempty,omitzero"`
+	ID            string        `json:"id"`
 
 	// Lag Log entries that it lacks; -1 where it is not known.
 	Lag   int64  `json:"lag"`
@@ -712,6 +739,15 @@ type Spares struct {
 
 	// Wanted How many the leader keeps in stock.
 	Wanted int `json:"wanted"`
+}
+
+// Stake The deposit with which a key of the seed was found on the chain: the cluster
+// did not make it, and makes none for this key.
+type Stake struct {
+	AmountGwei            int64  `json:"amountGwei"`
+	BlockNumber           int64  `json:"blockNumber"`
+	TxHash                string `json:"txHash"`
+	WithdrawalCredentials string `json:"withdrawalCredentials"`
 }
 
 // Stop Why nothing is paid from an account before an operator resumes.

@@ -17,7 +17,7 @@ import (
 type confirming struct {
 	connection
 
-	allImported bool
+	allImported, allAdopted bool
 }
 
 // atOnce is how many keys are confirmed at once; the leader logs them together.
@@ -26,14 +26,16 @@ const atOnce = 16
 func (a *app) confirmStoppedCommand() *cobra.Command {
 	f := &confirming{}
 	cmd := &cobra.Command{
-		Use:   "confirm-stopped (PUBLICKEY… | --all-imported)",
-		Short: "end the rest of imported keys: no validator elsewhere has them any more",
-		Long: `Imported keys rest until somebody knows that the validators which had them are
+		Use:   "confirm-stopped (PUBLICKEY… | --all-imported | --all-adopted)",
+		Short: "end the rest of imported and adopted keys: no validator elsewhere has them any more",
+		Long: `Imported keys, and keys of the seed that were found with a deposit (adopted), rest
+until somebody knows that the validators which had them are
 stopped for good and their keystores deleted. This is your word for it; it is
 recorded. After the usual wait the keys are free to be handed out. A key that signs
 in two places is slashed: make sure first.
 
---all-imported means the keys that rest since an import when the command starts.
+--all-imported means the keys that rest since an import when the command starts,
+--all-adopted those that rest since they were found.
 Keys that rest with a pod are for keysteward release --confirm-stopped.
 
 ` + exitHelp,
@@ -43,12 +45,13 @@ Keys that rest with a pod are for keysteward release --confirm-stopped.
 	})
 	f.addTo(cmd, defaultTimeout)
 	cmd.Flags().BoolVar(&f.allImported, "all-imported", false, "all keys that rest since an import")
+	cmd.Flags().BoolVar(&f.allAdopted, "all-adopted", false, "all keys that rest since they were found with a deposit")
 	return cmd
 }
 
 func (f *confirming) run(ctx context.Context, cmd *cobra.Command, a *app, c *client.Client, args []string) error {
-	if f.allImported == (len(args) > 0) {
-		return usagef("give public keys, or --all-imported")
+	if (f.allImported || f.allAdopted) == (len(args) > 0) {
+		return usagef("give public keys, or --all-imported, --all-adopted")
 	}
 	keys, err := f.keys(ctx, c, args)
 	if err != nil {
@@ -56,7 +59,7 @@ func (f *confirming) run(ctx context.Context, cmd *cobra.Command, a *app, c *cli
 	}
 	if len(keys) == 0 {
 		if !f.quiet {
-			fmt.Fprintln(cmd.OutOrStdout(), "nothing to do: no key rests since an import")
+			fmt.Fprintln(cmd.OutOrStdout(), "nothing to do: no key rests since an import or since it was found")
 		}
 		return nil
 	}
@@ -73,15 +76,20 @@ func (f *confirming) run(ctx context.Context, cmd *cobra.Command, a *app, c *cli
 	return nil
 }
 
+// means reports whether one of the flags for all keys is about this one.
+func (f *confirming) means(key wire.Key) bool {
+	return key.Holder.Pod == "" && (f.allImported && key.Imported || f.allAdopted && isAdopted(key))
+}
+
 // keys are those that are meant, as the cluster knows them now.
 func (f *confirming) keys(ctx context.Context, c *client.Client, args []string) ([]wire.Key, error) {
 	var keys []wire.Key
-	if f.allImported {
+	if f.allImported || f.allAdopted {
 		for key, err := range c.Keys(ctx, wire.KeyStateResting) {
 			if err != nil {
 				return nil, err
 			}
-			if key.Imported && key.Holder.Pod == "" {
+			if f.means(key) {
 				keys = append(keys, key)
 			}
 		}
@@ -100,8 +108,8 @@ func (f *confirming) keys(ctx context.Context, c *client.Client, args []string) 
 			return nil, err
 		}
 		switch {
-		case !key.Imported:
-			return nil, fmt.Errorf("key %s was not imported", pubkey)
+		case !key.Imported && !isAdopted(key):
+			return nil, fmt.Errorf("key %s was neither imported nor adopted", pubkey)
 		case key.Holder.Pod != "":
 			return nil, fmt.Errorf("key %s is %s with pod %s: see keysteward release --confirm-stopped", pubkey, key.State, holder(key))
 		}

@@ -234,7 +234,7 @@ func TestKeysConfirmStopped(t *testing.T) {
 		"nothing":     {nil, ExitUsage, "--all-imported"},
 		"both":        {[]string{first, "--all-imported"}, ExitUsage, "--all-imported"},
 		"no key":      {[]string{"0x12"}, ExitUsage, "public key"},
-		"derived key": {[]string{first, derived}, ExitFailure, "was not imported"},
+		"derived key": {[]string{first, derived}, ExitFailure, "neither imported nor adopted"},
 		"of a pod":    {[]string{first, held}, ExitFailure, "default/web-0"},
 		"unknown key": {[]string{first, foreignKey(t, 60).PublicKey().String()}, ExitFailure, "no such key"},
 	} {
@@ -256,7 +256,7 @@ func TestKeysConfirmStopped(t *testing.T) {
 	require.Contains(t, sh.run(t, "keys", "confirm-stopped", "--all-imported").out, "nothing to do")
 
 	list := sh.run(t, "keys", "list").out
-	require.Regexp(t, first+` +free +- +1 `, list, "an imported key has no index")
+	require.Regexp(t, first+` +free \(imported\) +- +1 `, list, "an imported key has no index")
 }
 
 func TestConfirmStoppedThatFails(t *testing.T) {

@@ -34,7 +34,9 @@ asked back in part; the cluster never learns the words, only what is derived of
 them, sealed to the leader. Whoever has the words can rebuild every key: write
 them on paper and keep that safe.
 
-The same words again change nothing; a cluster that has another seed refuses.
+The same words again change nothing; a cluster that has another seed refuses. Of
+words that were used before, the deposits are looked for first: keys that have one
+rest, and are never paid for again.
 
 ` + exitHelp,
 		Args: noArguments,
@@ -47,6 +49,13 @@ The same words again change nothing; a cluster that has another seed refuses.
 	_ = cmd.MarkFlagFilename("mnemonic-out")
 	return cmd
 }
+
+// usedBefore tells what becomes of words that are not new.
+const usedBefore = `Deposits that were made with these words before are looked for first, until 20
+indexes in a row have none; until that is done no key is generated. Keys that are
+found rest, because a validator may be running with them, and are not paid for again:
+see keysteward keys list --state resting, and keysteward keys confirm-stopped
+`
 
 func (f *initialisation) run(cmd *cobra.Command, a *app) error {
 	if f.file != "" && f.out != "" {
@@ -127,6 +136,9 @@ func (f *initialisation) install(cmd *cobra.Command, c *client.Client, status wi
 		err := submit(ctx, c, status, seed)
 		if err == nil {
 			fmt.Fprintf(cmd.OutOrStdout(), "the cluster has its seed, with the fingerprint %s\n", fingerprint)
+			if f.file != "" && !f.quiet {
+				fmt.Fprint(cmd.OutOrStdout(), usedBefore)
+			}
 			return nil
 		}
 		if try == maxSubmissions || !client.IsType(err, client.TypeStaleRecipient) {

@@ -40,7 +40,7 @@ func TestInitFromAFile(t *testing.T) {
 	file := writeFile(t, strings.ReplaceAll(words, " ", "\n"))
 	got := sh.run(t, "init", "--mnemonic-file", file)
 	require.Zero(t, got.code, got.err)
-	require.Equal(t, "the cluster has its seed, with the fingerprint "+fingerprint(t, words, "")+"\n", got.out)
+	require.Equal(t, "the cluster has its seed, with the fingerprint "+fingerprint(t, words, "")+"\n"+usedBefore, got.out)
 	require.Equal(t, fingerprint(t, words, ""), cluster.SeedFingerprint())
 
 	got = sh.run(t, "init", "--mnemonic-file", file)

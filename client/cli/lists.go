@@ -110,7 +110,7 @@ func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client
 	return l.print(cmd.OutOrStdout(), all, func(g *grid) {
 		g.row("PUBLIC KEY", "STATE", "INDEX", "FENCE", "HOLDER", "VALIDATOR")
 		for _, key := range all.Keys {
-			g.row(key.Pubkey, key.State, index(key), key.Fence, holder(key), key.ValidatorStatus)
+			g.row(key.Pubkey, stateOf(key), index(key), key.Fence, holder(key), key.ValidatorStatus)
 		}
 		g.note("%s; in all: %s", plural(len(all.Keys), "key"), counts(all.Counts, keyStates))
 	})
@@ -132,6 +132,11 @@ func (l *listing) key(ctx context.Context, cmd *cobra.Command, c *client.Client,
 		g.row("fence", key.Fence)
 		g.row("holder", holder(key))
 		g.row("reserved by", key.ReservedBy)
+		if s := key.Adopted; isAdopted(key) {
+			g.row("adopted", fmt.Sprintf("%d gwei in transaction %s, block %d, before this cluster had the seed", s.AmountGwei, s.TxHash, s.BlockNumber))
+			g.row("withdrawal credentials", s.WithdrawalCredentials)
+			g.row("rests until", strings.TrimPrefix(key.RestsUntil, "until "))
+		}
 		if key.Imported {
 			g.row("imported", "yes")
 			g.row("rests until", strings.TrimPrefix(key.RestsUntil, "until "))
@@ -144,6 +149,20 @@ func (l *listing) key(ctx context.Context, cmd *cobra.Command, c *client.Client,
 			g.row("effective balance in gwei", key.EffectiveBalanceGwei)
 		}
 	})
+}
+
+// isAdopted reports whether the key of the seed was found with a deposit.
+func isAdopted(key wire.Key) bool { return key.Adopted != wire.Stake{} }
+
+// stateOf is the key's state, and where it comes from if it is not made here.
+func stateOf(key wire.Key) string {
+	switch {
+	case key.Imported:
+		return string(key.State) + " (imported)"
+	case isAdopted(key):
+		return string(key.State) + " (adopted)"
+	}
+	return string(key.State)
 }
 
 // index is that of the seed; an imported key has none.
@@ -262,7 +281,7 @@ func (a *app) clusterCommand() *cobra.Command {
 }
 
 func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-	cluster, err := c.ClusterOfLeader(ctx)
+	cluster, err := c.ClusterOfAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -272,6 +291,7 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 			g.row(node.ID, role(cluster, node), lag(node), node.API, node.Raft)
 		}
 		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
+		eventsNotes(g, cluster)
 	})
 }
 

@@ -50,6 +50,8 @@ type Cluster struct {
 	Members []string
 	// ChangeDeposit may change what is told of a deposit.
 	ChangeDeposit func(*wire.Deposit)
+	// DepositEvents is what each node tells of itself, by its number.
+	DepositEvents map[int]wire.DepositEvents
 	// RestOnRelease leaves released keys resting.
 	RestOnRelease bool
 	// PageSize bounds pages: 1000 if zero.

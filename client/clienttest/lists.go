@@ -140,6 +140,9 @@ func (c *Cluster) getCluster(self int, w http.ResponseWriter) {
 		if self != c.leader && self != i {
 			node.Lag = -1
 		}
+		if self == i {
+			node.DepositEvents = c.DepositEvents[i]
+		}
 		cluster.Nodes = append(cluster.Nodes, node)
 		if i == c.leader {
 			cluster.Leader = nodeName(i)

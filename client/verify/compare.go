@@ -164,7 +164,7 @@ func (c *comparison) key(key validator.PublicKey, k wire.Key) {
 }
 
 // paidElsewhere reports whether a key came to the cluster with its stake paid.
-func paidElsewhere(k wire.Key) bool { return k.Imported }
+func paidElsewhere(k wire.Key) bool { return k.Imported || k.Adopted != (wire.Stake{}) }
 
 // pays reports whether an account is one of the cluster's.
 func (c *comparison) pays(account common.Address) bool {

@@ -274,6 +274,8 @@ func TestKeysThatWerePaidElsewhere(t *testing.T) {
 	require.Empty(t, s.run().Differences)
 	list(func(k *wire.Key) { k.Imported, k.State = true, wire.KeyStateResting })
 	require.Empty(t, s.run().Differences)
+	list(func(k *wire.Key) { k.Adopted, k.State = wire.Stake{TxHash: "0x1"}, wire.KeyStateFree })
+	require.Empty(t, s.run().Differences)
 }
 
 func TestCancelled(t *testing.T) {

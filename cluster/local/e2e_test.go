@@ -215,7 +215,26 @@ func TestRestartChangesNothing(t *testing.T) {
 	}
 	require.Equal(t, files, fingerprint(t, filepath.Join(dir, "pods")), "nothing was written again")
 	requireDepositedOnce(t, file.Chain, keys)
+	requireIndexed(t, l, len(keys))
 	requireOneLauncher(t, dir)
+}
+
+// requireIndexed holds once every node, leader or not, has all DepositEvents, and
+// checks that none began anew when it was started again.
+func requireIndexed(t *testing.T, l *launched, events int) {
+	t.Helper()
+	whole := regexp.MustCompile(`(?m)^n\d-\S+: DepositEvents read up to block \d+, ` + strconv.Itoa(events) + ` in all$`)
+	var out string
+	require.Eventually(t, func() bool {
+		var err error
+		out, err = l.keysteward("cluster", "status")
+		return err == nil && len(whole.FindAllString(out, -1)) == 3
+	}, patience, 100*time.Millisecond, "%s", out)
+	for i := range 3 {
+		log, err := os.ReadFile(filepath.Join(l.dir, nodeName(i), "log"))
+		require.NoError(t, err)
+		require.Contains(t, string(log), "the index of DepositEvents was read up to a block before")
+	}
 }
 
 // requireOneLauncher holds if nobody else can start on the folder, nor with another

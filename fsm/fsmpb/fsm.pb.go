@@ -314,7 +314,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -396,6 +396,8 @@ type Command struct {
 	//	*Command_ReplaceDeposit
 	//	*Command_SetSpareKeys
 	//	*Command_RetireKeys
+	//	*Command_AdoptKeys
+	//	*Command_SeeFinal
 	//	*Command_ImportKeys
 	//	*Command_ConfirmStopped
 	//	*Command_ObserveValidators
@@ -647,6 +649,24 @@ func (x *Command) GetRetireKeys() *RetireKeys {
 	return nil
 }
 
+func (x *Command) GetAdoptKeys() *AdoptKeys {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AdoptKeys); ok {
+			return x.AdoptKeys
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSeeFinal() *SeeFinal {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SeeFinal); ok {
+			return x.SeeFinal
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetImportKeys() *ImportKeys {
 	if x != nil {
 		if x, ok := x.Body.(*Command_ImportKeys); ok {
@@ -754,6 +774,14 @@ type Command_RetireKeys struct {
 	RetireKeys *RetireKeys `protobuf:"bytes,44,opt,name=retire_keys,json=retireKeys,proto3,oneof"`
 }
 
+type Command_AdoptKeys struct {
+	AdoptKeys *AdoptKeys `protobuf:"bytes,45,opt,name=adopt_keys,json=adoptKeys,proto3,oneof"`
+}
+
+type Command_SeeFinal struct {
+	SeeFinal *SeeFinal `protobuf:"bytes,46,opt,name=see_final,json=seeFinal,proto3,oneof"`
+}
+
 type Command_ImportKeys struct {
 	ImportKeys *ImportKeys `protobuf:"bytes,50,opt,name=import_keys,json=importKeys,proto3,oneof"`
 }
@@ -803,6 +831,10 @@ func (*Command_ReplaceDeposit) isCommand_Body() {}
 func (*Command_SetSpareKeys) isCommand_Body() {}
 
 func (*Command_RetireKeys) isCommand_Body() {}
+
+func (*Command_AdoptKeys) isCommand_Body() {}
+
+func (*Command_SeeFinal) isCommand_Body() {}
 
 func (*Command_ImportKeys) isCommand_Body() {}
 
@@ -2405,6 +2437,177 @@ func (x *Validator) GetEffectiveBalanceGwei() uint64 {
 	return 0
 }
 
+// AdoptKeys reports a part of the search for deposits that were made for keys of
+// the seed before this cluster had it. Keys that were found rest until a
+// ConfirmStopped; those that are known otherwise stay as they are.
+type AdoptKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First index that was looked up for this command, where the search had come to.
+	FirstIndex uint64 `protobuf:"varint,1,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
+	// The search as it is now; which index is the last found is left to the state machine.
+	Search *SeedSearch `protobuf:"bytes,2,opt,name=search,proto3" json:"search,omitempty"`
+	// Keys with a final deposit, by ascending index.
+	Found         []*FoundKey `protobuf:"bytes,3,rep,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptKeys) Reset() {
+	*x = AdoptKeys{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptKeys) ProtoMessage() {}
+
+func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptKeys.ProtoReflect.Descriptor instead.
+func (*AdoptKeys) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *AdoptKeys) GetFirstIndex() uint64 {
+	if x != nil {
+		return x.FirstIndex
+	}
+	return 0
+}
+
+func (x *AdoptKeys) GetSearch() *SeedSearch {
+	if x != nil {
+		return x.Search
+	}
+	return nil
+}
+
+func (x *AdoptKeys) GetFound() []*FoundKey {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+type FoundKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pubkey        []byte                 `protobuf:"bytes,1,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Stake         *Stake                 `protobuf:"bytes,3,opt,name=stake,proto3" json:"stake,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundKey) Reset() {
+	*x = FoundKey{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundKey) ProtoMessage() {}
+
+func (x *FoundKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundKey.ProtoReflect.Descriptor instead.
+func (*FoundKey) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FoundKey) GetPubkey() []byte {
+	if x != nil {
+		return x.Pubkey
+	}
+	return nil
+}
+
+func (x *FoundKey) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *FoundKey) GetStake() *Stake {
+	if x != nil {
+		return x.Stake
+	}
+	return nil
+}
+
+// SeeFinal reports a block that the leader saw to be final.
+type SeeFinal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Block         *FinalBlock            `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeeFinal) Reset() {
+	*x = SeeFinal{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeeFinal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeeFinal) ProtoMessage() {}
+
+func (x *SeeFinal) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeeFinal.ProtoReflect.Descriptor instead.
+func (*SeeFinal) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SeeFinal) GetBlock() *FinalBlock {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
 // Record is one entry of a snapshot's stream.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2429,7 +2632,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2644,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2657,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -2657,7 +2860,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2872,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2885,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -2703,7 +2906,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2918,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2931,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -2768,15 +2971,19 @@ type Meta struct {
 	KeyCounts     []uint64 `protobuf:"varint,13,rep,packed,name=key_counts,json=keyCounts,proto3" json:"key_counts,omitempty"`
 	DepositCounts []uint64 `protobuf:"varint,14,rep,packed,name=deposit_counts,json=depositCounts,proto3" json:"deposit_counts,omitempty"`
 	// Raft index and term of the last applied entry.
-	AppliedIndex  uint64 `protobuf:"varint,15,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	AppliedTerm   uint64 `protobuf:"varint,16,opt,name=applied_term,json=appliedTerm,proto3" json:"applied_term,omitempty"`
+	AppliedIndex uint64 `protobuf:"varint,15,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	AppliedTerm  uint64 `protobuf:"varint,16,opt,name=applied_term,json=appliedTerm,proto3" json:"applied_term,omitempty"`
+	// How far deposits of the seed's keys were looked for.
+	SeedSearch *SeedSearch `protobuf:"bytes,20,opt,name=seed_search,json=seedSearch,proto3" json:"seed_search,omitempty"`
+	// A final block, not always the newest: a chain without it is another one.
+	FinalBlock    *FinalBlock `protobuf:"bytes,21,opt,name=final_block,json=finalBlock,proto3" json:"final_block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2995,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +3008,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -2916,6 +3123,256 @@ func (x *Meta) GetAppliedTerm() uint64 {
 	return 0
 }
 
+func (x *Meta) GetSeedSearch() *SeedSearch {
+	if x != nil {
+		return x.SeedSearch
+	}
+	return nil
+}
+
+func (x *Meta) GetFinalBlock() *FinalBlock {
+	if x != nil {
+		return x.FinalBlock
+	}
+	return nil
+}
+
+// SeedSearch says how far deposits of the seed's keys were looked for, in the
+// completed index of DepositEvents of one contract.
+type SeedSearch struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ChainId     uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	GenesisHash []byte                 `protobuf:"bytes,2,opt,name=genesis_hash,json=genesisHash,proto3" json:"genesis_hash,omitempty"`
+	Contract    []byte                 `protobuf:"bytes,3,opt,name=contract,proto3" json:"contract,omitempty"`
+	// The first index that was not looked up.
+	NextIndex uint64 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	// One more than the last index with a deposit; 0 if there is none.
+	Found uint64 `protobuf:"varint,5,opt,name=found,proto3" json:"found,omitempty"`
+	// The search has come to its end.
+	Done bool `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
+	// Up to which block the index was complete when the last keys were looked up.
+	BlockNumber   uint64 `protobuf:"varint,7,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeedSearch) Reset() {
+	*x = SeedSearch{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeedSearch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeedSearch) ProtoMessage() {}
+
+func (x *SeedSearch) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeedSearch.ProtoReflect.Descriptor instead.
+func (*SeedSearch) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SeedSearch) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *SeedSearch) GetGenesisHash() []byte {
+	if x != nil {
+		return x.GenesisHash
+	}
+	return nil
+}
+
+func (x *SeedSearch) GetContract() []byte {
+	if x != nil {
+		return x.Contract
+	}
+	return nil
+}
+
+func (x *SeedSearch) GetNextIndex() uint64 {
+	if x != nil {
+		return x.NextIndex
+	}
+	return 0
+}
+
+func (x *SeedSearch) GetFound() uint64 {
+	if x != nil {
+		return x.Found
+	}
+	return 0
+}
+
+func (x *SeedSearch) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *SeedSearch) GetBlockNumber() uint64 {
+	if x != nil {
+		return x.BlockNumber
+	}
+	return 0
+}
+
+// FinalBlock is a block that can no longer change.
+type FinalBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ChainId       uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	GenesisHash   []byte                 `protobuf:"bytes,2,opt,name=genesis_hash,json=genesisHash,proto3" json:"genesis_hash,omitempty"`
+	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinalBlock) Reset() {
+	*x = FinalBlock{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinalBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinalBlock) ProtoMessage() {}
+
+func (x *FinalBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
+func (*FinalBlock) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *FinalBlock) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *FinalBlock) GetGenesisHash() []byte {
+	if x != nil {
+		return x.GenesisHash
+	}
+	return nil
+}
+
+func (x *FinalBlock) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *FinalBlock) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// Stake is a deposit that the chain holds and this cluster did not make.
+type Stake struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TxHash        []byte                 `protobuf:"bytes,1,opt,name=tx_hash,json=txHash,proto3" json:"tx_hash,omitempty"`
+	BlockNumber   uint64                 `protobuf:"varint,2,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
+	Credentials   []byte                 `protobuf:"bytes,3,opt,name=credentials,proto3" json:"credentials,omitempty"`
+	AmountGwei    uint64                 `protobuf:"varint,4,opt,name=amount_gwei,json=amountGwei,proto3" json:"amount_gwei,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stake) Reset() {
+	*x = Stake{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stake) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stake) ProtoMessage() {}
+
+func (x *Stake) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stake.ProtoReflect.Descriptor instead.
+func (*Stake) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Stake) GetTxHash() []byte {
+	if x != nil {
+		return x.TxHash
+	}
+	return nil
+}
+
+func (x *Stake) GetBlockNumber() uint64 {
+	if x != nil {
+		return x.BlockNumber
+	}
+	return 0
+}
+
+func (x *Stake) GetCredentials() []byte {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+func (x *Stake) GetAmountGwei() uint64 {
+	if x != nil {
+		return x.AmountGwei
+	}
+	return 0
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -2928,7 +3385,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3397,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3410,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Member) GetNodeId() string {
@@ -2997,7 +3454,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3466,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3479,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Secret) GetName() string {
@@ -3057,7 +3514,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3069,7 +3526,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3082,7 +3539,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -3138,14 +3595,17 @@ type Key struct {
 	// Proof that the validator which had an imported key is stopped, until the rest ends.
 	Proof *Proof `protobuf:"bytes,32,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Cluster time at which an imported key's rest with proof ends.
-	FreeAtMs      uint64 `protobuf:"varint,33,opt,name=free_at_ms,json=freeAtMs,proto3" json:"free_at_ms,omitempty"`
+	FreeAtMs uint64 `protobuf:"varint,33,opt,name=free_at_ms,json=freeAtMs,proto3" json:"free_at_ms,omitempty"`
+	// The deposit with which the key was found, where it was paid for before this
+	// cluster had the seed. Like an imported key it rests until a ConfirmStopped.
+	Adopted       *Stake `protobuf:"bytes,34,opt,name=adopted,proto3" json:"adopted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3617,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3630,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -3292,6 +3752,13 @@ func (x *Key) GetFreeAtMs() uint64 {
 	return 0
 }
 
+func (x *Key) GetAdopted() *Stake {
+	if x != nil {
+		return x.Adopted
+	}
+	return nil
+}
+
 // Request is what a pod asked for and waits for.
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3314,7 +3781,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3793,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3806,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -3408,7 +3875,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +3887,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +3900,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -3469,7 +3936,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3948,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3961,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -3574,7 +4041,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3586,7 +4053,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3599,7 +4066,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -3719,7 +4186,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +4198,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +4211,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -3809,7 +4276,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3821,7 +4288,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3834,7 +4301,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -3894,7 +4361,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3906,7 +4373,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3919,7 +4386,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -3989,7 +4456,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4001,7 +4468,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4014,7 +4481,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -4044,7 +4511,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4056,7 +4523,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4069,7 +4536,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Stop) GetReason() string {
@@ -4107,7 +4574,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4586,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4599,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -4200,7 +4667,7 @@ type Funds struct {
 
 func (x *Funds) Reset() {
 	*x = Funds{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4212,7 +4679,7 @@ func (x *Funds) String() string {
 func (*Funds) ProtoMessage() {}
 
 func (x *Funds) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4225,7 +4692,7 @@ func (x *Funds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funds.ProtoReflect.Descriptor instead.
 func (*Funds) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Funds) GetChainId() uint64 {
@@ -4331,7 +4798,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4343,7 +4810,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +4823,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -4428,7 +4895,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xca\r\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xc5\x0e\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -4456,7 +4923,10 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0freplace_deposit\x18  \x01(\v2!.keysteward.fsm.v1.ReplaceDepositH\x00R\x0ereplaceDeposit\x12G\n" +
 	"\x0eset_spare_keys\x18! \x01(\v2\x1f.keysteward.fsm.v1.SetSpareKeysH\x00R\fsetSpareKeys\x12@\n" +
 	"\vretire_keys\x18, \x01(\v2\x1d.keysteward.fsm.v1.RetireKeysH\x00R\n" +
-	"retireKeys\x12@\n" +
+	"retireKeys\x12=\n" +
+	"\n" +
+	"adopt_keys\x18- \x01(\v2\x1c.keysteward.fsm.v1.AdoptKeysH\x00R\tadoptKeys\x12:\n" +
+	"\tsee_final\x18. \x01(\v2\x1b.keysteward.fsm.v1.SeeFinalH\x00R\bseeFinal\x12@\n" +
 	"\vimport_keys\x182 \x01(\v2\x1d.keysteward.fsm.v1.ImportKeysH\x00R\n" +
 	"importKeys\x12L\n" +
 	"\x0fconfirm_stopped\x183 \x01(\v2!.keysteward.fsm.v1.ConfirmStoppedH\x00R\x0econfirmStopped\x12U\n" +
@@ -4580,7 +5050,18 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x124\n" +
-	"\x16effective_balance_gwei\x18\x04 \x01(\x04R\x14effectiveBalanceGwei\"\xaa\x05\n" +
+	"\x16effective_balance_gwei\x18\x04 \x01(\x04R\x14effectiveBalanceGwei\"\x96\x01\n" +
+	"\tAdoptKeys\x12\x1f\n" +
+	"\vfirst_index\x18\x01 \x01(\x04R\n" +
+	"firstIndex\x125\n" +
+	"\x06search\x18\x02 \x01(\v2\x1d.keysteward.fsm.v1.SeedSearchR\x06search\x121\n" +
+	"\x05found\x18\x03 \x03(\v2\x1b.keysteward.fsm.v1.FoundKeyR\x05found\"h\n" +
+	"\bFoundKey\x12\x16\n" +
+	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12.\n" +
+	"\x05stake\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.StakeR\x05stake\"?\n" +
+	"\bSeeFinal\x123\n" +
+	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\xaa\x05\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -4602,7 +5083,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\rR\x06format\";\n" +
 	"\aTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\x93\x04\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\x93\x05\n" +
 	"\x04Meta\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -4625,7 +5106,33 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"key_counts\x18\r \x03(\x04R\tkeyCounts\x12%\n" +
 	"\x0edeposit_counts\x18\x0e \x03(\x04R\rdepositCounts\x12#\n" +
 	"\rapplied_index\x18\x0f \x01(\x04R\fappliedIndex\x12!\n" +
-	"\fapplied_term\x18\x10 \x01(\x04R\vappliedTerm\"q\n" +
+	"\fapplied_term\x18\x10 \x01(\x04R\vappliedTerm\x12>\n" +
+	"\vseed_search\x18\x14 \x01(\v2\x1d.keysteward.fsm.v1.SeedSearchR\n" +
+	"seedSearch\x12>\n" +
+	"\vfinal_block\x18\x15 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\n" +
+	"finalBlock\"\xd2\x01\n" +
+	"\n" +
+	"SeedSearch\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
+	"\fgenesis_hash\x18\x02 \x01(\fR\vgenesisHash\x12\x1a\n" +
+	"\bcontract\x18\x03 \x01(\fR\bcontract\x12\x1d\n" +
+	"\n" +
+	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x14\n" +
+	"\x05found\x18\x05 \x01(\x04R\x05found\x12\x12\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\x12!\n" +
+	"\fblock_number\x18\a \x01(\x04R\vblockNumber\"v\n" +
+	"\n" +
+	"FinalBlock\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
+	"\fgenesis_hash\x18\x02 \x01(\fR\vgenesisHash\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\fR\x04hash\"\x86\x01\n" +
+	"\x05Stake\x12\x17\n" +
+	"\atx_hash\x18\x01 \x01(\fR\x06txHash\x12!\n" +
+	"\fblock_number\x18\x02 \x01(\x04R\vblockNumber\x12 \n" +
+	"\vcredentials\x18\x03 \x01(\fR\vcredentials\x12\x1f\n" +
+	"\vamount_gwei\x18\x04 \x01(\x04R\n" +
+	"amountGwei\"q\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
@@ -4638,7 +5145,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xe8\x04\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\x9c\x05\n" +
 	"\x03Key\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.keysteward.fsm.v1.KeyStateR\x05state\x12\x18\n" +
@@ -4659,7 +5166,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06sealed\x18\x1f \x01(\fR\x06sealed\x12.\n" +
 	"\x05proof\x18  \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x1c\n" +
 	"\n" +
-	"free_at_ms\x18! \x01(\x04R\bfreeAtMsJ\x04\b\x14\x10\x15\"\xdd\x01\n" +
+	"free_at_ms\x18! \x01(\x04R\bfreeAtMs\x122\n" +
+	"\aadopted\x18\" \x01(\v2\x18.keysteward.fsm.v1.StakeR\aadoptedJ\x04\b\x14\x10\x15\"\xdd\x01\n" +
 	"\aRequest\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x12\n" +
@@ -4812,7 +5320,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),             // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),      // 1: keysteward.fsm.v1.AllocationState
@@ -4848,26 +5356,32 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*RetireKeys)(nil),        // 31: keysteward.fsm.v1.RetireKeys
 	(*ObserveValidators)(nil), // 32: keysteward.fsm.v1.ObserveValidators
 	(*Validator)(nil),         // 33: keysteward.fsm.v1.Validator
-	(*Record)(nil),            // 34: keysteward.fsm.v1.Record
-	(*Header)(nil),            // 35: keysteward.fsm.v1.Header
-	(*Trailer)(nil),           // 36: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),              // 37: keysteward.fsm.v1.Meta
-	(*Member)(nil),            // 38: keysteward.fsm.v1.Member
-	(*Secret)(nil),            // 39: keysteward.fsm.v1.Secret
-	(*Pod)(nil),               // 40: keysteward.fsm.v1.Pod
-	(*Key)(nil),               // 41: keysteward.fsm.v1.Key
-	(*Request)(nil),           // 42: keysteward.fsm.v1.Request
-	(*Proof)(nil),             // 43: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),        // 44: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),           // 45: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),           // 46: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),              // 47: keysteward.fsm.v1.Loss
-	(*Account)(nil),           // 48: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),        // 49: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),              // 50: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),     // 51: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),             // 52: keysteward.fsm.v1.Funds
-	(*Audit)(nil),             // 53: keysteward.fsm.v1.Audit
+	(*AdoptKeys)(nil),         // 34: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),          // 35: keysteward.fsm.v1.FoundKey
+	(*SeeFinal)(nil),          // 36: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),            // 37: keysteward.fsm.v1.Record
+	(*Header)(nil),            // 38: keysteward.fsm.v1.Header
+	(*Trailer)(nil),           // 39: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),              // 40: keysteward.fsm.v1.Meta
+	(*SeedSearch)(nil),        // 41: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),        // 42: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),             // 43: keysteward.fsm.v1.Stake
+	(*Member)(nil),            // 44: keysteward.fsm.v1.Member
+	(*Secret)(nil),            // 45: keysteward.fsm.v1.Secret
+	(*Pod)(nil),               // 46: keysteward.fsm.v1.Pod
+	(*Key)(nil),               // 47: keysteward.fsm.v1.Key
+	(*Request)(nil),           // 48: keysteward.fsm.v1.Request
+	(*Proof)(nil),             // 49: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),        // 50: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),           // 51: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),           // 52: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),              // 53: keysteward.fsm.v1.Loss
+	(*Account)(nil),           // 54: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),        // 55: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),              // 56: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),     // 57: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),             // 58: keysteward.fsm.v1.Funds
+	(*Audit)(nil),             // 59: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	6,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -4891,55 +5405,64 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	27, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
 	23, // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
 	31, // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	28, // 21: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	30, // 22: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	32, // 23: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	38, // 24: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	40, // 25: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	43, // 26: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	48, // 27: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	19, // 28: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	46, // 29: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	21, // 30: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	3,  // 31: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	52, // 32: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	50, // 33: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	46, // 34: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	29, // 35: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	43, // 36: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	33, // 37: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	35, // 38: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	37, // 39: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	38, // 40: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	39, // 41: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	41, // 42: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	42, // 43: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	44, // 44: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	45, // 45: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	48, // 46: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	51, // 47: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	53, // 48: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	36, // 49: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	0,  // 50: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	40, // 51: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	43, // 52: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	40, // 53: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	4,  // 54: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	40, // 55: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 56: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	43, // 57: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 58: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	46, // 59: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	47, // 60: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	50, // 61: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	49, // 62: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	52, // 63: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	7,  // 64: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	65, // [65:65] is the sub-list for method output_type
-	65, // [65:65] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	34, // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	36, // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	28, // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	30, // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	32, // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	44, // 26: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	46, // 27: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	49, // 28: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	54, // 29: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	19, // 30: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	52, // 31: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	21, // 32: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	3,  // 33: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	58, // 34: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	56, // 35: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	52, // 36: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	29, // 37: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	49, // 38: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	33, // 39: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	41, // 40: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	35, // 41: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	43, // 42: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	42, // 43: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	38, // 44: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	40, // 45: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	44, // 46: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	45, // 47: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	47, // 48: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	48, // 49: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	50, // 50: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	51, // 51: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	54, // 52: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	57, // 53: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	59, // 54: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	39, // 55: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	41, // 56: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	42, // 57: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	0,  // 58: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	46, // 59: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	49, // 60: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	43, // 61: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	46, // 62: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	4,  // 63: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	46, // 64: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,  // 65: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	49, // 66: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,  // 67: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	52, // 68: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	53, // 69: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	56, // 70: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	55, // 71: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	58, // 72: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	7,  // 73: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -4967,11 +5490,13 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ReplaceDeposit)(nil),
 		(*Command_SetSpareKeys)(nil),
 		(*Command_RetireKeys)(nil),
+		(*Command_AdoptKeys)(nil),
+		(*Command_SeeFinal)(nil),
 		(*Command_ImportKeys)(nil),
 		(*Command_ConfirmStopped)(nil),
 		(*Command_ObserveValidators)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[29].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[32].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -4991,7 +5516,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   49,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

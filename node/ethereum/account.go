@@ -95,7 +95,7 @@ func (p *pass) checkNonces() *waiting {
 	}
 	for nonce := p.world.latest; nonce < next; nonce++ {
 		if !under[nonce] {
-			return waitFor(NonceGap, "the chain has forgotten the transaction of the funding account %s with nonce %d, which was final: was the chain reset?", address, nonce)
+			return waitFor(ChainReset, "the chain has forgotten the transaction of the funding account %s with nonce %d, which was final: was the chain reset?", address, nonce)
 		}
 	}
 	return nil

@@ -30,6 +30,9 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 			return nil, nil // whatever it is, it can not be told twice
 		}
 	}
+	if !p.searched(view, p.world.genesis) {
+		return nil, nil // searchSeed said why
+	}
 	room := p.room(view)
 	left, then := p.today(view)
 	var keys []*fsmpb.Key
@@ -41,11 +44,8 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 			p.wait(then)
 			break
 		}
-		if !p.duty.events.at(p.world.head) {
-			if w := p.duty.events.trouble; w != nil {
-				return nil, w
-			}
-			return nil, waitFor(IndexingEvents, "reading earlier deposits from the chain: block %d of %d", p.duty.events.next(), uint64(p.world.head.Number))
+		if !p.indexed {
+			return nil, waitFor(IndexingEvents, "reading earlier deposits from the chain: block %d of %d", p.duty.events.Status().NextBlock, uint64(p.world.head.Number))
 		}
 		w, err := p.forbids(ctx, d)
 		if err != nil {
@@ -76,8 +76,12 @@ func (p *pass) forbids(ctx context.Context, d *fsmpb.Deposit) (*waiting, error) 
 	if n := timesLost(d); n >= mostLosses {
 		return waitFor(ContractReverts, "the deposit for 0x%x was lost %d times, the last time because: %s", d.GetPubkey(), n, d.GetLosses()[len(d.GetLosses())-1].GetReason()), nil
 	}
-	for _, at := range p.duty.events.index.seen(validator.PublicKey(d.GetPubkey())) {
-		gone, err := p.gone(ctx, at)
+	events, err := p.duty.events.seen(validator.PublicKey(d.GetPubkey()))
+	if err != nil {
+		return nil, err
+	}
+	for _, at := range events {
+		gone, err := p.gone(ctx, at.place)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -34,7 +35,7 @@ func dial(ctx context.Context, address string) (*client, error) {
 	if err != nil {
 		return nil, waitFor(ChainUnreachable, "the execution client's URL is malformed")
 	}
-	c, err := rpc.DialOptions(ctx, address)
+	c, err := rpc.DialOptions(ctx, address, rpc.WithHTTPClient(&http.Client{Transport: boundedTransport{http.DefaultTransport, mostAnswer}}))
 	if err != nil {
 		return nil, waitFor(ChainUnreachable, "the execution client at %s: %v", u.Host, withoutURL(err))
 	}

@@ -167,11 +167,26 @@ type scene struct {
 	cfg     Config
 	account *ecdsa.PrivateKey
 	seeds   seeds
-	before  uint64 // deposits that the chain held already
+	before  uint64      // deposits that the chain held already
+	first   common.Hash // the first block
 }
 
-// newScene returns the scene with this number: that of its account and its seed.
+// newScene returns the scene with this number: that of its account and its seed,
+// of which it is known that no deposit was made with it before.
 func newScene(t *testing.T, c *chain, number int, changes ...func(*Config)) *scene {
+	t.Helper()
+	s := freshScene(t, c, number, changes...)
+	genesis, err := c.client.HeaderByNumber(t.Context(), new(big.Int))
+	require.NoError(t, err)
+	hash := genesis.Hash()
+	s.propose(&fsmpb.Command{Body: &fsmpb.Command_AdoptKeys{AdoptKeys: &fsmpb.AdoptKeys{Search: &fsmpb.SeedSearch{
+		ChainId: simulatedChainID, GenesisHash: hash[:], Contract: s.cfg.Network.DepositContract[:], NextIndex: gapLimit, Done: true,
+	}}}})
+	return s
+}
+
+// freshScene is a scene whose cluster has just got its seed.
+func freshScene(t *testing.T, c *chain, number int, changes ...func(*Config)) *scene {
 	t.Helper()
 	s := &scene{
 		cluster: newCluster(t), chain: c, t: t,
@@ -196,6 +211,7 @@ func (s *scene) duty() *Duty {
 	s.t.Helper()
 	d, err := New(s.cfg, s.seeds)
 	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, d.Indexer().Close()) })
 	return d
 }
 

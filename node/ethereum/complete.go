@@ -13,8 +13,9 @@ import (
 	"github.com/ethereum/go-ethereum/rpc"
 )
 
-// readAgainAfter is how long events may be missing before all are read anew: a
-// client that still fills in old blocks has them later.
+// readAgainAfter is how long events may be missing before those that the contract
+// has not counted are read anew: a client that still fills in old blocks has them
+// later.
 const readAgainAfter = 10 * time.Minute
 
 var errNoCount = errors.New("the contract does not count deposits as the deposit contract does")
@@ -45,68 +46,87 @@ func (c *counting) count() (uint64, error) {
 	return n, nil
 }
 
-// follow adds the events of a range to the index and returns the index that the
-// next one will have. The contract numbers its events without gaps, and counts
-// them, so whatever the client left out shows.
-func (p *pass) follow(r *blockRange) (next uint64, err error) {
-	l, contract := p.duty.events, p.duty.cfg.Network.DepositContract
-	slices.SortFunc(r.logs, func(a, b *types.Log) int {
+// follow reads the events of a range and returns the index that the next one will
+// have. The contract numbers its events without gaps, and counts them, so whatever
+// the client left out shows.
+func (x *Indexer) follow(host string, q *eventQuery) (events []seenEvent, next uint64, gap *waiting) {
+	slices.SortFunc(q.logs, func(a, b *types.Log) int {
 		return cmp.Or(cmp.Compare(a.BlockNumber, b.BlockNumber), cmp.Compare(a.Index, b.Index))
 	})
-	next = l.last().next
-	var gap *waiting
-	for _, log := range r.logs {
-		event, err := parseDepositEvent(log, contract)
+	next = x.last().next
+	for _, log := range q.logs {
+		event, err := parseDepositEvent(log, x.cfg.Network.DepositContract)
 		if err != nil {
 			continue // its number will be missing
 		}
-		l.index.add(event.PublicKey, place{BlockNumber: log.BlockNumber, BlockHash: log.BlockHash, TxHash: log.TxHash})
+		events = append(events, seenEvent{
+			place: place{BlockNumber: log.BlockNumber, BlockHash: log.BlockHash, TxHash: log.TxHash},
+			key:   event.PublicKey, credentials: event.Credentials, amountGwei: event.AmountGwei,
+		})
 		if event.Index != next && gap == nil {
-			gap = p.missing(next, fmt.Sprintf("the one after it, in block %d, has index %d", log.BlockNumber, event.Index))
+			gap = x.missing(host, next, fmt.Sprintf("the one after it, in block %d, has index %d", log.BlockNumber, event.Index))
 		}
 		next++
 	}
-	if gap != nil {
-		return 0, p.doubt(gap)
-	}
-	if r.count == nil {
-		return next, nil
-	}
-	counted, err := r.count.count()
+	return events, next, gap
+}
+
+// compare holds the number of events against the contract's own count.
+func (x *Indexer) compare(host string, q *eventQuery, next uint64) (gap *waiting, err error) {
+	counted, err := q.count.count()
 	if err != nil {
-		return 0, waitFor(ChainUnreachable, "the execution client at %s does not tell how many deposits the contract counts in block %d: %v", p.duty.client.host, r.to, err)
+		return nil, waitFor(ChainUnreachable, "the execution client at %s does not tell how many deposits the contract counts in block %d: %v", host, q.to, err)
 	}
 	if counted != next {
-		return 0, p.doubt(p.missing(next, fmt.Sprintf("the contract counts %d deposits in block %d", counted, r.to)))
+		return x.missing(host, next, fmt.Sprintf("the contract counts %d deposits in block %d", counted, q.to)), nil
 	}
-	return next, nil
+	return nil, nil //nolint:nilnil // no gap
 }
 
 // missing says that the client did not tell of an event, and what can be done.
-func (p *pass) missing(index uint64, but string) *waiting {
-	l, host := p.duty.events, p.duty.client.host
-	text := fmt.Sprintf("the execution client at %s shows no DepositEvent with index %d from block %d on, and %s; no deposit is made before all are known", host, index, l.start, but)
+func (x *Indexer) missing(host string, index uint64, but string) *waiting {
+	start := x.cfg.StartBlock
+	text := fmt.Sprintf("the execution client at %s shows no DepositEvent with index %d from block %d on, and %s; no deposit is made before all are known", host, index, start, but)
 	switch {
-	case len(l.read) == 0 && l.baseErr != nil:
-		text += fmt.Sprintf(": it can not tell how many deposits there were before --deposit-start-block %d (%v); use one that keeps old states, or begin before the first deposit", l.start, l.baseErr)
-	case l.start > 0:
-		text += fmt.Sprintf(": use one that keeps all logs of the deposit contract, or an earlier --deposit-start-block than %d", l.start)
+	case len(x.read) == 0 && x.baseErr != nil:
+		text += fmt.Sprintf(": it can not tell how many deposits there were before --deposit-start-block %d (%v); use one that keeps old states, or begin before the first deposit", start, x.baseErr)
+	case start > 0:
+		text += fmt.Sprintf(": use one that keeps all logs of the deposit contract, or an earlier --deposit-start-block than %d", start)
 	default:
 		text += ": use one that keeps all logs of the deposit contract; it may have pruned them"
 	}
 	return &waiting{code: EventsIncomplete, detail: text}
 }
 
-// doubt keeps that events are missing. The range that showed it is asked again in
-// every pass, and now and then all are.
-func (p *pass) doubt(w *waiting) *waiting {
-	l, now := p.duty.events, p.duty.cfg.Now()
-	switch {
-	case l.trouble == nil:
-		l.doubted = now
-	case now.Sub(l.doubted) >= readAgainAfter:
-		l.read, l.doubted = nil, now
+// doubt is doubtLocked for an answer that nobody else has overtaken.
+func (x *Indexer) doubt(q *eventQuery, w *waiting) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.version != q.version {
+		return nil
 	}
-	l.trouble = w
+	return x.doubtLocked(w)
+}
+
+// doubtLocked keeps that events are missing. The range that showed it is asked again in
+// every pass, and now and then all that the contract has not counted yet.
+func (x *Indexer) doubtLocked(w *waiting) error {
+	now := x.cfg.Now()
+	switch {
+	case x.trouble == nil:
+		x.doubted = now
+	case now.Sub(x.doubted) >= readAgainAfter:
+		x.doubted = now
+		counted := 0 // checkpoints up to which nothing is missing
+		for i, c := range x.read {
+			if c.counted {
+				counted = i + 1
+			}
+		}
+		if err := x.forget(counted); err != nil {
+			return x.failed(err)
+		}
+	}
+	x.trouble = w
 	return w
 }

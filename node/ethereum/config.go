@@ -65,6 +65,9 @@ type Config struct {
 	// this cluster's seed can have got a deposit. For the last the execution client
 	// must know the contract's state in the block before.
 	StartBlock uint64
+	// IndexFile is where DepositEvents are kept; it can be removed while nothing runs,
+	// and is then read from the chain again. Empty means a temporary file.
+	IndexFile string
 	// MaxFeeWei is the most that a transaction ever offers, in wei per gas, base fee
 	// and tip together (EIP-1559); 0 means DefaultMaxFeeGwei.
 	MaxFeeWei uint64

@@ -130,7 +130,7 @@ func walkOver(t *testing.T, keys int, prepare func(*scene), do func(t *testing.T
 	c := newChain(t)
 	newCrashScene := func(t *testing.T, number int) *scene {
 		t.Helper()
-		s := newScene(t, c, number, func(cfg *Config) { cfg.InFlight, cfg.ReplaceAfter = crashFlight, 1 })
+		s := freshScene(t, c, number, func(cfg *Config) { cfg.InFlight, cfg.ReplaceAfter = crashFlight, 1 })
 		prepare(s)
 		s.ask("a", uint32(keys))
 		return s
@@ -218,7 +218,7 @@ func TestLeaderIsPausedAtAnyStep(t *testing.T) { //nolint:tparallel // the steps
 // session is over.
 func TestTwoLeadersAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.InFlight = 3 })
+	s := freshScene(t, newChain(t), 1, func(cfg *Config) { cfg.InFlight = 3 })
 	s.ask("a", 8)
 	old, oldDuty := s.begin(), s.duty()
 	require.NoError(t, oldDuty.pass(t.Context(), old))

@@ -42,16 +42,17 @@ type SeedSource interface {
 }
 
 // Duty derives keys and makes deposits. Between passes it keeps nothing but its
-// connection and what it has read of the chain, all of which can be read again.
+// connection; the index of DepositEvents can be read again.
 type Duty struct {
 	cfg       Config
 	seeds     SeedSource
 	log       *slog.Logger
 	metrics   *metrics
 	endpoints *endpoints
-	client    *client   // of the endpoints, for the present pass
-	checked   bool      // the contract was seen by this client
-	events    *eventLog // every DepositEvent up to some block
+	client    *client  // of the endpoints, for the present pass
+	checked   bool     // the contract was seen by this client
+	events    *Indexer // every DepositEvent up to some block
+	historian historian
 	reported  time.Time // when the status was last proposed
 }
 
@@ -66,11 +67,17 @@ func New(cfg Config, seeds SeedSource) (*Duty, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Duty{
-		cfg: cfg, seeds: seeds, log: cfg.Logger, metrics: m,
-		events: newEventLog(cfg.StartBlock, newMemoryIndex()),
-	}, nil
+	d := &Duty{cfg: cfg, seeds: seeds, log: cfg.Logger, metrics: m, events: newIndexer(cfg)}
+	if cfg.configured() {
+		if err := cfg.Metrics.Register(d.events); err != nil {
+			return nil, fmt.Errorf("register metrics of the index: %w", err)
+		}
+	}
+	return d, nil
 }
+
+// Indexer returns the index of DepositEvents that the duty asks before it signs.
+func (d *Duty) Indexer() *Indexer { return d.events }
 
 // Run makes passes until ctx ends, and then returns nil: whatever goes wrong
 // meanwhile is told by the status and tried again. A duty runs in one session
@@ -132,6 +139,8 @@ type pass struct {
 	session Session
 	view    *fsm.View // the state before the world was looked at
 	world   world
+	history history              // what the state knows of the chain, and the chain holds
+	indexed bool                 // all DepositEvents up to the head that was seen are in the index
 	waits   []*waiting           // why something has to wait, the most important first
 	settled map[common.Hash]bool // attempts that need not be sent: known to the client, or landed
 }
@@ -146,7 +155,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
 		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
-			p.readEvents, p.retireForeign, p.sign, p.send)
+			p.readEvents, p.searchSeed, p.retireForeign, p.recordFinal, p.sign, p.send)
 	} else if !d.cfg.Off {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}
@@ -164,7 +173,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 		}
 	}
 	p.blame()
-	d.metrics.observe(d.cfg, p.world, d.events)
+	d.metrics.observe(d.cfg, p.world)
 	return p.report(ctx)
 }
 

@@ -18,7 +18,7 @@ const patience = 30 * time.Second
 
 func TestPaysEveryKeyOnce(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, newChain(t), 1)
+	s := freshScene(t, newChain(t), 1)
 	s.ask("a", 12)
 	s.ask("b", 8)
 	d, leader := s.duty(), s.begin()
@@ -84,7 +84,7 @@ func TestGeneratesManyKeys(t *testing.T) {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.Metrics = registry })
+	s := freshScene(t, newChain(t), 1, func(cfg *Config) { cfg.Metrics = registry })
 	d, leader := s.duty(), s.begin()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

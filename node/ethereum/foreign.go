@@ -12,13 +12,20 @@ import (
 // final: no deposit of ours would make a validator of them, and their requests
 // get other keys.
 func (p *pass) retireForeign(ctx context.Context) error {
+	if !p.searched(p.session.View(), p.world.genesis) {
+		return nil // it may be ours, from before
+	}
 	var found []*fsmpb.Observation
 	for d := range p.session.View().ToSign() {
-		for _, at := range p.duty.events.index.seen(validator.PublicKey(d.GetPubkey())) {
+		events, err := p.duty.events.seen(validator.PublicKey(d.GetPubkey()))
+		if err != nil {
+			return err
+		}
+		for _, at := range events {
 			if !p.world.isFinal(at.BlockNumber) {
 				continue
 			}
-			gone, err := p.gone(ctx, at)
+			gone, err := p.gone(ctx, at.place)
 			if err != nil {
 				return err
 			}

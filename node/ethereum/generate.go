@@ -50,6 +50,9 @@ func (p *pass) generate(ctx context.Context) error {
 	if err := p.wantSpares(ctx); err != nil || lacking(p.session.View()) == 0 || p.duty.cfg.Off {
 		return err
 	}
+	if p.duty.cfg.configured() && !p.searched(p.session.View(), nil) {
+		return nil // searchSeed comes back to it
+	}
 	seed, err := p.seed(ctx)
 	if w := (*waiting)(nil); errors.As(err, &w) {
 		p.wait(w)

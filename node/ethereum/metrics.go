@@ -17,7 +17,6 @@ type metrics struct {
 	client  *prometheus.GaugeVec
 	clients *prometheus.GaugeVec
 	used    *prometheus.GaugeVec
-	events  *prometheus.GaugeVec
 	passes  *prometheus.HistogramVec
 }
 
@@ -33,13 +32,12 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
 		clients: gauge("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
 		used:    gauge("execution_client_used", "1 for the execution client that is used.", "client"),
-		events:  gauge("deposit_events_indexed_block", "Block up to which DepositEvents were read."),
 		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "keysteward", Name: "deposit_pass_duration_seconds",
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.events, m.passes} {
+	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -49,7 +47,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.events} {
+	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used} {
 		g.Reset()
 	}
 }
@@ -108,11 +106,40 @@ func rounded(wei *big.Int) float64 {
 }
 
 // observe sets what a pass read from the state and the chain.
-func (m *metrics) observe(cfg Config, w world, events *eventLog) {
+func (m *metrics) observe(cfg Config, w world) {
 	if w.balance != nil {
 		m.balance.WithLabelValues(cfg.Funding.Address().Hex()).Set(rounded(w.balance))
 	}
-	if next := events.next(); next > 0 && cfg.configured() {
-		m.events.WithLabelValues().Set(float64(next - 1))
+}
+
+var (
+	descIndexed  = describeIndex("deposit_events_next_block", "The first block whose DepositEvents this node has not read.")
+	descHead     = describeIndex("deposit_events_head_block", "The newest block of the chain that reading DepositEvents has seen.")
+	descEvents   = describeIndex("deposit_events_indexed", "DepositEvents in this node's index.")
+	descComplete = describeIndex("deposit_events_complete", "1 if all DepositEvents up to the head were read, and none is missing.")
+)
+
+func describeIndex(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("keysteward_"+name, help, nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (x *Indexer) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descIndexed, descHead, descEvents, descComplete} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector: how far this node's index has come.
+func (x *Indexer) Collect(ch chan<- prometheus.Metric) {
+	s := x.Status()
+	complete := 0.0
+	if s.Complete {
+		complete = 1
+	}
+	for d, value := range map[*prometheus.Desc]float64{
+		descIndexed: float64(s.NextBlock), descHead: float64(s.Head), descEvents: float64(s.Events), descComplete: complete,
+	} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value)
 	}
 }

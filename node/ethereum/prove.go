@@ -29,7 +29,7 @@ type claim struct {
 type evidence struct {
 	blocks map[uint64]*block
 	nonces map[common.Address]*hexutil.Uint64
-	events bool // of the chain as it is now were read, as far as a pass may
+	events bool // of the chain as it is now were read up to the head, and none is missing
 }
 
 // prove returns the observations whose claims are proven and keeps the rest for
@@ -95,7 +95,7 @@ func (p *pass) gather(ctx context.Context, claims []claim) (evidence, error) {
 		} else if err != nil {
 			return e, err
 		}
-		e.events = err == nil
+		e.events = err == nil && p.indexed
 	}
 	for i, number := range numbers {
 		e.blocks[number] = blocks[i]
@@ -110,14 +110,18 @@ func (p *pass) holds(c claim, e evidence) (bool, *waiting) {
 		return now != nil && now.Hash == c.block.BlockHash, nil
 	}
 	used := uint64(*e.nonces[common.Address(c.deposit.GetAccount())]) > c.deposit.GetAttempts()[0].GetNonce()
-	if !used || !e.events || !p.duty.events.completeTo(p.world.final) {
+	if !used || !e.events {
 		return false, nil
 	}
-	if first := c.deposit.GetAttempts()[0]; p.duty.events.start > first.GetFinalBlock()+1 {
+	if first := c.deposit.GetAttempts()[0]; p.duty.cfg.StartBlock > first.GetFinalBlock()+1 {
 		return false, waitFor(EventsIncomplete, "--deposit-start-block %d is too late: the deposit for 0x%x was signed after block %d, and whether it landed before the start block is not known",
-			p.duty.events.start, c.deposit.GetPubkey(), first.GetFinalBlock())
+			p.duty.cfg.StartBlock, c.deposit.GetPubkey(), first.GetFinalBlock())
 	}
-	if seen := p.duty.events.index.seen(validator.PublicKey(c.deposit.GetPubkey())); len(seen) > 0 {
+	seen, err := p.duty.events.seen(validator.PublicKey(c.deposit.GetPubkey()))
+	if err != nil {
+		return false, waitFor(IndexFailed, "%v", err)
+	}
+	if len(seen) > 0 {
 		return false, waitFor(ReceiptsMissing, "the chain holds a deposit for 0x%x in transaction %s, and the execution client at %s has no receipt of ours: use one that indexes all transactions",
 			c.deposit.GetPubkey(), seen[0].TxHash, p.duty.client.host)
 	}

@@ -204,21 +204,21 @@ func TestChainForgotFinalTransactions(t *testing.T) {
 	s.reorganise(start, 5)
 	s.ask("b", 1)
 	require.NoError(t, d.pass(t.Context(), leader))
-	require.Equal(t, string(NonceGap), s.status())
+	require.Equal(t, string(ChainReset), s.status())
 	require.Equal(t, uint64(0), s.count())
 }
 
 // What was read of blocks that are gone is read again of those in their place.
 func TestReorganisationBringsAForeignDeposit(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, newChain(t), 1)
+	s := newScene(t, newChain(t), 1, func(cfg *Config) { cfg.Confirmations = 4 })
 	start := s.head().Hash()
 	for range 3 {
 		s.backend.Commit()
 	}
 	d, leader := s.duty(), s.begin()
 	require.NoError(t, d.pass(t.Context(), leader))
-	require.True(t, d.events.covers(3))
+	require.Equal(t, uint64(4), d.Indexer().Status().NextBlock)
 
 	s.reorganise(start, 0)
 	input, wei := s.depositOf(0)

@@ -55,12 +55,18 @@ const (
 	ForeignTransaction Code = "foreign-transaction"
 	// ForeignDeposit: somebody else paid for a public key of ours, so we do not.
 	ForeignDeposit Code = "foreign-deposit"
-	// NonceGap: the chain has forgotten transactions that were final: it was reset.
-	NonceGap Code = "nonce-gap"
+	// ChainReset: the chain has forgotten what was final.
+	ChainReset Code = "chain-reset"
+	// ChainBehind: the execution client has not come to the block that was read before.
+	ChainBehind Code = "chain-behind"
 	// IndexingEvents: earlier deposits are still being read from the chain.
 	IndexingEvents Code = "indexing-events"
+	// SearchingSeed: deposits that were made with this seed before are still looked for.
+	SearchingSeed Code = "searching-seed"
 	// EventsIncomplete: the execution client does not show every DepositEvent.
 	EventsIncomplete Code = "events-incomplete"
+	// IndexFailed: the file with DepositEvents can not be read or written.
+	IndexFailed Code = "event-index-failed"
 	// SendRefused: the execution client does not take a signed transaction.
 	SendRefused Code = "send-refused"
 	// SignerUnavailable: the external signer of the funding account does not answer.

@@ -54,7 +54,10 @@ func (p *pass) look(ctx context.Context) (err error) {
 	if err := p.readWorld(ctx); err != nil {
 		return err
 	}
-	if err := p.checkGenesis(); err != nil {
+	if err := checkGenesis(d.client.host, d.cfg, p.view, p.world.genesis); err != nil {
+		return err
+	}
+	if p.history, err = d.historian.check(ctx, d.client, d.cfg.Network.ChainID, p.view, p.world.extent()); err != nil {
 		return err
 	}
 	if err := p.agreeOnFinal(ctx); err != nil {
@@ -116,8 +119,7 @@ func (p *pass) readWorld(ctx context.Context) error {
 		return waitFor(ChainUnreachable, "the execution client at %s has no head block with a base fee (EIP-1559)", p.duty.client.host)
 	}
 	if id := chainID.ToInt(); !id.IsUint64() || id.Uint64() != cfg.Network.ChainID {
-		return waitFor(WrongChainID, "the execution client at %s is on the chain with ID %s, deposits are for %s with chain ID %d",
-			p.duty.client.host, id, cfg.Network.Name, cfg.Network.ChainID)
+		return wrongChain(p.duty.client.host, id, cfg)
 	}
 	if trouble := behind(syncing); trouble != "" {
 		return waitFor(ChainUnreachable, "the execution client at %s is of no use yet: %s", p.duty.client.host, trouble)
@@ -147,18 +149,24 @@ func finalBlock(head uint64, finalized *block, confirmations uint64) (uint64, bo
 // isFinal reports whether a block of this number can no longer change.
 func (w world) isFinal(number uint64) bool { return w.hasFinal && number <= w.final }
 
+// wrongChain says that the client is on a chain with another ID.
+func wrongChain(host string, id *big.Int, cfg Config) *waiting {
+	return waitFor(WrongChainID, "the execution client at %s is on the chain with ID %s, deposits are for %s with chain ID %d",
+		host, id, cfg.Network.Name, cfg.Network.ChainID)
+}
+
 // checkGenesis compares the first block with the public network's and with the
 // one that was recorded when an account was opened on this chain.
-func (p *pass) checkGenesis() error {
-	network, got := p.duty.cfg.Network, p.world.genesis.Hash
+func checkGenesis(host string, cfg Config, view *fsm.View, genesis *block) error {
+	network, got := cfg.Network, genesis.Hash
 	if want, public := publicGenesis[network.ChainID]; public && got != want {
 		return waitFor(ForeignGenesis, "the execution client at %s is on a chain that begins with block %s, %s begins with %s",
-			p.duty.client.host, got, network.Name, want)
+			host, got, network.Name, want)
 	}
-	for account := range p.view.Accounts() {
+	for account := range view.Accounts() {
 		if account.GetChainId() == network.ChainID && !bytes.Equal(account.GetGenesisHash(), got[:]) {
 			return waitFor(ForeignGenesis, "the execution client at %s is on a chain that begins with block %s, deposits were made on the one that begins with 0x%x",
-				p.duty.client.host, got, account.GetGenesisHash())
+				host, got, account.GetGenesisHash())
 		}
 	}
 	return nil

@@ -1,0 +1,145 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+const (
+	addressLength = 20
+	// maxIndex bounds indexes of the seed (EIP-2333: below 2^32).
+	maxIndex = 1<<32 - 1
+)
+
+// adoptKeys takes over keys of the seed that were paid for before the cluster had
+// it, as far as the search for them has come. Somebody's validator may sign with
+// them, so they rest like imported keys. Indexes below the last that was found are
+// never used: whoever made the deposits may have plans, or keystores, for them.
+func (w *write) adoptKeys(c *fsmpb.AdoptKeys) Result {
+	if w.secret(SecretSeed) == nil {
+		return Result{Refusal: refuse(SeedMissing, "the cluster has no seed")}
+	}
+	if no := w.checkSearch(c); no != nil {
+		return Result{Refusal: no}
+	}
+	for i, f := range c.GetFound() {
+		if no := w.checkFound(c, i, f); no != nil {
+			return Result{Refusal: no}
+		}
+	}
+	s := proto.CloneOf(c.GetSearch())
+	s.Found = 0
+	if c.GetFirstIndex() > 0 {
+		s.Found = w.meta.GetSeedSearch().GetFound()
+	}
+	adopted := 0
+	for _, f := range c.GetFound() {
+		s.Found = f.GetIndex() + 1
+		if w.adopt(f) {
+			adopted++
+		}
+	}
+	w.meta.SeedSearch, w.meta.NextIndex = s, max(w.meta.GetNextIndex(), s.GetFound())
+	if s.GetDone() {
+		w.record("seed.search", SecretSeed, fmt.Sprintf("the keys below index %d on chain %d, up to block %d; the last with a deposit has index %d",
+			s.GetNextIndex(), s.GetChainId(), s.GetBlockNumber(), int64(s.GetFound())-1)) //nolint:gosec // checkSearch bounds it
+	}
+	if adopted > 0 {
+		w.settle()
+	}
+	return Result{}
+}
+
+// checkSearch refuses a part of a search that does not begin where it has come to.
+func (w *write) checkSearch(c *fsmpb.AdoptKeys) *Refusal {
+	s, old := c.GetSearch(), w.meta.GetSeedSearch()
+	if s.GetChainId() == 0 || len(s.GetGenesisHash()) != blockHashLength || len(s.GetContract()) != addressLength {
+		return refuse(Invalid, "a search needs a chain ID, a genesis hash and a contract")
+	}
+	if no := w.checkGenesis(s.GetChainId(), s.GetGenesisHash()); no != nil {
+		return no
+	}
+	if s.GetNextIndex() < c.GetFirstIndex() || s.GetNextIndex() > maxIndex {
+		return refuse(Invalid, "indexes from %d to before %d were searched", c.GetFirstIndex(), s.GetNextIndex())
+	}
+	from := uint64(0) // of another contract all are searched
+	if SameSearch(s, old) {
+		if old.GetDone() {
+			return refuse(StaleIndex, "the search has come to its end")
+		}
+		from = old.GetNextIndex()
+	}
+	if c.GetFirstIndex() != from {
+		return refuse(StaleIndex, "searched from index %d: the search has come to %d", c.GetFirstIndex(), from)
+	}
+	return nil
+}
+
+// SameSearch reports whether both searches are in the events of one contract.
+func SameSearch(a, b *fsmpb.SeedSearch) bool {
+	return a.GetChainId() == b.GetChainId() && bytes.Equal(a.GetGenesisHash(), b.GetGenesisHash()) && bytes.Equal(a.GetContract(), b.GetContract())
+}
+
+func (w *write) checkFound(c *fsmpb.AdoptKeys, i int, f *fsmpb.FoundKey) *Refusal {
+	index, least := f.GetIndex(), c.GetFirstIndex()
+	if i > 0 {
+		least = c.GetFound()[i-1].GetIndex() + 1
+	}
+	if len(f.GetPubkey()) != PubkeyLength || index < least || index >= c.GetSearch().GetNextIndex() || len(f.GetStake().GetTxHash()) != blockHashLength {
+		return refuse(Invalid, "key %d has a public key of %d bytes, index %d, and a transaction of %d bytes", i, len(f.GetPubkey()), index, len(f.GetStake().GetTxHash()))
+	}
+	for _, earlier := range c.GetFound()[:i] {
+		if bytes.Equal(earlier.GetPubkey(), f.GetPubkey()) {
+			return refuse(Invalid, "key %d has the public key of another", i)
+		}
+	}
+	if k := w.key(f.GetPubkey()); k != nil && !k.GetImported() && k.GetIndex() != index {
+		return refuse(StaleIndex, "public key %x is known with index %d, not %d", f.GetPubkey(), k.GetIndex(), index)
+	}
+	return nil
+}
+
+// adopt takes one key over and reports whether it was not known, or only planned
+// to be paid for. Whatever was signed for a key once stays in the account: its
+// deposit may be the one that was found.
+func (w *write) adopt(f *fsmpb.FoundKey) bool {
+	k := w.key(f.GetPubkey())
+	switch {
+	case k == nil:
+		w.meta.NextKey++
+		k = &fsmpb.Key{Pubkey: f.GetPubkey(), Ordinal: w.meta.GetNextKey(), Index: f.GetIndex()}
+	case k.GetState() != fsmpb.KeyState_KEY_STATE_GENERATED && k.GetState() != fsmpb.KeyState_KEY_STATE_DEPOSITING:
+		return false
+	default:
+		d := w.deposit(f.GetPubkey())
+		if d != nil && !isUnpaid(d) {
+			return false
+		}
+		k = copyKey(k)
+		w.leave(k)
+		if d != nil {
+			w.deleteDeposit(d)
+		}
+	}
+	k.State, k.Fence, k.Adopted = fsmpb.KeyState_KEY_STATE_RESTING, w.nextFence(), f.GetStake()
+	w.putKey(k)
+	w.record("key.adopt", hexName(k.GetPubkey()), fmt.Sprintf("index %d of the seed was paid for in transaction %s, block %d",
+		k.GetIndex(), hexName(f.GetStake().GetTxHash()), f.GetStake().GetBlockNumber()))
+	return true
+}
+
+// leave takes a key that is not free out of the request that reserves it, which
+// then lacks one.
+func (w *write) leave(k *fsmpb.Key) {
+	if r := w.requestOf(k); r != nil {
+		r = copyRequest(r)
+		r.Reserved = slices.DeleteFunc(r.GetReserved(), func(b []byte) bool { return bytes.Equal(b, k.GetPubkey()) })
+		mustInsert(w.txn, tableRequests, r)
+	}
+	k.ReservedBy = ""
+}
