@@ -32,6 +32,9 @@ func (w *write) adoptKeys(c *fsmpb.AdoptKeys) Result {
 			return Result{Refusal: no}
 		}
 	}
+	if no := w.checkIndexes(c.GetFound()); no != nil {
+		return Result{Refusal: no}
+	}
 	s := proto.CloneOf(c.GetSearch())
 	s.Found = 0
 	if c.GetFirstIndex() > 0 {
@@ -100,6 +103,27 @@ func (w *write) checkFound(c *fsmpb.AdoptKeys, i int, f *fsmpb.FoundKey) *Refusa
 	}
 	if k := w.key(f.GetPubkey()); k != nil && !k.GetImported() && k.GetIndex() != index {
 		return refuse(StaleIndex, "public key %x is known with index %d, not %d", f.GetPubkey(), k.GetIndex(), index)
+	}
+	return nil
+}
+
+// checkIndexes refuses another key for an index that has one. Only a search that
+// begins anew finds unknown keys at indexes that were passed before, so that rare
+// case may look at all keys.
+func (w *write) checkIndexes(found []*fsmpb.FoundKey) *Refusal {
+	unknown := make(map[uint64][]byte)
+	for _, f := range found {
+		if f.GetIndex() < w.meta.GetNextIndex() && w.key(f.GetPubkey()) == nil {
+			unknown[f.GetIndex()] = f.GetPubkey()
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexID+"_prefix", []byte{}) {
+		if pubkey, ok := unknown[k.GetIndex()]; ok && !k.GetImported() {
+			return refuse(StaleIndex, "index %d has the public key %x, not %x", k.GetIndex(), k.GetPubkey(), pubkey)
+		}
 	}
 	return nil
 }

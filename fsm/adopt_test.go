@@ -127,6 +127,21 @@ func TestSearchIsRefused(t *testing.T) {
 	}
 }
 
+// A search that begins anew on another contract may find keys that are known, and
+// none but those at their indexes.
+func TestAnIndexHasOneKey(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	r.ok(search(0, 10, false, 1, 4))
+	again := &fsmpb.AdoptKeys{Search: testSearch(2), Found: []*fsmpb.FoundKey{foundKey(1), foundKey(4)}}
+	again.Search.NextIndex = 10
+	again.Found[1].Pubkey = pubkey(7)
+	r.refused(StaleIndex, again)
+	again.Found[1] = foundKey(3)
+	r.ok(again)
+	require.Equal(t, 3, r.keysIn(fsmpb.KeyState_KEY_STATE_RESTING), "an index that was passed over is found late")
+}
+
 func TestSearchEnds(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)
