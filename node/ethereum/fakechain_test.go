@@ -27,6 +27,7 @@ type fakeChain struct {
 	perBlock uint64
 	genesis  byte
 	fork     uint64 // blocks from this one on have other hashes and keys
+	most     int    // events in an answer; the connection breaks on more, 0 means any number
 	asked    []blockSpan
 }
 
@@ -132,7 +133,11 @@ func (f *fakeChain) answer(call rpcCall) any {
 		}
 		span := blockSpan{quantityOf(filter.FromBlock), quantityOf(filter.ToBlock)}
 		f.asked = append(f.asked, span)
-		return f.logs(span)
+		logs := f.logs(span)
+		if f.most > 0 && len(logs) > f.most {
+			panic(http.ErrAbortHandler)
+		}
+		return logs
 	}
 	panic("the fake chain is asked " + call.Method)
 }

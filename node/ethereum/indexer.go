@@ -103,13 +103,13 @@ func (x *Indexer) open() error {
 		}
 		x.scratch, x.path = folder, filepath.Join(folder, "deposit-events.db")
 	}
-	file, err := openIndexFile(x.path)
+	file, err := openIndexFile(x.path, x.scratch != "")
 	if errors.Is(err, errDamagedIndex) {
 		x.log.Warn("the index of DepositEvents is damaged and is read anew: what was seen only in blocks that were reorganised away is forgotten", "file", x.path, "error", err)
 		if err := removeIndexFile(x.path); err != nil {
 			return err
 		}
-		file, err = openIndexFile(x.path)
+		file, err = openIndexFile(x.path, x.scratch != "")
 	}
 	if err != nil {
 		return err

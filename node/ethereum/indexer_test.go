@@ -1,7 +1,10 @@
 package ethereum
 
 import (
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -136,17 +139,38 @@ func TestIndexGoesOnAfterARestart(t *testing.T) {
 // A range whose answer is too long is asked for in smaller parts.
 func TestIndexAsksForLess(t *testing.T) {
 	t.Parallel()
-	s := newIndexScene(t, 60, 500)
+	s := newIndexScene(t, 60, 5)
+	s.most = 40
 	x := s.open()
-	x.step = 60 // 30,000 events: more than one answer may hold
 	_, err := s.round(x)
-	requireWaits(t, err, ChainUnreachable, errAnswerTooLong.Error())
+	requireWaits(t, err, ChainUnreachable, "EOF")
 	for err != nil {
-		require.Greater(t, x.step, uint64(10))
+		require.Greater(t, x.step, uint64(4))
 		_, err = s.round(x)
 	}
+	s.set(func(f *fakeChain) { f.most = 0 })
 	s.finish(x)
-	require.Equal(t, s.count(60), x.Status().Events)
+	s.requireAll(x)
+}
+
+// An answer that would fill the memory is an error before it does.
+func TestAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 1000))
+	}))
+	t.Cleanup(server.Close)
+	for most, want := range map[int64]error{999: errAnswerTooLong, 1001: nil} {
+		client := http.Client{Transport: boundedTransport{http.DefaultTransport, most}}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+		require.NoError(t, err)
+		response, err := client.Do(request)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.ErrorIs(t, err, want)
+		require.Len(t, body, int(min(most, 1000)))
+		require.NoError(t, response.Body.Close())
+	}
 }
 
 // Blocks that were reorganised away are read again, and no more than these; what

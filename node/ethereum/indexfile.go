@@ -46,15 +46,16 @@ type indexFile struct {
 }
 
 // openIndexFile opens the file, made new if there is none. Its error wraps
-// errDamagedIndex if what is there can not be used.
-func openIndexFile(path string) (*indexFile, error) {
+// errDamagedIndex if what is there can not be used. A passing one need not be on
+// the disk after a crash.
+func openIndexFile(path string, passing bool) (*indexFile, error) {
 	if err := verifyIndexFile(path); err != nil {
 		return nil, err
 	}
 	f := &indexFile{path: path}
 	err := guarded(func() (err error) {
 		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second,
+			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second, NoSync: passing,
 		})
 		return err //nolint:wrapcheck // below
 	})

@@ -15,7 +15,7 @@ import (
 // writeIndex makes a file with so many events and checkpoints.
 func writeIndex(t *testing.T, path string, events int) {
 	t.Helper()
-	f, err := openIndexFile(path)
+	f, err := openIndexFile(path, false)
 	require.NoError(t, err)
 	for from := 0; from < events; from += 100 {
 		require.NoError(t, f.change(func(c *change) error {
@@ -41,7 +41,7 @@ func sampleEvent(i int) seenEvent {
 // readable reports whether the file is taken, and then checks all that is in it:
 // with a header that is gone it is as it was before its last change.
 func readable(t require.TestingT, path string, events int) bool {
-	f, err := openIndexFile(path)
+	f, err := openIndexFile(path, false)
 	if err != nil {
 		require.ErrorIs(t, err, errDamagedIndex)
 		return false
