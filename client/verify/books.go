@@ -73,3 +73,14 @@ func (b *Books) addresses(chainID uint64) []common.Address {
 	}
 	return all
 }
+
+// retired returns why keys are retired.
+func (b *Books) retired() map[validator.PublicKey]string {
+	retired := make(map[validator.PublicKey]string)
+	for _, k := range b.Keys {
+		if key, err := validator.ParsePublicKey(k.Pubkey); err == nil && k.State == wire.KeyStateRetired {
+			retired[key] = k.RetiredReason
+		}
+	}
+	return retired
+}

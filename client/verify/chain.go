@@ -65,11 +65,24 @@ type Chain struct {
 	Unproven string
 }
 
-func (c *Chain) notes() []string {
-	if c.Unproven == "" {
-		return nil
+// notes says what the account can not, or need not, explain.
+func (c *Chain) notes(books *Books) (notes []string) {
+	if c.Unproven != "" {
+		notes = append(notes, c.Unproven)
 	}
-	return []string{c.Unproven}
+	keys, gwei := 0, uint64(0)
+	for key, why := range books.retired() {
+		if events := c.Events[key]; why == retiredForeign && len(events) > 0 {
+			keys++
+			for _, e := range events {
+				gwei += e.AmountGwei
+			}
+		}
+	}
+	if keys > 0 {
+		notes = append(notes, fmt.Sprintf("keys that are retired because somebody else paid for them: %d, %d gwei in all", keys, gwei))
+	}
+	return notes
 }
 
 // header is what is read of a block header.
@@ -114,6 +127,9 @@ func (e *endpoint) call(ctx context.Context, calls ...rpc.BatchElem) error {
 func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
+	}
+	if h, ok := errors.AsType[rpc.HTTPError](err); ok {
+		return fmt.Errorf("HTTP status %s", h.Status) //nolint:err113 // its body may repeat the URL
 	}
 	return err
 }

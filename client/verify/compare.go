@@ -58,14 +58,15 @@ type comparison struct {
 	chain *Chain
 	// fork is the genesis fork version that deposits are signed for; nil leaves the
 	// signatures unchecked.
-	fork  *[4]byte
-	found []Difference
+	fork    *[4]byte
+	retired map[validator.PublicKey]string // why
+	found   []Difference
 }
 
 // compare names every difference, in a stable order. Only keys in known had
 // their events read.
 func compare(books *Books, chain *Chain, known map[validator.PublicKey]bool, fork *[4]byte) []Difference {
-	c := &comparison{books: books, chain: chain, fork: fork}
+	c := &comparison{books: books, chain: chain, fork: fork, retired: books.retired()}
 	for key, d := range books.Deposits {
 		if known[key] && onChain(d, chain) {
 			c.deposit(key, d)
@@ -104,6 +105,7 @@ func (c *comparison) deposit(key validator.PublicKey, d wire.Deposit) {
 			c.event(key, d, e)
 		case c.pays(tx.From):
 			c.differ(PaidTwice, key, "transaction %s in block %d, at nonce %d of our account %s, is none of its attempts", e.TxHash, e.BlockNumber, tx.Nonce, tx.From)
+		case c.retired[key] == retiredForeign: // for just that
 		default:
 			c.differ(ForeignPayment, key, "%s paid %d gwei in transaction %s, block %d", tx.From, e.AmountGwei, e.TxHash, e.BlockNumber)
 		}
@@ -141,30 +143,6 @@ func (c *comparison) event(key validator.PublicKey, d wire.Deposit, e Event) {
 		c.differ(OtherPlace, key, "transaction %s in block %d (%s) was recorded, the chain has %s in block %d (%s)", d.TxHash, d.BlockNumber, d.BlockHash, e.TxHash, e.BlockNumber, e.BlockHash)
 	}
 }
-
-// key compares a key that has no deposit of ours, and asks whether one is needed.
-func (c *comparison) key(key validator.PublicKey, k wire.Key) {
-	d, ours := c.books.Deposits[key]
-	usable := k.State == wire.KeyStateFree || k.State == wire.KeyStateHeld || k.State == wire.KeyStateResting
-	events := c.chain.Events[key]
-	switch {
-	case ours && usable && d.State != wire.DepositStateFinal:
-		c.differ(NotPaid, key, "the key is %s and its deposit is %s", k.State, d.State)
-	case ours:
-	case paidElsewhere(k) && len(events) == 0:
-		c.differ(NotOnChain, key, "the key was not deposited by this cluster, and the chain shows no DepositEvent for it")
-	case paidElsewhere(k) || k.State == wire.KeyStateRetired:
-		// whoever paid for it: the cluster does not
-	case usable:
-		c.differ(NotPaid, key, "the key is %s, and the cluster has no deposit for it", k.State)
-	case len(events) > 0:
-		e := events[0]
-		c.differ(ForeignPayment, key, "%s paid %d gwei in transaction %s, block %d, and the cluster has no deposit for the key", c.chain.Transactions[e.TxHash].From, e.AmountGwei, e.TxHash, e.BlockNumber)
-	}
-}
-
-// paidElsewhere reports whether a key came to the cluster with its stake paid.
-func paidElsewhere(k wire.Key) bool { return k.Imported || k.Adopted != (wire.Stake{}) }
 
 // pays reports whether an account is one of the cluster's.
 func (c *comparison) pays(account common.Address) bool {

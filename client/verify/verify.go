@@ -90,7 +90,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 				found = slices.DeleteFunc(found, func(d Difference) bool { return !slices.ContainsFunc(lasting, d.same) })
 			}
 			if lasting, compared = found, true; len(lasting) == 0 || over {
-				return report(books, chain, lasting, append(notes, chain.notes()...)), nil
+				return report(books, chain, lasting, append(notes, chain.notes(books)...)), nil
 			}
 		}
 		if err := wait(ctx, cfg.Pause); err != nil {

@@ -270,12 +270,42 @@ func TestKeysThatWerePaidElsewhere(t *testing.T) {
 	require.Equal(t, []Kind{NotPaid}, kinds(s.run()))
 	list(func(*wire.Key) {})
 	require.Equal(t, []Kind{ForeignPayment}, kinds(s.run()))
-	list(func(k *wire.Key) { k.State = wire.KeyStateRetired })
-	require.Empty(t, s.run().Differences)
+	list(func(k *wire.Key) { k.State, k.RetiredReason = wire.KeyStateRetired, "operator" })
+	require.Equal(t, []Kind{ForeignPayment}, kinds(s.run()))
+	list(func(k *wire.Key) { k.State, k.RetiredReason = wire.KeyStateRetired, retiredForeign })
+	r := s.run()
+	require.Empty(t, r.Differences)
+	require.Equal(t, []string{"keys that are retired because somebody else paid for them: 1, 32000000000 gwei in all"}, r.Notes)
 	list(func(k *wire.Key) { k.Imported, k.State = true, wire.KeyStateResting })
 	require.Empty(t, s.run().Differences)
-	list(func(k *wire.Key) { k.Adopted, k.State = wire.Stake{TxHash: "0x1"}, wire.KeyStateFree })
+
+	adopted := wire.Stake{TxHash: p.Tx.Hex(), BlockNumber: 50, AmountGwei: 32e9, WithdrawalCredentials: p.Credentials.String()}
+	adopt := func(k *wire.Key) { k.Adopted, k.State = adopted, wire.KeyStateFree }
+	list(adopt)
 	require.Empty(t, s.run().Differences)
+	adopted.AmountGwei--
+	require.Equal(t, []Kind{OtherDeposit}, kinds(s.run()))
+	adopted.AmountGwei, adopted.TxHash = 32e9, "0x2"
+	require.Equal(t, []Kind{ForeignPayment, NotOnChain}, kinds(s.run()))
+	adopted.TxHash = p.Tx.Hex()
+
+	// The cluster's own account pays once more for a key that was paid.
+	again, payer := p, s.chain.Payments[0].From
+	again.Block, again.Tx, again.From, again.Nonce = 60, common.HexToHash("0x3"), payer, 3
+	s.chain.Payments = append(s.chain.Payments, again)
+	require.Equal(t, []Kind{PaidTwice}, kinds(s.run()))
+	list(func(k *wire.Key) { k.State, k.RetiredReason = wire.KeyStateRetired, retiredForeign })
+	require.Equal(t, []Kind{PaidTwice}, kinds(s.run()))
+	list(func(k *wire.Key) { k.Imported, k.State = true, wire.KeyStateResting })
+	require.Equal(t, []Kind{PaidTwice}, kinds(s.run()))
+}
+
+// Stakes on another chain are none of this one.
+func TestStakeOnAnotherChain(t *testing.T) {
+	t.Parallel()
+	s := prepare(t)
+	onFirst(func(d *wire.Deposit) { d.ChainID = 5 })(s)
+	require.Equal(t, []Kind{NotOnChain, PaidTwice, Unexplained}, kinds(s.run()))
 }
 
 func TestCancelled(t *testing.T) {

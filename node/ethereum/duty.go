@@ -54,6 +54,7 @@ type Duty struct {
 	events    *Indexer // every DepositEvent up to some block
 	historian historian
 	reported  time.Time // when the status was last proposed
+	failures  int       // passes in a row that ended with an error
 }
 
 // New returns a duty that has not connected to anything yet. Errors wrap
@@ -89,6 +90,9 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 		started := d.cfg.Now()
 		err := d.pass(ctx, s)
 		d.metrics.passed(err, d.cfg.Now().Sub(started))
+		if d.failures++; err == nil {
+			d.failures = 0
+		}
 		if err != nil && ctx.Err() == nil {
 			d.log.Debug("deposit pass ended early", "error", err)
 		}
@@ -169,12 +173,26 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 			break
 		}
 		if err != nil {
-			return err
+			return p.failed(ctx, err)
 		}
 	}
 	p.blame()
 	d.metrics.observe(d.cfg, p.world)
 	return p.report(ctx)
+}
+
+// patientFailures is how many passes in a row may fail before that is a status.
+// One or two do when a session ends, or when two proposals cross.
+const patientFailures = 3
+
+// failed ends a pass that met with an error which is no reason to wait. One that
+// lasts is made one, so that somebody learns of it.
+func (p *pass) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil || p.duty.failures < patientFailures-1 {
+		return err
+	}
+	p.waits = append([]*waiting{waitFor(Failing, "the leader's passes fail again and again, this one with: %v", err)}, p.waits...)
+	return errors.Join(err, p.report(ctx))
 }
 
 // blame has the next pass use another client if this one's was of no use.

@@ -73,6 +73,8 @@ const (
 	SignerUnavailable Code = "signer-unavailable"
 	// SignerRefused: the external signer answers without the signature that it was asked for.
 	SignerRefused Code = "signer-refused"
+	// Failing: passes end with an error that is none of the other reasons.
+	Failing Code = "failing"
 	// Stopped: the funding account was used by something else. Only an operator
 	// ends it, with the command ResumeDeposits.
 	Stopped Code = "stopped"
