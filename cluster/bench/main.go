@@ -29,6 +29,7 @@ type options struct {
 	duration  time.Duration
 	failovers int
 	stock     int
+	imported  int
 }
 
 func main() {
@@ -37,6 +38,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "of each load")
 	flag.IntVar(&o.failovers, "failovers", 9, "how often the leader is killed")
 	flag.IntVar(&o.stock, "stock", 500, "deposited keys in the pool before measuring")
+	flag.IntVar(&o.imported, "imported", 1000, "keystores that are imported")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -82,6 +84,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		{fmt.Sprintf("depositing %d keys without a cluster", o.stock), func(ctx context.Context) ([]figure, error) { return c.measureDirect(ctx, o.stock) }},
 		{"allocations", func(ctx context.Context) ([]figure, error) { return c.measureAllocations(ctx, o.duration) }},
 		{"keysteward allocate of 64 keys", c.measureKeystores},
+		{fmt.Sprintf("importing %d keystores (and making them first)", o.imported), func(ctx context.Context) ([]figure, error) { return c.measureImport(ctx, o.imported) }},
 		{"kill -9 of the leader", func(ctx context.Context) ([]figure, error) { return c.measureFailover(ctx, o.failovers) }},
 	} {
 		say(section.what)

@@ -80,6 +80,7 @@ func requireCommandsWork(t *testing.T, l *launched, pods int) {
 	paste := func(title string) string { return pasted(t, l.out.String(), title) }
 	paste("keys for another pod")
 	require.Contains(t, paste("look at the page"), "validator-"+strconv.Itoa(pods))
+	require.Contains(t, paste("compare what was paid"), "no difference")
 	// On a busy machine another node may lead by now than when this was printed.
 	killed := regexp.MustCompile(`kill -9 (\d+)`).FindStringSubmatch(l.out.String())
 	require.Len(t, killed, 2)

@@ -39,6 +39,7 @@ func (s summary) String() string {
 	fmt.Fprintf(&b, "\nTry in another terminal:\n")
 	s.try(&b, "keys for another pod", s.allocate())
 	s.try(&b, "kill the leader; the others go on", fmt.Sprintf("kill -9 %d", leader.PID))
+	s.try(&b, "compare what was paid with the chain", s.verify())
 	s.try(&b, "look at the page, or in a browser", s.look(page))
 	fmt.Fprintf(&b, "\nTo start nodes again that have ended:\n\n  kill -HUP %d\n", s.Launcher)
 	fmt.Fprintf(&b, "\nCtrl-C stops everything; the data stays in %s.\n", s.Dir)
@@ -53,6 +54,11 @@ func (s summary) allocate() string {
 	pod := fmt.Sprintf("validator-%d", s.Next)
 	return fmt.Sprintf("%s allocate %s --pod %s --keys 2 --out %s --layout teku",
 		quote(s.Binary), s.access(), pod, quote(filepath.Join(s.Dir, "pods", pod)))
+}
+
+func (s summary) verify() string {
+	return fmt.Sprintf("%s deposits verify %s --execution-rpc %s --deposit-contract %s --fork-version %s",
+		quote(s.Binary), s.access(), s.Chain.RPC, s.Chain.DepositContract, s.Chain.ForkVersion)
 }
 
 func (s summary) access() string {

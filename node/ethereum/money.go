@@ -57,6 +57,9 @@ func (p *pass) countMoney() (*fsmpb.Funds, error) {
 // gasPrice is what a unit of gas costs in the next block, about.
 func (w world) gasPrice() *big.Int { return new(big.Int).Add(w.head.BaseFee.ToInt(), w.tip) }
 
+// countPause is how long the summary keeps a wrong number of waiting deposits.
+const countPause = 2 * time.Second
+
 // isNews reports whether the summary is worth a log entry so long after the one
 // before. The bounds always are; amounts when some time has passed; the price of
 // gas, and what follows from it alone, when much has.
@@ -74,7 +77,8 @@ func isNews(old, now *fsmpb.Funds, since time.Duration) bool {
 	if proto.Equal(was, is) {
 		return false
 	}
-	if was.GetMaxPerDay() != is.GetMaxPerDay() || was.GetDepositsOff() != is.GetDepositsOff() || since >= gasPause {
+	if was.GetMaxPerDay() != is.GetMaxPerDay() || was.GetDepositsOff() != is.GetDepositsOff() || since >= gasPause ||
+		was.GetWaiting() != is.GetWaiting() && since >= countPause {
 		return true
 	}
 	for _, f := range []*fsmpb.Funds{was, is} {
