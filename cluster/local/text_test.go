@@ -59,13 +59,13 @@ func TestSummaryNamesEverything(t *testing.T) {
 	}
 }
 
-func TestSummaryHasThreeThingsToTry(t *testing.T) {
+func TestSummaryHasThingsToTry(t *testing.T) {
 	t.Parallel()
 	_, try, found := strings.Cut(exampleSummary().String(), "Try in another terminal:")
 	require.True(t, found)
 	try, again, found := strings.Cut(try, "To start nodes again that have ended:")
 	require.True(t, found)
-	require.Equal(t, 3, strings.Count(try, "  # "))
+	require.Equal(t, 4, strings.Count(try, "  # "))
 	require.Contains(t, again, "kill -HUP 99")
 }
 
