@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keysteward/keysteward/client"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
 // stoppedCode is the reason that deposits resume ends; all others end by themselves.
@@ -15,6 +17,8 @@ const stoppedCode = "stopped"
 // resume holds the flags of deposits resume.
 type resume struct {
 	connection
+
+	account string
 }
 
 func (a *app) resumeCommand() *cobra.Command {
@@ -26,25 +30,31 @@ func (a *app) resumeCommand() *cobra.Command {
 the funding account. Nonces that are lost to its transactions are given up once
 those are final; what happens after this command stops deposits again.
 
-Find out first who else has the account's key. If it was stolen, do not resume:
-move the money, and give Keysteward another account (--funding-keystore).
+Find out first who else has the account's key. If it was stolen, do not resume that
+account: move the money, and give Keysteward another one (--funding-keystore).
 
 ` + exitHelp,
 		Args: noArguments,
 		RunE: f.with(a, f.run),
 	}
 	f.addTo(cmd, defaultTimeout)
+	cmd.Flags().StringVar(&f.account, "account", "", "only this funding account (default: all that are stopped)")
 	return cmd
 }
 
 func (f *resume) run(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
+	if f.account != "" {
+		if _, err := validator.ParseAddress(f.account); err != nil {
+			return usagef("--account: %w", err)
+		}
+	}
 	before, err := c.DepositPage(ctx, "", "")
 	if err != nil {
 		return err
 	}
 	var told []string
 	for _, account := range before.Accounts {
-		if account.Stop.Reason == "" {
+		if account.Stop.Reason == "" || f.account != "" && !strings.EqualFold(f.account, account.Address) {
 			continue
 		}
 		if err := c.ResumeDeposits(ctx, account); err != nil {

@@ -54,6 +54,10 @@ func TestDepositsResume(t *testing.T) {
 			require.Empty(t, got.out)
 			require.NotZero(t, sh.run(t, "deposits", "resume", "all").code)
 			require.Equal(t, 2*stops, resumed)
+
+			require.Zero(t, sh.run(t, "deposits", "resume", "--account", "0x00000000219ab540356cBB839Cbe05303d7705Fa").code)
+			require.Equal(t, 2*stops, resumed, "another account")
+			require.Equal(t, ExitUsage, sh.run(t, "deposits", "resume", "--account", "0x1").code)
 		})
 	}
 }
