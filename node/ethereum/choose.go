@@ -25,6 +25,9 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 	if w := p.stopped(view); w != nil {
 		return nil, w
 	}
+	if w := p.brake(); w != nil {
+		return nil, w
+	}
 	for _, w := range p.waits {
 		if !w.aside && (w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing) {
 			return nil, nil // whatever it is, it can not be told twice

@@ -42,7 +42,8 @@ type SeedSource interface {
 }
 
 // Duty derives keys and makes deposits. Between passes it keeps nothing but its
-// connection; the index of DepositEvents can be read again.
+// connection and what can be made anew: the index of DepositEvents, and what it
+// found in there of payments by others.
 type Duty struct {
 	cfg       Config
 	seeds     SeedSource
@@ -55,6 +56,7 @@ type Duty struct {
 	historian historian
 	reported  time.Time // when the status was last proposed
 	failures  int       // passes in a row that ended with an error
+	paid      paidByOthers
 }
 
 // New returns a duty that has not connected to anything yet. Errors wrap
@@ -85,6 +87,7 @@ func (d *Duty) Indexer() *Indexer { return d.events }
 // at a time.
 func (d *Duty) Run(ctx context.Context, s Session) error {
 	defer d.metrics.reset()
+	d.paid = paidByOthers{}
 	for ctx.Err() == nil {
 		view := s.View()
 		started := d.cfg.Now()
@@ -159,7 +162,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
 		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
-			p.readEvents, p.searchSeed, p.retireForeign, p.recordFinal, p.sign, p.send)
+			p.readEvents, p.searchSeed, p.retireForeign, p.findPaid, p.recordFinal, p.sign, p.send)
 	} else if !d.cfg.Off {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}
@@ -176,6 +179,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 			return p.failed(ctx, err)
 		}
 	}
+	p.tellPaid()
 	p.blame()
 	d.metrics.observe(d.cfg, p.world)
 	return p.report(ctx)

@@ -198,7 +198,7 @@ func (x *Indexer) take(host string, q *eventQuery) error {
 		}
 	}
 	if gap != nil { // what was seen is kept all the same
-		err := x.write(func(c *change) error { return keep(c, events) }, func() {})
+		err := x.write(func(c *change) error { return keep(c, events) }, func() { x.remember(events) })
 		return errors.Join(x.failed(err), x.doubtLocked(gap))
 	}
 	to := checkpoint{number: q.to, hash: q.before.Hash, next: next, counted: q.count != nil}
@@ -230,6 +230,7 @@ func (x *Indexer) advance(q *eventQuery, to checkpoint, events []seenEvent) erro
 		return errors.Join(append(errs, c.set(bucketBlocks, key, value))...)
 	}, func() {
 		x.read, x.final = read, final
+		x.remember(events)
 		if to.counted {
 			x.trouble, x.doubted = nil, time.Time{}
 		}

@@ -21,6 +21,9 @@ func (p *pass) retireForeign(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(events) > 0 {
+			p.duty.paid.lookAt(validator.PublicKey(d.GetPubkey())) // the key may be younger than its event
+		}
 		for _, at := range events {
 			if !p.world.isFinal(at.BlockNumber) {
 				continue

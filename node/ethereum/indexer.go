@@ -39,6 +39,8 @@ type Indexer struct {
 	doubted  time.Time    // since when, or since they were read again
 	failure  *waiting     // why the last attempt to read on failed
 	closed   bool
+	added    []validator.PublicKey // of events that were kept since the last drain
+	overflow bool                  // there were more than mostAdded
 }
 
 func newIndexer(cfg Config) *Indexer {
@@ -215,6 +217,32 @@ func (x *Indexer) seen(key validator.PublicKey) ([]seenEvent, error) {
 		x.mu.Unlock()
 	}
 	return events, x.failed(err)
+}
+
+// mostAdded bounds how many public keys of new events are remembered.
+const mostAdded = 10_000
+
+// remember notes that events were kept, for drain.
+func (x *Indexer) remember(events []seenEvent) {
+	for _, event := range events {
+		if len(x.added) == mostAdded {
+			x.added, x.overflow = nil, true
+		}
+		if x.overflow {
+			return
+		}
+		x.added = append(x.added, event.key)
+	}
+}
+
+// drain returns the public keys of events that were kept since it was last called,
+// or that there were too many to remember.
+func (x *Indexer) drain() (added []validator.PublicKey, overflow bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	added, overflow = x.added, x.overflow
+	x.added, x.overflow = nil, false
+	return added, overflow
 }
 
 // last returns the checkpoint that reading has come to.

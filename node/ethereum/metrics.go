@@ -17,6 +17,7 @@ type metrics struct {
 	client  *prometheus.GaugeVec
 	clients *prometheus.GaugeVec
 	used    *prometheus.GaugeVec
+	paid    *prometheus.GaugeVec
 	passes  *prometheus.HistogramVec
 }
 
@@ -32,12 +33,13 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
 		clients: gauge("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
 		used:    gauge("execution_client_used", "1 for the execution client that is used.", "client"),
+		paid:    gauge("deposit_keys_paid_by_others", "Public keys of this cluster that somebody else paid for, on the leader; with a signature by the key's secret where signature is valid.", "signature"),
 		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "keysteward", Name: "deposit_pass_duration_seconds",
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.passes} {
+	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.paid, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -47,7 +49,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used} {
+	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.paid} {
 		g.Reset()
 	}
 }
@@ -82,6 +84,13 @@ func (m *metrics) waitingFor(waits []*waiting) {
 	for _, w := range waits {
 		m.waits.WithLabelValues(string(w.code)).Set(1)
 	}
+}
+
+// paidByOthers counts the keys that somebody else paid for, by whether the deposit
+// was signed with the key's secret.
+func (m *metrics) paidByOthers(signed, topUps int) {
+	m.paid.WithLabelValues("valid").Set(float64(signed))
+	m.paid.WithLabelValues("other").Set(float64(topUps))
 }
 
 func (m *metrics) passed(err error, took time.Duration) {

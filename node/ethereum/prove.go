@@ -44,8 +44,12 @@ func (p *pass) prove(ctx context.Context, claims []claim) ([]*fsmpb.Observation,
 	}
 	var proven []*fsmpb.Observation
 	for _, c := range claims {
-		ok, w := p.holds(c, e)
+		ok, w, err := p.holds(ctx, c, e)
+		if err != nil {
+			return nil, err
+		}
 		if w != nil {
+			w.aside = !p.ours(c.deposit)
 			p.waits = append([]*waiting{w}, p.waits...)
 		}
 		if !ok {
@@ -104,28 +108,52 @@ func (p *pass) gather(ctx context.Context, claims []claim) (evidence, error) {
 }
 
 // holds decides one claim.
-func (p *pass) holds(c claim, e evidence) (bool, *waiting) {
+func (p *pass) holds(ctx context.Context, c claim, e evidence) (bool, *waiting, error) {
 	if c.block != nil {
 		now := e.blocks[uint64(c.block.BlockNumber)]
-		return now != nil && now.Hash == c.block.BlockHash, nil
+		return now != nil && now.Hash == c.block.BlockHash, nil, nil
 	}
 	used := uint64(*e.nonces[common.Address(c.deposit.GetAccount())]) > c.deposit.GetAttempts()[0].GetNonce()
 	if !used || !e.events {
-		return false, nil
+		return false, nil, nil
 	}
 	if first := c.deposit.GetAttempts()[0]; p.duty.cfg.StartBlock > first.GetFinalBlock()+1 {
 		return false, waitFor(EventsIncomplete, "--deposit-start-block %d is too late: the deposit for 0x%x was signed after block %d, and whether it landed before the start block is not known",
-			p.duty.cfg.StartBlock, c.deposit.GetPubkey(), first.GetFinalBlock())
+			p.duty.cfg.StartBlock, c.deposit.GetPubkey(), first.GetFinalBlock()), nil
 	}
-	seen, err := p.duty.events.seen(validator.PublicKey(c.deposit.GetPubkey()))
+	return p.neverLanded(ctx, c.deposit)
+}
+
+// neverLanded reports whether no DepositEvent contradicts that a deposit is lost
+// whose nonce was used otherwise. An event of one of its own attempts does, until
+// the absence of its block is final. One of another transaction does not, once it
+// is final: the key is not paid for again then, but retired.
+func (p *pass) neverLanded(ctx context.Context, d *fsmpb.Deposit) (bool, *waiting, error) {
+	seen, err := p.duty.events.seen(validator.PublicKey(d.GetPubkey()))
 	if err != nil {
-		return false, waitFor(IndexFailed, "%v", err)
+		return false, waitFor(IndexFailed, "%v", err), nil
 	}
-	if len(seen) > 0 {
-		return false, waitFor(ReceiptsMissing, "the chain holds a deposit for 0x%x in transaction %s, and the execution client at %s has no receipt of ours: use one that indexes all transactions",
-			c.deposit.GetPubkey(), seen[0].TxHash, p.duty.client.host)
+	for _, at := range seen {
+		gone, err := p.gone(ctx, at.place)
+		switch {
+		case err != nil:
+			return false, nil, err
+		case gone:
+		case tried(d, at.TxHash):
+			return false, waitFor(ReceiptsMissing, "the chain holds the deposit for 0x%x in transaction %s, and the execution client at %s has no receipt of it: use one that indexes all transactions",
+				d.GetPubkey(), at.TxHash, p.duty.client.host), nil
+		case !p.world.isFinal(at.BlockNumber):
+			return false, nil, nil
+		}
 	}
-	return true, nil
+	return true, nil, nil
+}
+
+// tried reports whether the transaction is an attempt at this deposit, one that
+// was lost included.
+func tried(d *fsmpb.Deposit, tx common.Hash) bool {
+	return slices.ContainsFunc(d.GetAttempts(), func(a *fsmpb.Attempt) bool { return bytes.Equal(a.GetTxHash(), tx[:]) }) ||
+		slices.ContainsFunc(d.GetLosses(), func(l *fsmpb.Loss) bool { return bytes.Equal(l.GetTxHash(), tx[:]) })
 }
 
 func foreignNonce(c claim) string {
