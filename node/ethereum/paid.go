@@ -76,21 +76,21 @@ func (p *pass) findPaid(ctx context.Context) error {
 		}
 	}
 	s.again = nil
-	if err := p.sweep(view); err != nil {
+	if err := p.sweep(view, sweepPass); err != nil {
 		return err
 	}
 	return p.settleFindings(ctx, view)
 }
 
-// sweep looks the next keys up, until all were.
-func (p *pass) sweep(view *fsm.View) error {
+// sweep looks up so many more keys, until all were.
+func (p *pass) sweep(view *fsm.View, most int) error {
 	s := &p.duty.paid
 	if s.swept {
 		return nil
 	}
 	n := 0
 	for k := range view.Keys(s.next) {
-		if n == sweepPass {
+		if n == most {
 			s.next = k.GetPubkey()
 			return nil
 		}
