@@ -36,7 +36,8 @@ them on paper and keep that safe.
 
 The same words again change nothing; a cluster that has another seed refuses. Of
 words that were used before, the deposits are looked for first: keys that have one
-rest, and are never paid for again.
+rest, and are never paid for again. One cluster at a time may use the words: an old
+one must be stopped for good before, with no deposit under way.
 
 ` + exitHelp,
 		Args: noArguments,

@@ -55,8 +55,7 @@ const (
 	ForeignTransaction Code = "foreign-transaction"
 	// ForeignDeposit: somebody else paid for a public key of ours, so we do not.
 	ForeignDeposit Code = "foreign-deposit"
-	// PaidByOthers: somebody else paid for keys of ours that are no longer planned;
-	// deposits of other keys go on.
+	// PaidByOthers: somebody else paid for keys of ours; deposits of others go on.
 	PaidByOthers Code = "paid-by-others"
 	// SeedUsedElsewhere: so did somebody who has the key's secret. New deposits wait
 	// only until that is final.
