@@ -35,7 +35,7 @@ func termsNotes(g *grid, cluster wire.Cluster) {
 	}
 	for _, node := range cluster.Nodes {
 		if differ && node.Terms != "" {
-			g.note("%s was started with other flags for deposits than others: %s", node.ID, node.Terms)
+			g.note("%s would deposit by other flags than others: %s", node.ID, node.Terms)
 		}
 	}
 }

@@ -30,14 +30,11 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 			return nil, nil // whatever it is, it can not be told twice
 		}
 	}
-	if w := p.termsDiffer(view); w != nil {
+	if w := p.flagsForbid(view); w != nil {
 		return nil, w
 	}
 	if !p.searched(view, p.world.genesis) {
 		return nil, nil // searchSeed said why
-	}
-	if w := p.earlierUnknown(); w != nil {
-		return nil, w
 	}
 	room := p.room(view)
 	left, then := p.today(view)

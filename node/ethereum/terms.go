@@ -30,6 +30,17 @@ func (c Config) Terms() string {
 		n.Name, n.ChainID, common.Address(n.DepositContract).Hex(), n.ForkVersion, c.AmountGwei, to)
 }
 
+// flagsForbid returns why nothing may be signed with these flags, nil if it may.
+func (p *pass) flagsForbid(view *fsm.View) *waiting {
+	if w := p.termsDiffer(view); w != nil {
+		return w
+	}
+	if !p.searched(view, p.world.genesis) {
+		return nil // searchSeed says the rest
+	}
+	return p.earlierUnknown()
+}
+
 // termsDiffer returns that another member was given other terms than this leader,
 // nil if none was. Which of them are meant only an operator can know, so nothing
 // is signed. Who never told is taken for one without deposits.
