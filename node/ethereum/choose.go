@@ -1,6 +1,7 @@
 package ethereum
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -19,19 +20,13 @@ const mostLosses = 3
 // that are planned, as many as may be in flight, and none while anything about
 // the account or the chain is in doubt.
 func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, error) {
-	if w := p.checkNonces(); w != nil {
-		return nil, w
-	}
-	if w := p.stopped(view); w != nil {
+	if w := cmp.Or(p.checkNonces(), p.stopped(view), p.flagsForbid(view)); w != nil {
 		return nil, w
 	}
 	for _, w := range p.waits {
 		if !w.aside && (w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing) {
 			return nil, nil // whatever it is, it can not be told twice
 		}
-	}
-	if w := p.flagsForbid(view); w != nil {
-		return nil, w
 	}
 	if !p.searched(view, p.world.genesis) {
 		return nil, nil // searchSeed said why
