@@ -29,7 +29,7 @@ const (
 func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	cfg := ethereum.Config{
 		RPC: o.rpc, AmountGwei: o.amountGwei, InFlight: o.inFlight,
-		Confirmations: o.confirmations, StartBlock: o.startBlock, MaxFeeWei: o.maxFeeGwei * weiPerGwei,
+		Confirmations: o.confirmations, StartBlock: o.startBlock, UnusedBefore: o.unusedBefore, MaxFeeWei: o.maxFeeGwei * weiPerGwei,
 		MaxPerDay: o.maxPerDay, Off: o.off(), SpareKeys: o.spareKeys,
 	}
 	if o.onOff != "on" && o.onOff != "off" {
@@ -37,6 +37,9 @@ func (o *depositOptions) config(exits bool) (ethereum.Config, error) {
 	}
 	if len(o.rpc) == 0 {
 		return cfg, o.checkUnused(exits)
+	}
+	if o.unusedBefore && o.startBlock == 0 {
+		return cfg, errors.New("--seed-unused-before-start-block goes with a --deposit-start-block above 0")
 	}
 	if o.maxPerDay < 0 || o.maxPerDay > math.MaxInt32 {
 		return cfg, fmt.Errorf("--max-deposits-per-day %d: want 0 or more", o.maxPerDay)

@@ -45,6 +45,7 @@ type depositOptions struct {
 	contract, forkVersion  string
 	confirmations          uint64
 	startBlock             uint64
+	unusedBefore           bool
 	withdrawalAddress      string
 	compounding, bls       bool
 	maxFeeGwei             uint64
@@ -96,7 +97,8 @@ func (o *depositOptions) bind() {
 	f.StringVar(&o.contract, "deposit-contract", "", "deposit contract of a custom network, 0x…")
 	f.StringVar(&o.forkVersion, "fork-version", "", "genesis fork version of a custom network, 0x and 8 hex digits")
 	f.Uint64Var(&o.confirmations, "confirmations", 0, "blocks after which a deposit is final, on a custom network (default: the finalized block)")
-	f.Uint64Var(&o.startBlock, "deposit-start-block", 0, "block in which the deposit contract was made")
+	f.Uint64Var(&o.startBlock, "deposit-start-block", 0, "first block whose deposits are read, such as the one in which the deposit contract was made; if the contract took deposits before it, none is made without --seed-unused-before-start-block")
+	f.BoolVar(&o.unusedBefore, "seed-unused-before-start-block", false, "your word that nobody but this cluster deposited for keys of its seed before --deposit-start-block: if that is wrong, they are paid for twice")
 	f.StringVar(&o.withdrawalAddress, "withdrawal-address", "", "execution address to which stakes are withdrawn (credentials 0x01)")
 	f.BoolVar(&o.compounding, "compounding", false, "with --withdrawal-address: compounding validators (credentials 0x02)")
 	f.BoolVar(&o.bls, "bls-withdrawal", false, "withdrawal keys of the same seed (credentials 0x00)")

@@ -73,6 +73,7 @@ type parts struct {
 	node     *node.Node
 	vault    *seal.Vault
 	duty     *ethereum.Duty
+	terms    string // of deposits
 	exits    []node.Duty
 	api      *api.Server
 	founders []cluster.Peer
@@ -124,6 +125,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	seeds := ethereum.NewSeeds(p.vault, p.node)
 	deposits.Logger, deposits.Metrics = p.log, registry
 	deposits.IndexFile = filepath.Join(o.dataDir, "deposit-events.db")
+	p.terms = deposits.Terms()
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
 		return cli.UsageError(err)
 	}
@@ -159,7 +161,7 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
 	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
 	g.Go(func() error {
-		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Founders: p.founders, Logger: p.log})
+		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Terms: p.terms, Founders: p.founders, Logger: p.log})
 	})
 	var failure error
 	select {

@@ -83,6 +83,8 @@ func TestServerRefusesFlags(t *testing.T) {
 		"spare keys below zero":  {append(slices.Clip(custom), "--chain-id", "1", "--fork-version", "0x01020304", "--deposit-contract", "0x00000000219ab540356cBB839Cbe05303d7705Fa", "--spare-keys", "-1"), "--spare-keys -1"},
 		"spares without chain":   {[]string{"--spare-keys", "1"}, "--execution-rpc is missing: --spare-keys"},
 		"limit below zero":       {append(slices.Clip(custom), "--chain-id", "1", "--fork-version", "0x01020304", "--deposit-contract", "0x00000000219ab540356cBB839Cbe05303d7705Fa", "--max-deposits-per-day", "-1"), "--max-deposits-per-day -1"},
+		"word without chain":     {[]string{"--seed-unused-before-start-block"}, "--execution-rpc is missing: --seed-unused-before-start-block"},
+		"word without block":     {append(slices.Clip(custom), "--chain-id", "5", "--fork-version", "0x00000000", "--deposit-contract", "0x4242424242424242424242424242424242424242", "--seed-unused-before-start-block"), "goes with a --deposit-start-block above 0"},
 		"limit without chain":    {[]string{"--max-deposits-per-day", "1"}, "--execution-rpc is missing: --max-deposits-per-day"},
 		"neither on nor off":     {[]string{"--deposits", "maybe"}, `--deposits "maybe": want on or off`},
 		"unknown network":        {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "ropsten"}, "ropsten"},

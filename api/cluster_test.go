@@ -38,6 +38,15 @@ func TestClusterTellsOfDepositEvents(t *testing.T) {
 	require.Empty(t, nodes[1].DepositEvents)
 }
 
+func TestClusterTellsTermsOfDeposits(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.node.status.Peers[1].Terms = "amount-gwei=1"
+	nodes := read[wire.Cluster](t, h.get("/v1/cluster")).Nodes
+	require.Equal(t, "amount-gwei=1", nodes[1].Terms)
+	require.Empty(t, nodes[0].Terms)
+}
+
 // The leader counts on nobody who does not answer it, in the answer and in the metric.
 func TestFailureTolerance(t *testing.T) {
 	t.Parallel()

@@ -16,23 +16,27 @@ import (
 	"github.com/keysteward/keysteward/node"
 )
 
-// announcement asks the leader to record where a member's API is.
+// announcement asks the leader to record where a member's API is, and what it
+// would pay for.
 type announcement struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	Raft string `json:"raft"`
 	API  string `json:"api"`
+	// Terms of its deposits, empty if it makes none.
+	Terms string `json:"terms,omitempty"`
 }
 
-// announceAlways sees to it that the state says where this node's API is.
+// announceAlways sees to it that the state says where this node's API is, and
+// what it would pay for.
 func announceAlways(ctx context.Context, cfg Config, p *peers) error {
-	self := announcement{ID: cfg.Node.ID(), Name: cfg.Node.Name(), Raft: cfg.Link.Advertised(), API: cfg.API}
+	self := announcement{ID: cfg.Node.ID(), Name: cfg.Node.Name(), Raft: cfg.Link.Advertised(), API: cfg.API, Terms: cfg.Terms}
 	if err := self.check(); err != nil {
 		return err
 	}
 	for {
 		m := cfg.Node.View().Member(self.ID)
-		if m.GetApiUrl() != self.API || m.GetRaftAddress() != self.Raft {
+		if m.GetApiUrl() != self.API || m.GetRaftAddress() != self.Raft || m.GetTerms() != self.Terms {
 			if err := announceOnce(ctx, cfg.Node, p, self); err != nil {
 				cfg.Logger.Debug("the leader does not know this node's API yet", "error", err)
 			}
@@ -80,9 +84,10 @@ var (
 	errAnnouncement = errors.New("malformed announcement")
 )
 
-const maxURL = 2048
+const maxURL, maxTerms = 2048, 1024
 
-// check sees to it that what ends up in callers' Location headers is a URL.
+// check sees to it that what ends up in callers' Location headers is a URL, and
+// what ends up in people's terminals one line of text.
 func (a announcement) check() error {
 	u, err := url.Parse(a.API)
 	if err != nil || len(a.API) > maxURL || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
@@ -90,6 +95,9 @@ func (a announcement) check() error {
 	}
 	if !strings.HasPrefix(a.ID, a.Name+"-") {
 		return fmt.Errorf("%w: node %.100q is not called %.100q", errAnnouncement, a.ID, a.Name)
+	}
+	if len(a.Terms) > maxTerms || strings.ContainsFunc(a.Terms, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Errorf("%w: the terms of deposits %.100q", errAnnouncement, a.Terms)
 	}
 	if _, _, err := net.SplitHostPort(a.Raft); err != nil {
 		return fmt.Errorf("%w: the member's address %.100q", errAnnouncement, a.Raft)
@@ -110,7 +118,7 @@ func (p *peers) record(ctx context.Context, a announcement) error {
 		_, err := p.node.Propose(ctx, &fsmpb.Command{
 			Caller: &fsmpb.Caller{Name: a.ID, Role: "member"},
 			Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{Member: &fsmpb.Member{
-				NodeId: a.ID, Name: a.Name, RaftAddress: a.Raft, ApiUrl: a.API,
+				NodeId: a.ID, Name: a.Name, RaftAddress: a.Raft, ApiUrl: a.API, Terms: a.Terms,
 			}}},
 		})
 		if err != nil {

@@ -18,6 +18,9 @@ type Config struct {
 	Link *node.Link
 	// API is the URL under which this node's API is reached.
 	API string
+	// Terms says what this node pays for when it makes deposits, which must be the
+	// same on all nodes; empty if it makes none.
+	Terms string
 	// Founders are all members of a new cluster, this node included.
 	Founders []Peer
 	Logger   *slog.Logger

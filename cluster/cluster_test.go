@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -62,6 +63,40 @@ func TestClusterIsFounded(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// terms are what a node's state knows that members pay for, by their names.
+func terms(p *place) map[string]string {
+	m := make(map[string]string)
+	for member := range p.node.View().Members() {
+		m[member.GetName()] = member.GetTerms()
+	}
+	return m
+}
+
+// Terms of deposits are told, and told anew after a restart with others.
+func TestRestartWithOtherTerms(t *testing.T) {
+	t.Parallel()
+	list := places(t, "n1", "n2", "n3")
+	list[0].terms, list[1].terms = "amount=1", "amount=1"
+	for _, p := range list {
+		p.up()
+	}
+	requireTerms := func(p *place, want map[string]string) {
+		eventually(t, "the terms are known on "+p.name, func() bool { return maps.Equal(want, terms(p)) })
+	}
+	for _, p := range list {
+		requireTerms(p, map[string]string{"n1": "amount=1", "n2": "amount=1", "n3": ""})
+	}
+	for i, now := range []string{"", "amount=2"} { // no deposits any more, and others
+		list[i].down()
+		list[i].terms = now
+		list[i].up()
+	}
+	requireTerms(list[2], map[string]string{"n1": "", "n2": "amount=2", "n3": ""})
+	for _, peer := range list[2].node.Status().Peers {
+		require.Equal(t, peer.ID == list[1].node.ID(), peer.Terms == "amount=2")
+	}
 }
 
 // All restart, one of them with another API.
@@ -218,17 +253,19 @@ func TestStrangersAreRefused(t *testing.T) {
 		a    announcement
 		want int
 	}{
-		"stranger":         {announcement{"evil-00000000", "evil", "127.0.0.1:1", "http://evil"}, http.StatusForbidden},
-		"member":           {announcement{id, "n1", p.address, "http://moved.test"}, http.StatusOK},
-		"other name":       {announcement{id, "n2", p.address, "http://x"}, http.StatusBadRequest},
-		"no URL":           {announcement{id, "n1", p.address, ""}, http.StatusBadRequest},
-		"no host":          {announcement{id, "n1", p.address, "http://"}, http.StatusBadRequest},
-		"other scheme":     {announcement{id, "n1", p.address, "javascript:alert(1)"}, http.StatusBadRequest},
-		"with credentials": {announcement{id, "n1", p.address, "http://u:p@x"}, http.StatusBadRequest},
-		"split header":     {announcement{id, "n1", p.address, "http://x\r\nSet-Cookie: a=b"}, http.StatusBadRequest},
-		"long URL":         {announcement{id, "n1", p.address, "http://" + strings.Repeat("x", maxURL)}, http.StatusBadRequest},
-		"no address":       {announcement{id, "n1", "", "http://x"}, http.StatusBadRequest},
-		"large":            {announcement{id, "n1", strings.Repeat("x", 2*maxPeerBody), "http://x"}, http.StatusBadRequest},
+		"stranger":         {announcement{"evil-00000000", "evil", "127.0.0.1:1", "http://evil", ""}, http.StatusForbidden},
+		"member":           {announcement{id, "n1", p.address, "http://moved.test", ""}, http.StatusOK},
+		"other name":       {announcement{id, "n2", p.address, "http://x", ""}, http.StatusBadRequest},
+		"no URL":           {announcement{id, "n1", p.address, "", ""}, http.StatusBadRequest},
+		"no host":          {announcement{id, "n1", p.address, "http://", ""}, http.StatusBadRequest},
+		"other scheme":     {announcement{id, "n1", p.address, "javascript:alert(1)", ""}, http.StatusBadRequest},
+		"with credentials": {announcement{id, "n1", p.address, "http://u:p@x", ""}, http.StatusBadRequest},
+		"split header":     {announcement{id, "n1", p.address, "http://x\r\nSet-Cookie: a=b", ""}, http.StatusBadRequest},
+		"long URL":         {announcement{id, "n1", p.address, "http://" + strings.Repeat("x", maxURL), ""}, http.StatusBadRequest},
+		"terms of lines":   {announcement{id, "n1", p.address, "http://x", "a\nb"}, http.StatusBadRequest},
+		"long terms":       {announcement{id, "n1", p.address, "http://x", strings.Repeat("x", maxTerms+1)}, http.StatusBadRequest},
+		"no address":       {announcement{id, "n1", "", "http://x", ""}, http.StatusBadRequest},
+		"large":            {announcement{id, "n1", strings.Repeat("x", 2*maxPeerBody), "http://x", ""}, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -54,6 +54,7 @@ type place struct {
 	address string
 	folder  string
 	api     string
+	terms   string
 	peers   []string
 	journal *journal
 
@@ -112,7 +113,7 @@ func (p *place) config() Config {
 	founders, err := ParsePeers(p.peers)
 	require.NoError(p.t, err)
 	return Config{
-		Node: p.node, Link: p.link, API: p.api, Founders: founders,
+		Node: p.node, Link: p.link, API: p.api, Terms: p.terms, Founders: founders,
 		Logger: slog.New(slog.NewTextHandler(p.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

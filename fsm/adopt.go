@@ -37,8 +37,8 @@ func (w *write) adoptKeys(c *fsmpb.AdoptKeys) Result {
 	}
 	s := proto.CloneOf(c.GetSearch())
 	s.Found = 0
-	if c.GetFirstIndex() > 0 {
-		s.Found = w.meta.GetSeedSearch().GetFound()
+	if old := w.meta.GetSeedSearch(); SameSearch(s, old) {
+		s.Found, s.StartBlock = old.GetFound(), max(s.GetStartBlock(), old.GetStartBlock())
 	}
 	adopted := 0
 	for _, f := range c.GetFound() {
@@ -70,7 +70,7 @@ func (w *write) checkSearch(c *fsmpb.AdoptKeys) *Refusal {
 	if s.GetNextIndex() < c.GetFirstIndex() || s.GetNextIndex() > maxIndex {
 		return refuse(Invalid, "indexes from %d to before %d were searched", c.GetFirstIndex(), s.GetNextIndex())
 	}
-	from := uint64(0) // of another contract all are searched
+	from := uint64(0) // of another contract, or with earlier events, all are searched
 	if SameSearch(s, old) {
 		if old.GetDone() {
 			return refuse(StaleIndex, "the search has come to its end")
@@ -83,9 +83,11 @@ func (w *write) checkSearch(c *fsmpb.AdoptKeys) *Refusal {
 	return nil
 }
 
-// SameSearch reports whether both searches are in the events of one contract.
-func SameSearch(a, b *fsmpb.SeedSearch) bool {
-	return a.GetChainId() == b.GetChainId() && bytes.Equal(a.GetGenesisHash(), b.GetGenesisHash()) && bytes.Equal(a.GetContract(), b.GetContract())
+// SameSearch reports whether one search goes on with another: both are in the
+// events of one contract, and the one knows of no earlier events than the other.
+func SameSearch(one, other *fsmpb.SeedSearch) bool {
+	return one.GetChainId() == other.GetChainId() && bytes.Equal(one.GetGenesisHash(), other.GetGenesisHash()) &&
+		bytes.Equal(one.GetContract(), other.GetContract()) && one.GetStartBlock() >= other.GetStartBlock()
 }
 
 func (w *write) checkFound(c *fsmpb.AdoptKeys, i int, f *fsmpb.FoundKey) *Refusal {

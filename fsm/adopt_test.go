@@ -160,6 +160,36 @@ func TestSearchEnds(t *testing.T) {
 	bare.refused(SeedMissing, search(0, 1, true))
 }
 
+// A search that knows earlier events begins anew; one that knows only later ones
+// goes on, and is as blind as the blindest part of it.
+func TestSearchFromAnEarlierBlock(t *testing.T) {
+	t.Parallel()
+	from := func(start uint64, c *fsmpb.AdoptKeys) *fsmpb.AdoptKeys {
+		c.Search.StartBlock = start
+		return c
+	}
+	r := newReplica(t)
+	r.ok(from(0, search(0, 10, false, 1)))
+	r.ok(from(900, search(10, 20, false, 15)))
+	require.Equal(t, uint64(900), r.View().Meta().GetSeedSearch().GetStartBlock())
+	r.refused(StaleIndex, from(500, search(20, 30, false)))
+	r.ok(from(900, search(20, 40, true)))
+	r.refused(StaleIndex, from(900, search(0, 40, true)))
+	r.refused(StaleIndex, from(901, search(0, 40, true)))
+
+	r.ok(from(500, search(0, 10, false, 1, 4)))
+	s := r.View().Meta().GetSeedSearch()
+	require.Equal(t, uint64(5), s.GetFound())
+	require.Equal(t, uint64(500), s.GetStartBlock())
+	require.False(t, s.GetDone())
+	r.ok(from(500, search(10, 40, true, 15)))
+	require.Equal(t, 3, r.keysIn(fsmpb.KeyState_KEY_STATE_RESTING), "found late, or known and left as they were")
+	require.Equal(t, uint64(16), r.View().Meta().GetNextIndex())
+	r.refused(StaleIndex, from(500, search(40, 50, true)))
+	r.ok(from(0, search(0, 40, true)))
+	require.Zero(t, r.View().Meta().GetSeedSearch().GetStartBlock())
+}
+
 func TestSeeFinal(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)

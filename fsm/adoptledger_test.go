@@ -13,6 +13,7 @@ import (
 // searched is how far one contract was searched.
 type searched struct {
 	next, found uint64
+	start       uint64 // from where on events were known in all parts
 	done        bool
 }
 
@@ -26,9 +27,11 @@ func (l *ledger) adopt(t rapid.TB, c *fsmpb.AdoptKeys, before *world) {
 	t.Helper()
 	name := searchName(c.GetSearch())
 	s := l.searches[name]
-	if s == nil || l.latest != name {
-		s = &searched{} // another contract was searched meanwhile
+	if start := c.GetSearch().GetStartBlock(); s == nil || l.latest != name || start < s.start {
+		s = &searched{start: start} // another contract was searched meanwhile, or less was known
 		l.searches[name] = s
+	} else {
+		s.start = max(s.start, start)
 	}
 	require.False(t, s.done, "searched after the end")
 	require.Equal(t, s.next, c.GetFirstIndex(), "a part was left out")
@@ -69,7 +72,7 @@ func (l *ledger) checkIndexes(t rapid.TB, after *world) {
 	require.Equal(t, l.final.GetHash(), after.meta.GetFinalBlock().GetHash())
 	if now := after.meta.GetSeedSearch(); now != nil {
 		s := l.searches[searchName(now)]
-		require.Equal(t, searched{next: now.GetNextIndex(), found: now.GetFound(), done: now.GetDone()}, *s)
+		require.Equal(t, searched{next: now.GetNextIndex(), found: now.GetFound(), start: now.GetStartBlock(), done: now.GetDone()}, *s)
 	}
 }
 
@@ -78,6 +81,7 @@ func drawAdopt(t *rapid.T, w *world) proto.Message {
 	old := w.meta.GetSeedSearch()
 	s := testSearch(rapid.SampledFrom([]uint64{1, 1, 1, 1, 2}).Draw(t, "chain"))
 	s.Done = oneIn(t, 6, "done")
+	s.StartBlock = rapid.SampledFrom([]uint64{5, 5, 5, 5, 0, 9}).Draw(t, "start")
 	c := &fsmpb.AdoptKeys{Search: s}
 	if SameSearch(s, old) {
 		c.FirstIndex = old.GetNextIndex()

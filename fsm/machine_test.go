@@ -67,13 +67,14 @@ func TestSessionIsTheTermOfItsEntry(t *testing.T) {
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)
-	member := &fsmpb.Member{NodeId: "n1", RaftAddress: "r", ApiUrl: "u"}
+	member := &fsmpb.Member{NodeId: "n1", RaftAddress: "r", ApiUrl: "u", Terms: "t"}
 	r.ok(&fsmpb.SetMember{Member: member})
 	before := digest(r.View())
 	r.ok(&fsmpb.SetMember{Member: member})
 	r.ok(&fsmpb.RemoveMember{NodeId: "n2"})
 	require.Equal(t, before, digest(r.View()), "a repeat changes nothing")
 	require.Equal(t, "u", r.View().Member("n1").GetApiUrl())
+	require.Equal(t, "t", r.View().Member("n1").GetTerms())
 	r.refused(Invalid, &fsmpb.SetMember{})
 	r.refused(Invalid, &fsmpb.SetMember{Member: &fsmpb.Member{NodeId: "n3"}})
 	r.ok(&fsmpb.RemoveMember{NodeId: "n1"})

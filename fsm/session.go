@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"strings"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -45,7 +47,7 @@ func (w *write) setMember(m *fsmpb.Member) Result {
 		return Result{}
 	}
 	mustInsert(w.txn, tableMembers, m)
-	w.record("member.set", m.GetNodeId(), m.GetApiUrl())
+	w.record("member.set", m.GetNodeId(), strings.TrimSpace(m.GetApiUrl()+" "+m.GetTerms()))
 	return Result{}
 }
 

@@ -45,7 +45,7 @@ func inSession(view *fsm.View, s Status) bool {
 func (n *Node) peer(server raft.Server, s Status) Peer {
 	p := Peer{ID: string(server.ID), Raft: string(server.Address), Voter: server.Suffrage == raft.Voter, Lag: -1}
 	if m := n.View().Member(p.ID); m != nil {
-		p.API = m.GetApiUrl()
+		p.API, p.Terms = m.GetApiUrl(), m.GetTerms()
 	}
 	if heard, ok := n.heardOf(p.ID); ok && s.IsLeader {
 		p.Silent = heard.silent

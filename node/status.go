@@ -29,6 +29,8 @@ type Peer struct {
 	Raft  string
 	API   string
 	Voter bool
+	// Terms of deposits that it has announced.
+	Terms string
 	// Lag is the number of log entries that the peer lacks, -1 where it is not known.
 	Lag int64
 	// Silent is true where this node leads, asked the peer and had no answer the

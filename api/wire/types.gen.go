@@ -566,8 +566,12 @@ type Node struct {
 	ID            string        `json:"id"`
 
 	// Lag Log entries that it lacks; -1 where it is not known.
-	Lag   int64  `json:"lag"`
-	Raft  string `json:"raft"`
+	Lag  int64  `json:"lag"`
+	Raft string `json:"raft"`
+
+	// Terms What its flags say that deposits pay for: network, contract, amount and
+	// withdrawals. Left out where it makes none, or has not told.
+	Terms string `json:"terms,omitempty,omitzero"`
 	Voter bool   `json:"voter"`
 }
 

@@ -25,3 +25,17 @@ func eventsText(e wire.DepositEvents) string {
 	}
 	return text
 }
+
+// termsNotes tells what each member would pay for, if that is not the same.
+func termsNotes(g *grid, cluster wire.Cluster) {
+	told, differ := "", false
+	for _, node := range cluster.Nodes {
+		differ = differ || told != "" && node.Terms != "" && node.Terms != told
+		told = orElse(told, node.Terms)
+	}
+	for _, node := range cluster.Nodes {
+		if differ && node.Terms != "" {
+			g.note("%s would deposit by other flags than others: %s", node.ID, node.Terms)
+		}
+	}
+}

@@ -24,3 +24,17 @@ func TestClusterStatusTellsOfDepositEvents(t *testing.T) {
 	require.Contains(t, got.out, "; waiting: no space left on device (event-index-failed)\n")
 	require.Contains(t, at(cluster).run(t, "cluster", "status", "-o", "json").out, `"nextBlock": 500`)
 }
+
+func TestClusterStatusTellsOfOtherTerms(t *testing.T) {
+	t.Parallel()
+	cluster := clienttest.Start(t, 3)
+	cluster.Terms = map[int]string{1: "amount-gwei=1", 2: "amount-gwei=1"}
+	require.NotContains(t, at(cluster).run(t, "cluster", "status").out, "amount")
+	cluster = clienttest.Start(t, 3)
+	cluster.Terms = map[int]string{1: "amount-gwei=1", 2: "amount-gwei=2"}
+	got := at(cluster).run(t, "cluster", "status")
+	require.Zero(t, got.code, got.err)
+	require.Contains(t, got.out, "node-2 would deposit by other flags than others: amount-gwei=1\n")
+	require.Contains(t, got.out, "node-3 would deposit by other flags than others: amount-gwei=2\n")
+	require.NotContains(t, got.out, "node-1 would")
+}

@@ -292,6 +292,7 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 		}
 		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
 		eventsNotes(g, cluster)
+		termsNotes(g, cluster)
 	})
 }
 

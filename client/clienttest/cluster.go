@@ -52,6 +52,8 @@ type Cluster struct {
 	ChangeDeposit func(*wire.Deposit)
 	// DepositEvents is what each node tells of itself, by its number.
 	DepositEvents map[int]wire.DepositEvents
+	// Terms are what each node has announced, by its number.
+	Terms map[int]string
 	// RestOnRelease leaves released keys resting.
 	RestOnRelease bool
 	// PageSize bounds pages: 1000 if zero.

@@ -143,6 +143,7 @@ func (c *Cluster) getCluster(self int, w http.ResponseWriter) {
 		if self == i {
 			node.DepositEvents = c.DepositEvents[i]
 		}
+		node.Terms = c.Terms[i]
 		cluster.Nodes = append(cluster.Nodes, node)
 		if i == c.leader {
 			cluster.Leader = nodeName(i)

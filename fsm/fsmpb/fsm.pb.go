@@ -3151,7 +3151,10 @@ type SeedSearch struct {
 	// The search has come to its end.
 	Done bool `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
 	// Up to which block the index was complete when the last keys were looked up.
-	BlockNumber   uint64 `protobuf:"varint,7,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
+	BlockNumber uint64 `protobuf:"varint,7,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
+	// From which block on events were known when any part was looked up; 0 if all
+	// were. A search that knows earlier ones begins anew.
+	StartBlock    uint64 `protobuf:"varint,8,opt,name=start_block,json=startBlock,proto3" json:"start_block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3231,6 +3234,13 @@ func (x *SeedSearch) GetDone() bool {
 func (x *SeedSearch) GetBlockNumber() uint64 {
 	if x != nil {
 		return x.BlockNumber
+	}
+	return 0
+}
+
+func (x *SeedSearch) GetStartBlock() uint64 {
+	if x != nil {
+		return x.StartBlock
 	}
 	return 0
 }
@@ -3374,11 +3384,14 @@ func (x *Stake) GetAmountGwei() uint64 {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	RaftAddress   string                 `protobuf:"bytes,3,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
-	ApiUrl        string                 `protobuf:"bytes,4,opt,name=api_url,json=apiUrl,proto3" json:"api_url,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	NodeId      string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	RaftAddress string                 `protobuf:"bytes,3,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
+	ApiUrl      string                 `protobuf:"bytes,4,opt,name=api_url,json=apiUrl,proto3" json:"api_url,omitempty"`
+	// What it was told to pay for, as the node's flags say it: network, amount and
+	// withdrawals. Empty where it makes no deposits.
+	Terms         string `protobuf:"bytes,5,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3437,6 +3450,13 @@ func (x *Member) GetRaftAddress() string {
 func (x *Member) GetApiUrl() string {
 	if x != nil {
 		return x.ApiUrl
+	}
+	return ""
+}
+
+func (x *Member) GetTerms() string {
+	if x != nil {
+		return x.Terms
 	}
 	return ""
 }
@@ -5110,7 +5130,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\vseed_search\x18\x14 \x01(\v2\x1d.keysteward.fsm.v1.SeedSearchR\n" +
 	"seedSearch\x12>\n" +
 	"\vfinal_block\x18\x15 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\n" +
-	"finalBlock\"\xd2\x01\n" +
+	"finalBlock\"\xf3\x01\n" +
 	"\n" +
 	"SeedSearch\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
@@ -5120,7 +5140,9 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x14\n" +
 	"\x05found\x18\x05 \x01(\x04R\x05found\x12\x12\n" +
 	"\x04done\x18\x06 \x01(\bR\x04done\x12!\n" +
-	"\fblock_number\x18\a \x01(\x04R\vblockNumber\"v\n" +
+	"\fblock_number\x18\a \x01(\x04R\vblockNumber\x12\x1f\n" +
+	"\vstart_block\x18\b \x01(\x04R\n" +
+	"startBlock\"v\n" +
 	"\n" +
 	"FinalBlock\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
@@ -5132,12 +5154,13 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fblock_number\x18\x02 \x01(\x04R\vblockNumber\x12 \n" +
 	"\vcredentials\x18\x03 \x01(\fR\vcredentials\x12\x1f\n" +
 	"\vamount_gwei\x18\x04 \x01(\x04R\n" +
-	"amountGwei\"q\n" +
+	"amountGwei\"\x87\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
 	"\fraft_address\x18\x03 \x01(\tR\vraftAddress\x12\x17\n" +
-	"\aapi_url\x18\x04 \x01(\tR\x06apiUrl\"V\n" +
+	"\aapi_url\x18\x04 \x01(\tR\x06apiUrl\x12\x14\n" +
+	"\x05terms\x18\x05 \x01(\tR\x05terms\"V\n" +
 	"\x06Secret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12 \n" +

@@ -1,6 +1,7 @@
 package ethereum
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -19,10 +20,8 @@ const mostLosses = 3
 // that are planned, as many as may be in flight, and none while anything about
 // the account or the chain is in doubt.
 func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, error) {
-	for _, w := range []*waiting{p.checkNonces(), p.stopped(view), p.brake()} {
-		if w != nil {
-			return nil, w
-		}
+	if w := cmp.Or(p.checkNonces(), p.stopped(view), p.flagsForbid(view), p.brake()); w != nil {
+		return nil, w
 	}
 	for _, w := range p.waits {
 		if !w.aside && (w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing) {

@@ -128,6 +128,7 @@ func TestStartBlock(t *testing.T) {
 	number := 0
 	for name, test := range map[string]struct {
 		start  uint64
+		word   bool   // that the seed was not used before
 		refuse string // the block whose state the client does not know
 		keep   func(*types.Log) bool
 		code   Code
@@ -135,9 +136,11 @@ func TestStartBlock(t *testing.T) {
 	}{
 		"before the first deposit":              {start: 1},
 		"before the first, and states are gone": {start: 1, refuse: "0x0"},
-		"between deposits":                      {start: 3},
-		"between, and states are gone":          {start: 3, refuse: "0x2", code: EventsIncomplete, says: "can not tell how many deposits there were before --deposit-start-block 3"},
-		"behind all":                            {start: 4},
+		"between deposits":                      {start: 3, code: EarlierUnknown, says: "took 2 deposits before --deposit-start-block 3"},
+		"between deposits, and that is known":   {start: 3, word: true},
+		"between, and states are gone":          {start: 3, word: true, refuse: "0x2", code: EventsIncomplete, says: "can not tell how many deposits there were before --deposit-start-block 3"},
+		"behind all":                            {start: 4, code: EarlierUnknown, says: "took 3 deposits"},
+		"behind all, and that is known":         {start: 4, word: true},
 		"behind all, and states are gone":       {start: 4, refuse: "0x3", code: EventsIncomplete, says: "can not tell how many"},
 		"between, and logs are gone":            {start: 2, keep: func(l *types.Log) bool { return l.BlockNumber > 2 }, code: EventsIncomplete, says: "an earlier --deposit-start-block than 2"},
 		"the count of the head is gone":         {start: 0, refuse: "head", code: ChainUnreachable, says: "does not tell how many deposits"},
@@ -146,7 +149,7 @@ func TestStartBlock(t *testing.T) {
 		number := number
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t, c, number, func(cfg *Config) { cfg.StartBlock = test.start })
+			s := newScene(t, c, number, func(cfg *Config) { cfg.StartBlock, cfg.UnusedBefore = test.start, test.word })
 			f := newFront(t, s.socket)
 			s.cfg.RPC = []string{f.URL}
 			if test.keep != nil {
@@ -160,6 +163,7 @@ func TestStartBlock(t *testing.T) {
 			require.NoError(t, s.duty().pass(t.Context(), s.begin()))
 			require.Equal(t, string(test.code), s.status(), s.detail())
 			require.Contains(t, s.detail(), test.says)
+			require.Equal(t, test.code != "", s.states()[fsmpb.DepositState_DEPOSIT_STATE_PLANNED] == 1, "planned and not signed")
 		})
 	}
 }

@@ -65,6 +65,10 @@ type Config struct {
 	// this cluster's seed can have got a deposit. For the last the execution client
 	// must know the contract's state in the block before.
 	StartBlock uint64
+	// UnusedBefore is the operator's word that no key of the seed got a deposit
+	// before StartBlock, but those that this cluster made. Without it nothing is
+	// searched or signed if the contract counts deposits before StartBlock.
+	UnusedBefore bool
 	// IndexFile is where DepositEvents are kept; it can be removed while nothing runs,
 	// and is then read from the chain again. Empty means a temporary file.
 	IndexFile string
@@ -176,6 +180,8 @@ func (c Config) checkCounts() error {
 		return fmt.Errorf("%w: %d deposits in flight: want 1 to %d", ErrConfig, c.InFlight, MaxInFlight)
 	case c.SpareKeys < 0 || c.SpareKeys > fsm.MaxSpareKeys:
 		return fmt.Errorf("%w: %d spare keys: want 0 to %d", ErrConfig, c.SpareKeys, fsm.MaxSpareKeys)
+	case c.UnusedBefore && c.StartBlock == 0:
+		return fmt.Errorf("%w: a word about deposits before the start block, which is 0", ErrConfig)
 	case c.MaxPerDay < 0 || c.MaxPerDay > math.MaxInt32:
 		return fmt.Errorf("%w: %d deposits a day", ErrConfig, c.MaxPerDay)
 	}

@@ -22,18 +22,21 @@ const (
 )
 
 // searched reports whether the seed's keys were looked for among the deposits of
-// the contract; of the chain with this first block, if that is known.
+// the contract, in all events that this node knows; of the chain with this first
+// block, if that is known.
 func (p *pass) searched(view *fsm.View, genesis *block) bool {
 	s, cfg := view.Meta().GetSeedSearch(), p.duty.cfg
 	return s.GetDone() && s.GetChainId() == cfg.Network.ChainID &&
 		common.BytesToAddress(s.GetContract()) == cfg.Network.DepositContract &&
+		s.GetStartBlock() <= cfg.StartBlock &&
 		(genesis == nil || common.BytesToHash(s.GetGenesisHash()) == genesis.Hash)
 }
 
 // searchSeed looks for deposits of the seed's keys before any of these is used: a
 // seed that is brought may have been used before, by another cluster or by hand,
 // and validators may run with its keys. What is found is adopted. It is done once
-// for a chain and contract, in the completed index, and goes on where it was.
+// for a chain and contract, in the completed index, and goes on where it was. It
+// begins anew once earlier events are known than then.
 func (p *pass) searchSeed(ctx context.Context) error {
 	view := p.session.View()
 	if p.searched(view, p.world.genesis) || view.Secret(fsm.SecretSeed) == nil {
@@ -41,6 +44,10 @@ func (p *pass) searchSeed(ctx context.Context) error {
 	}
 	if !p.indexed {
 		p.wait(waitFor(IndexingEvents, "reading earlier deposits from the chain, to look for those of this seed: block %d of %d", p.duty.events.Status().NextBlock, uint64(p.world.head.Number)))
+		return nil
+	}
+	if w := p.earlierUnknown(); w != nil {
+		p.wait(w)
 		return nil
 	}
 	seed, err := p.seed(ctx)
@@ -111,6 +118,9 @@ func (p *pass) searchSoFar(old *fsmpb.SeedSearch) *fsmpb.SeedSearch {
 	s := &fsmpb.SeedSearch{
 		ChainId: cfg.Network.ChainID, GenesisHash: p.world.genesis.Hash[:], Contract: cfg.Network.DepositContract[:],
 		BlockNumber: uint64(p.world.head.Number),
+	}
+	if before, known := p.duty.events.before(); !known || before > 0 {
+		s.StartBlock = cfg.StartBlock // else all events are known
 	}
 	if fsm.SameSearch(s, old) && !old.GetDone() {
 		s.NextIndex, s.Found = old.GetNextIndex(), old.GetFound()

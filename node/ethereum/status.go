@@ -70,6 +70,11 @@ const (
 	SearchingSeed Code = "searching-seed"
 	// EventsIncomplete: the execution client does not show every DepositEvent.
 	EventsIncomplete Code = "events-incomplete"
+	// EarlierUnknown: there were deposits before the start block, and nobody said
+	// that none was for the cluster's seed.
+	EarlierUnknown Code = "earlier-deposits-unknown"
+	// FlagsDiffer: another node of the cluster was given other terms of deposits.
+	FlagsDiffer Code = "flags-differ"
 	// IndexFailed: the file with DepositEvents can not be read or written.
 	IndexFailed Code = "event-index-failed"
 	// SendRefused: the execution client does not take a signed transaction.
