@@ -129,7 +129,7 @@ func withoutURL(err error) error {
 		return u.Err
 	}
 	if h, ok := errors.AsType[rpc.HTTPError](err); ok {
-		return fmt.Errorf("HTTP status %s", h.Status) //nolint:err113 // its body may repeat the URL
+		return fmt.Errorf("HTTP status %s", h.Status) // its body may repeat the URL
 	}
 	return err
 }

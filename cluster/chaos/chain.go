@@ -102,7 +102,7 @@ func (b *books) readBlock(ctx context.Context, number uint64) error {
 		return err //nolint:wrapcheck // the caller says which block
 	}
 	if len(receipts) != len(block.Transactions()) {
-		return fmt.Errorf("%d transactions and %d receipts", len(block.Transactions()), len(receipts)) //nolint:err113 // nobody tells it apart
+		return fmt.Errorf("%d transactions and %d receipts", len(block.Transactions()), len(receipts))
 	}
 	for i, tx := range block.Transactions() {
 		if err := b.book(tx, receipts[i]); err != nil {

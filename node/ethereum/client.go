@@ -86,7 +86,7 @@ func withoutURL(err error) error {
 		return u.Err
 	}
 	if h := (rpc.HTTPError{}); errors.As(err, &h) {
-		return fmt.Errorf("HTTP status %s", h.Status) //nolint:err113 // told to people only
+		return fmt.Errorf("HTTP status %s", h.Status)
 	}
 	return err
 }
