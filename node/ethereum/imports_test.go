@@ -34,7 +34,7 @@ func unsealedCluster(t *testing.T) (*soloCluster, *Seeds, *seal.Vault) {
 	t.Helper()
 	c, path := newSoloCluster(t), kekFile(t, 7)
 	vault := vaultOf(t, path)
-	record, err := seal.NewKeyring(kekFromFile(t, path), "cluster")
+	record, err := seal.NewKeyring(t.Context(), kekFromFile(t, path), "cluster")
 	require.NoError(t, err)
 	c.withKeyring(vault, record)
 	return c, NewSeeds(vault, c), vault

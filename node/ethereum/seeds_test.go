@@ -96,7 +96,7 @@ func TestSeedIsInstalledOnceAndSealed(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoSeed)
 	require.ErrorIs(t, seeds.InstallSeed(ctx, testSeed(t), nil, ""), node.ErrSealed, "there is no keyring yet")
 
-	record, err := seal.NewKeyring(kekFromFile(t, kekFile(t, 7)), "cluster")
+	record, err := seal.NewKeyring(t.Context(), kekFromFile(t, kekFile(t, 7)), "cluster")
 	require.NoError(t, err)
 	c.withKeyring(vault, record)
 	require.NoError(t, seeds.InstallSeed(ctx, testSeed(t), nil, ""))
@@ -132,7 +132,7 @@ func TestSeedIsInstalledOnceAndSealed(t *testing.T) {
 func TestSeedStaysClosedWithoutTheRightKey(t *testing.T) {
 	t.Parallel()
 	c, right := newSoloCluster(t), kekFile(t, 7)
-	record, err := seal.NewKeyring(kekFromFile(t, right), "cluster")
+	record, err := seal.NewKeyring(t.Context(), kekFromFile(t, right), "cluster")
 	require.NoError(t, err)
 	c.withKeyring(vaultOf(t, right), record)
 	require.NoError(t, NewSeeds(vaultOf(t, right), c).InstallSeed(t.Context(), testSeed(t), nil, ""))

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -26,28 +27,29 @@ var errNoCluster = errors.New("keyring without a cluster ID")
 // NewKeyring mints a root key and a first data key, and returns the record to
 // be replicated. The record becomes the cluster's keyring only if no other was
 // there before it.
-func NewKeyring(kek KEK, clusterID string) ([]byte, error) {
+func NewKeyring(ctx context.Context, kek KEK, clusterID string) ([]byte, error) {
 	root, first := make([]byte, KeySize), new([KeySize]byte)
 	defer clear(root)
 	defer clear(first[:])
 	_, _ = rand.Read(root) // never fails
 	_, _ = rand.Read(first[:])
-	record, err := sealKeyring(kek, clusterID, root, 1, dataKeys{1: {bytes: first}})
+	record, err := sealKeyring(ctx, kek, clusterID, root, 1, dataKeys{1: {bytes: first}})
 	if err != nil {
 		return nil, fmt.Errorf("new keyring: %w", err)
 	}
 	return record, nil
 }
 
-func sealKeyring(kek KEK, clusterID string, root []byte, current uint32, keys dataKeys) ([]byte, error) {
+func sealKeyring(ctx context.Context, kek KEK, clusterID string, root []byte, current uint32, keys dataKeys) ([]byte, error) {
 	if clusterID == "" {
 		return nil, errNoCluster
 	}
-	id, err := kek.ID()
+	identity, err := kek.Identify(ctx, clusterID)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it is
 	}
-	wrapped, err := kek.Wrap(root, additional("root-key", clusterID, id))
+	id := identity.ID
+	wrapped, err := kek.Wrap(ctx, clusterID, root, additional("root-key", clusterID, id))
 	if err != nil {
 		return nil, fmt.Errorf("wrap root key: %w", err)
 	}
@@ -61,7 +63,7 @@ func sealKeyring(kek KEK, clusterID string, root []byte, current uint32, keys da
 }
 
 // openKeyring unwraps the record with the key-encryption key.
-func openKeyring(kek KEK, clusterID string, encoded []byte) (*Keyring, error) {
+func openKeyring(ctx context.Context, kek KEK, clusterID string, encoded []byte) (*Keyring, error) {
 	if clusterID == "" {
 		return nil, errNoCluster
 	}
@@ -69,15 +71,16 @@ func openKeyring(kek KEK, clusterID string, encoded []byte) (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := kek.ID()
+	identity, err := kek.Identify(ctx, clusterID)
 	if err != nil {
 		return nil, fmt.Errorf("open keyring: %w", err)
 	}
+	id := identity.ID
 	wrapped, ok := r.Wraps[id]
 	if !ok {
 		return nil, fmt.Errorf("open keyring: %w, this one is %s", ErrNotWrapped, id)
 	}
-	root, err := kek.Unwrap(wrapped, additional("root-key", clusterID, id))
+	root, err := kek.Unwrap(ctx, clusterID, wrapped, additional("root-key", clusterID, id))
 	if err != nil {
 		return nil, fmt.Errorf("unwrap root key: %w", err)
 	}

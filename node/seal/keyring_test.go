@@ -17,7 +17,7 @@ func TestKeyringRoundTrip(t *testing.T) {
 	t.Parallel()
 	kek := kekOf(t, keyOf("a"))
 	ring, encoded := ringOf(t, kek, testCluster)
-	again, err := openKeyring(kek, testCluster, encoded)
+	again, err := openKeyring(t.Context(), kek, testCluster, encoded)
 	require.NoError(t, err)
 	rapid.Check(t, func(t *rapid.T) {
 		kind, id := rapid.String().Draw(t, "kind"), rapid.String().Draw(t, "id")
@@ -80,11 +80,11 @@ func TestCiphertextStaysInItsPlace(t *testing.T) {
 			require.NotContains(t, err.Error(), "secret")
 		})
 	}
-	_, err = openKeyring(kek, "another", encoded)
+	_, err = openKeyring(t.Context(), kek, "another", encoded)
 	require.ErrorIs(t, err, ErrOpen, "the keyring of another cluster")
-	_, err = openKeyring(kek, "", encoded)
+	_, err = openKeyring(t.Context(), kek, "", encoded)
 	require.ErrorIs(t, err, errNoCluster)
-	_, err = NewKeyring(kek, "")
+	_, err = NewKeyring(t.Context(), kek, "")
 	require.ErrorIs(t, err, errNoCluster)
 }
 
@@ -119,7 +119,7 @@ func TestKeyringsThatDoNotOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ring, err := openKeyring(tc.kek, testCluster, tc.record)
+			ring, err := openKeyring(t.Context(), tc.kek, testCluster, tc.record)
 			require.ErrorIs(t, err, tc.want)
 			require.Nil(t, ring)
 		})
@@ -136,7 +136,7 @@ func TestTerms(t *testing.T) {
 	next := &dataKey{bytes: &[KeySize]byte{1}}
 	encoded, err := sealKeyring(kek, testCluster, bytes.Repeat([]byte{5}, KeySize), 2, dataKeys{1: old.keys[1], 2: next})
 	require.NoError(t, err)
-	ring, err := openKeyring(kek, testCluster, encoded)
+	ring, err := openKeyring(t.Context(), kek, testCluster, encoded)
 	require.NoError(t, err)
 	plain, err := ring.Open("seed", "1", sealed)
 	require.NoError(t, err)
@@ -168,7 +168,7 @@ func TestDataKeyEncoding(t *testing.T) {
 func TestKnownAnswer(t *testing.T) {
 	t.Parallel()
 	kek := kekOf(t, keyOf("a"))
-	ring, err := openKeyring(kek, testCluster, []byte(knownRecord))
+	ring, err := openKeyring(t.Context(), kek, testCluster, []byte(knownRecord))
 	require.NoError(t, err)
 	plain, err := ring.Open("seed", "seed", unhex(t, knownSecret))
 	require.NoError(t, err)
@@ -215,7 +215,7 @@ func noKey(t *testing.T, text, key []byte) {
 
 func FuzzOpenKeyring(f *testing.F) {
 	kek := staticKEK{}
-	good, err := NewKeyring(kek, testCluster)
+	good, err := NewKeyring(t.Context(), kek, testCluster)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func FuzzOpenKeyring(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ring, err := openKeyring(kek, testCluster, b)
+		ring, err := openKeyring(t.Context(), kek, testCluster, b)
 		if (ring == nil) == (err == nil) {
 			t.Fatal("neither a keyring nor an error")
 		}

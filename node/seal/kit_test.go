@@ -37,9 +37,9 @@ func kekOf(t *testing.T, content string) KEK {
 
 func ringOf(t *testing.T, kek KEK, clusterID string) (*Keyring, []byte) {
 	t.Helper()
-	encoded, err := NewKeyring(kek, clusterID)
+	encoded, err := NewKeyring(t.Context(), kek, clusterID)
 	require.NoError(t, err)
-	ring, err := openKeyring(kek, clusterID, encoded)
+	ring, err := openKeyring(t.Context(), kek, clusterID, encoded)
 	require.NoError(t, err)
 	return ring, encoded
 }

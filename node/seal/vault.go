@@ -31,7 +31,7 @@ func NewVault(kek KEK) *Vault { return &Vault{kek: kek} }
 // opened, or, before there is a keyring, whether one could be made.
 func (v *Vault) Usable(view *fsm.View) (string, bool) {
 	if view.Secret(fsm.SecretKeyring) == nil {
-		if _, err := v.kek.ID(); err != nil {
+		if err := v.kek.Check(context.Background()); err != nil {
 			return err.Error(), false
 		}
 		return "", true
@@ -55,14 +55,15 @@ func (v *Vault) Keyring(view *fsm.View) (*Keyring, error) {
 	if same && v.ring != nil {
 		return v.ring, nil
 	}
-	id, err := v.kek.ID()
+	identity, err := v.kek.Identify(context.Background(), view.Meta().GetClusterId())
+	id := identity.ID
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", node.ErrSealed, err)
 	}
 	if same && id == v.tried { // a wrong key does not become right by trying again
 		return nil, fmt.Errorf("%w: %w", node.ErrSealed, v.failure)
 	}
-	ring, err := openKeyring(v.kek, view.Meta().GetClusterId(), record)
+	ring, err := openKeyring(context.Background(), v.kek, view.Meta().GetClusterId(), record)
 	v.record, v.ring, v.tried, v.failure = record, ring, "", err
 	if errors.Is(err, ErrOpen) || errors.Is(err, ErrNotWrapped) { // not what may be mended, like an unreadable file
 		v.tried = id
@@ -79,7 +80,7 @@ func (v *Vault) Duty() node.Duty { return node.DutyFunc("keyring", v.found) }
 func (v *Vault) found(ctx context.Context, s *node.Session) error {
 	view := s.View()
 	if view.Secret(fsm.SecretKeyring) == nil {
-		record, err := NewKeyring(v.kek, view.Meta().GetClusterId())
+		record, err := NewKeyring(ctx, v.kek, view.Meta().GetClusterId())
 		if err != nil {
 			return err
 		}

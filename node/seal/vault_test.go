@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -27,14 +28,14 @@ type countingKEK struct {
 	broken  error
 }
 
-func (c *countingKEK) Unwrap(wrapped, additional []byte) ([]byte, error) {
+func (c *countingKEK) Unwrap(ctx context.Context, clusterID string, wrapped, additional []byte) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.unwraps++
 	if c.broken != nil {
 		return nil, c.broken
 	}
-	return c.KEK.Unwrap(wrapped, additional) //nolint:wrapcheck // a test double
+	return c.KEK.Unwrap(ctx, clusterID, wrapped, additional) //nolint:wrapcheck // a test double
 }
 
 func TestVaultOpensOnce(t *testing.T) {

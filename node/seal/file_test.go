@@ -53,17 +53,17 @@ func TestKeyFiles(t *testing.T) {
 			t.Parallel()
 			kek, err := ParseKEK("file:" + kekFile(t, tc.content, tc.mode))
 			require.NoError(t, err)
-			id, err := kek.ID()
+			id, err := kek.Identify(t.Context(), testCluster)
 			if tc.ok {
 				require.NoError(t, err)
-				require.Regexp(t, `^file:[0-9a-f]{16}$`, id)
+				require.Regexp(t, `^file:[0-9a-f]{16}$`, id.ID)
 				return
 			}
 			require.ErrorIs(t, err, ErrKEK)
 			require.NotContains(t, err.Error(), "aaaa", "the error tells digits of the key")
-			_, err = kek.Wrap([]byte("x"), nil)
+			_, err = kek.Wrap(t.Context(), testCluster, []byte("x"), nil)
 			require.ErrorIs(t, err, ErrKEK)
-			_, err = kek.Unwrap([]byte("x"), nil)
+			_, err = kek.Unwrap(t.Context(), testCluster, []byte("x"), nil)
 			require.ErrorIs(t, err, ErrKEK)
 		})
 	}
@@ -74,43 +74,43 @@ func TestNoKeyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kek")
 	kek, err := ParseKEK("file:" + path)
 	require.NoError(t, err)
-	_, err = kek.ID()
+	_, err = kek.Identify(t.Context(), testCluster)
 	require.ErrorIs(t, err, ErrKEK)
 	require.ErrorIs(t, err, os.ErrNotExist)
 
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
-	_, err = kek.ID() // and does not wait for a writer
+	_, err = kek.Identify(t.Context(), testCluster) // and does not wait for a writer
 	require.ErrorContains(t, err, "not a regular file")
 	require.NoError(t, os.Remove(path))
 
 	require.NoError(t, os.WriteFile(path, []byte(keyOf("b")), 0o600))
-	_, err = kek.ID()
+	_, err = kek.Identify(t.Context(), testCluster)
 	require.NoError(t, err, "a file that appears later is read")
 }
 
 func TestKeyID(t *testing.T) {
 	t.Parallel()
-	a, err := kekOf(t, keyOf("a")).ID()
+	a, err := kekOf(t, keyOf("a")).Identify(t.Context(), testCluster)
 	require.NoError(t, err)
-	same, err := kekOf(t, keyOf("A")+"\n").ID()
+	same, err := kekOf(t, keyOf("A")+"\n").Identify(t.Context(), testCluster)
 	require.NoError(t, err)
-	b, err := kekOf(t, keyOf("b")).ID()
+	b, err := kekOf(t, keyOf("b")).Identify(t.Context(), testCluster)
 	require.NoError(t, err)
 	require.Equal(t, a, same, "the key names itself, not its file")
 	require.NotEqual(t, a, b)
-	require.Equal(t, "file:0f1e46dc07ff8a89", a, "the ID of a key must never change")
+	require.Equal(t, "file:0f1e46dc07ff8a89", a.ID, "the ID of a key must never change")
 }
 
 func TestWrap(t *testing.T) {
 	t.Parallel()
 	kek, other := kekOf(t, keyOf("a")), kekOf(t, keyOf("b"))
-	wrapped, err := kek.Wrap([]byte("root"), []byte("here"))
+	wrapped, err := kek.Wrap(t.Context(), testCluster, []byte("root"), []byte("here"))
 	require.NoError(t, err)
-	plain, err := kek.Unwrap(wrapped, []byte("here"))
+	plain, err := kek.Unwrap(t.Context(), testCluster, wrapped, []byte("here"))
 	require.NoError(t, err)
 	require.Equal(t, "root", string(plain))
-	_, err = kek.Unwrap(wrapped, []byte("there"))
+	_, err = kek.Unwrap(t.Context(), testCluster, wrapped, []byte("there"))
 	require.ErrorIs(t, err, ErrOpen)
-	_, err = other.Unwrap(wrapped, []byte("here"))
+	_, err = other.Unwrap(t.Context(), testCluster, wrapped, []byte("here"))
 	require.ErrorIs(t, err, ErrOpen)
 }
