@@ -87,7 +87,7 @@ func TestAdoptKeysThatAreKnown(t *testing.T) {
 func TestAdoptAnImportedKey(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)
-	r.ok(&fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey(2), Sealed: []byte("x")}}})
+	r.ok(&fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey(2), Sealed: under(1, "x")}}})
 	r.ok(search(0, 30, true, 2))
 	require.True(t, r.View().Key(pubkey(2)).GetImported())
 	require.Nil(t, r.View().Key(pubkey(2)).GetAdopted())

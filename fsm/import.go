@@ -24,6 +24,9 @@ func (w *write) importKeys(c *fsmpb.ImportKeys) Result {
 		if len(k.GetPubkey()) != PubkeyLength || len(k.GetSealed()) == 0 || len(k.GetSealed()) > maxSealedKey {
 			return Result{Refusal: refuse(Invalid, "key %d has a public key of %d bytes and a sealed secret of %d", i, len(k.GetPubkey()), len(k.GetSealed()))}
 		}
+		if r := w.checkSealed(k.GetSealed()); r != nil {
+			return Result{Refusal: r}
+		}
 	}
 	fresh := make(Imported, len(c.GetKeys()))
 	for i, k := range c.GetKeys() {

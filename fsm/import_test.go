@@ -12,7 +12,7 @@ import (
 func importOf(keys ...[]byte) *fsmpb.ImportKeys {
 	c := &fsmpb.ImportKeys{}
 	for _, k := range keys {
-		c.Keys = append(c.Keys, &fsmpb.ImportedKey{Pubkey: k, Sealed: append([]byte("sealed "), k[0])})
+		c.Keys = append(c.Keys, &fsmpb.ImportedKey{Pubkey: k, Sealed: append(under(1, "sealed "), k[0])})
 	}
 	return c
 }
@@ -44,7 +44,7 @@ func TestImportedKeysRestForever(t *testing.T) {
 	require.Equal(t, 1, r.View().Shortfall(), "nobody gets a key whose validator may run")
 	k := r.View().Key(keys[1])
 	require.True(t, k.GetImported())
-	require.Equal(t, append([]byte("sealed "), keys[1][0]), k.GetSealed())
+	require.Equal(t, append(under(1, "sealed "), keys[1][0]), k.GetSealed())
 	require.NotEqual(t, k.GetFence(), k.GetProofFence())
 	require.Nil(t, r.View().Deposit(keys[0]))
 }
@@ -142,10 +142,10 @@ func TestConfirmStoppedRefused(t *testing.T) {
 func TestImportRefused(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)
-	good := &fsmpb.ImportedKey{Pubkey: pubkey(1), Sealed: []byte("s")}
+	good := &fsmpb.ImportedKey{Pubkey: pubkey(1), Sealed: under(1, "s")}
 	for name, bad := range map[string]*fsmpb.ImportedKey{
 		"empty":        {},
-		"short key":    {Pubkey: pubkey(1)[:47], Sealed: []byte("s")},
+		"short key":    {Pubkey: pubkey(1)[:47], Sealed: under(1, "s")},
 		"no secret":    {Pubkey: pubkey(1)},
 		"large secret": {Pubkey: pubkey(1), Sealed: make([]byte, maxSealedKey+1)},
 	} {
@@ -164,7 +164,7 @@ func TestImportOfKnownKeysChangesNothing(t *testing.T) {
 	require.Equal(t, Imported{true, false, false, true, false}, r.bring(keys...))
 	before := digest(r.View())
 	again := importOf(keys...)
-	again.Keys[0].Sealed = []byte("sealed by another hand")
+	again.Keys[0].Sealed = under(1, "sealed by another hand")
 	require.Equal(t, Imported{false, false, false, false, false}, r.ok(again))
 	require.Equal(t, before, digest(r.View()))
 	require.Equal(t, fsmpb.KeyState_KEY_STATE_FREE, r.View().Key(old).GetState(), "a key of the seed stays what it is")

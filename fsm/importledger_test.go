@@ -73,7 +73,7 @@ func drawImport(t *rapid.T, w *world) proto.Message {
 	c := &fsmpb.ImportKeys{}
 	for range rapid.IntRange(0, 3).Draw(t, "n") {
 		index := rapid.SampledFrom([]uint64{0, next, next, next + 1, next + 2, 1 << 20, 1<<20 + 1, 1<<20 + 2}).Draw(t, "import")
-		k := &fsmpb.ImportedKey{Pubkey: pubkey(index), Sealed: []byte(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "sealed"))}
+		k := &fsmpb.ImportedKey{Pubkey: pubkey(index), Sealed: under(max(w.meta.GetSeal().GetCurrentTerm(), 1), rapid.SampledFrom([]string{"x", "y"}).Draw(t, "sealed"))}
 		switch {
 		case oneIn(t, 20, "short"):
 			k.Pubkey = k.GetPubkey()[:1]

@@ -25,6 +25,7 @@ func (v *View) Check() error {
 	c.checkSpares()
 	c.checkAccounts()
 	c.checkSearch()
+	c.checkSealed()
 	return errors.Join(c.found...)
 }
 

@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,9 +28,15 @@ func newReplica(t rapid.TB) *replica {
 	t.Helper()
 	r := &replica{Machine: New(), t: t, term: 1}
 	r.ok(&fsmpb.BeginSession{NodeId: "n1", NewClusterId: "c"})
-	r.ok(&fsmpb.InstallSeed{Sealed: []byte("sealed"), Fingerprint: "f"})
+	r.ok(&fsmpb.InstallKeyring{Sealed: []byte("keyring")})
+	r.ok(&fsmpb.InstallSeed{Sealed: under(1, "sealed"), Fingerprint: "f"})
 	r.ok(&fsmpb.OpenAccount{Account: testAccount(1)})
 	return r
+}
+
+// under is a ciphertext that says it is under the data key of this term.
+func under(term uint32, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, term), text...)
 }
 
 // command wraps the body as decided in the session.
@@ -277,7 +284,7 @@ func (r *replica) holder(pubkey []byte) string { return r.View().Key(pubkey).Get
 func TestCommandWrapsEveryKind(t *testing.T) {
 	t.Parallel()
 	fields := (&fsmpb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
-	require.Equal(t, 24, fields.Len(), "a new kind of command: add it to the property test")
+	require.Equal(t, 26, fields.Len(), "a new kind of command: add it to the property test")
 }
 
 func sumOf(b []byte) []byte {

@@ -19,6 +19,7 @@ type world struct {
 	allocations map[string]*fsmpb.Allocation
 	deposits    map[string]*fsmpb.Deposit
 	accounts    map[string]*fsmpb.Account
+	seed        *fsmpb.Secret
 }
 
 func look(v *View) *world {
@@ -27,6 +28,7 @@ func look(v *View) *world {
 		allocations: map[string]*fsmpb.Allocation{}, deposits: map[string]*fsmpb.Deposit{}, accounts: map[string]*fsmpb.Account{},
 	}
 	w.meta = proto.CloneOf(v.Meta())
+	w.seed = proto.CloneOf(v.Secret(SecretSeed))
 	for k := range v.Keys(nil) {
 		w.keys[string(k.GetPubkey())] = proto.CloneOf(k)
 	}
@@ -149,6 +151,8 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 		l.sign(t, c.GetSignDeposits())
 	case c.GetImportKeys() != nil:
 		l.importKeys(t, c.GetImportKeys(), res, before)
+	case c.GetReseal() != nil:
+		l.reseal(c.GetReseal(), before)
 	case c.GetConfirmStopped() != nil:
 		l.confirmStopped(t, c.GetConfirmStopped(), before)
 	case c.GetSetSpareKeys() != nil:

@@ -153,6 +153,10 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.removeMember(b.RemoveMember.GetNodeId())
 	case *fsmpb.Command_InstallKeyring:
 		return w.installKeyring(b.InstallKeyring)
+	case *fsmpb.Command_UpdateKeyring:
+		return w.updateKeyring(b.UpdateKeyring)
+	case *fsmpb.Command_Reseal:
+		return w.reseal(b.Reseal)
 	case *fsmpb.Command_InstallSeed:
 		return w.installSeed(b.InstallSeed)
 	case *fsmpb.Command_SetSpareKeys:

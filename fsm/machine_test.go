@@ -93,12 +93,12 @@ func TestSecretsAreInstalledOnce(t *testing.T) {
 	r.refused(KeyringExists, &fsmpb.InstallKeyring{Sealed: []byte("k2")})
 	r.refused(Invalid, &fsmpb.InstallSeed{Fingerprint: "f"})
 	r.refused(Invalid, &fsmpb.InstallSeed{Sealed: []byte("s")})
-	r.ok(&fsmpb.InstallSeed{Sealed: []byte("s"), Fingerprint: "f"})
+	r.ok(&fsmpb.InstallSeed{Sealed: under(1, "s"), Fingerprint: "f"})
 	before := digest(r.View())
-	r.ok(&fsmpb.InstallSeed{Sealed: []byte("sealed anew"), Fingerprint: "f"})
+	r.ok(&fsmpb.InstallSeed{Sealed: under(1, "sealed anew"), Fingerprint: "f"})
 	require.Equal(t, before, digest(r.View()))
-	r.refused(SeedExists, &fsmpb.InstallSeed{Sealed: []byte("s"), Fingerprint: "g"})
-	require.Equal(t, []byte("s"), r.View().Secret(SecretSeed).GetSealed())
+	r.refused(SeedExists, &fsmpb.InstallSeed{Sealed: under(1, "s"), Fingerprint: "g"})
+	require.Equal(t, under(1, "s"), r.View().Secret(SecretSeed).GetSealed())
 	require.Equal(t, []byte("k"), r.View().Secret(SecretKeyring).GetSealed())
 }
 

@@ -51,7 +51,8 @@ func begin(t *rapid.T) []*fsmpb.Command {
 	list := []*fsmpb.Command{command(1, 1, &fsmpb.BeginSession{NodeId: "n1", NewClusterId: "c"})}
 	if !oneIn(t, 20, "bare") {
 		list = append(list,
-			command(1, 1, &fsmpb.InstallSeed{Sealed: []byte("s"), Fingerprint: "f"}),
+			command(1, 1, &fsmpb.InstallKeyring{Sealed: []byte("k")}),
+			command(1, 1, &fsmpb.InstallSeed{Sealed: under(1, "s"), Fingerprint: "f"}),
 			command(1, 1, &fsmpb.OpenAccount{Account: testAccount(1)}),
 			command(1, 1, &fsmpb.GenerateKeys{Pubkeys: pubkeys(0, 4)}),
 		)
@@ -162,6 +163,7 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 		drawSpares,
 		drawRetire, drawValidators,
 		drawImport, drawStopped, drawStopped, drawAdopt, drawSeeFinal,
+		drawKeyring, drawReseal,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)
 }
@@ -380,7 +382,7 @@ func drawRare(t *rapid.T, _ *world) proto.Message {
 		&fsmpb.SetMember{Member: &fsmpb.Member{NodeId: text.Draw(t, "node"), RaftAddress: text.Draw(t, "raft")}},
 		&fsmpb.RemoveMember{NodeId: text.Draw(t, "gone")},
 		&fsmpb.InstallKeyring{Sealed: []byte(text.Draw(t, "keyring"))},
-		&fsmpb.InstallSeed{Sealed: []byte("x"), Fingerprint: text.Draw(t, "seed")},
+		&fsmpb.InstallSeed{Sealed: under(1, "x"), Fingerprint: text.Draw(t, "seed")},
 		&fsmpb.OpenAccount{Account: account},
 		&fsmpb.SetDepositStatus{Code: text.Draw(t, "code"), Detail: text.Draw(t, "detail")},
 		&fsmpb.BeginSession{NodeId: "n3"},

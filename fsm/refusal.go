@@ -23,6 +23,10 @@ const (
 	SeedMissing Code = "seed-missing"
 	// KeyringExists: the cluster has a keyring already.
 	KeyringExists Code = "keyring-exists"
+	// StaleKeyring: the keyring changed since the command was made.
+	StaleKeyring Code = "stale-keyring"
+	// StaleSeal: a ciphertext is under a data key that is not kept, or not known.
+	StaleSeal Code = "stale-seal"
 	// StaleIndex: other keys were generated for these indexes, or the keys are known.
 	StaleIndex Code = "stale-index"
 	// StaleNonce: the nonce is not the account's next one.

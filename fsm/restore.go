@@ -55,7 +55,11 @@ func restore(txn *memdb.Txn, in io.Reader) error {
 			if t.GetRecords() != r.records-1 || !bytes.Equal(t.GetSha256(), before) {
 				return fmt.Errorf("the trailer does not match the records: %w", ErrDamaged)
 			}
-			return checkMeta(txn)
+			if err := checkMeta(txn); err != nil {
+				return err
+			}
+			countAllSealed(txn)
+			return nil
 		}
 		if err := insertRecord(txn, rec); err != nil {
 			return err

@@ -30,6 +30,7 @@ const (
 	indexPool     = "pool"     // keys: free and reserved by nobody, in order of birth
 	indexLoose    = "loose"    // keys: the stake is on its way, reserved by nobody
 	indexSpare    = "spare"    // keys: generated, without a deposit, in order of birth
+	indexSealed   = "sealed"   // keys that came with a ciphertext, by the term of its data key
 	indexUnfilled = "unfilled" // requests that still lack reserved keys and are not blocked, oldest first
 	indexFreeAt   = "free_at"  // allocations that rest with proof, by the cluster time that ends it
 	indexState    = "state"    // deposits that are not final, by state, then order
@@ -51,6 +52,9 @@ func schema() *memdb.DBSchema {
 			partial(indexPool, inPool, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 			partial(indexLoose, isLoose, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 			partial(indexSpare, isSpare, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+			partial(indexSealed, hasSealed, func(k *fsmpb.Key) []byte {
+				return append(binary.BigEndian.AppendUint32(nil, SealedTerm(k.GetSealed())), k.GetPubkey()...)
+			}),
 			partial(indexImportFreeAt, endsImportRest, func(k *fsmpb.Key) []byte {
 				return append(orderKey(k.GetFreeAtMs()), orderKey(k.GetOrdinal())...)
 			}),

@@ -14,7 +14,13 @@ func (w *write) secret(name string) *fsmpb.Secret {
 	return first[*fsmpb.Secret](w.txn, tableSecrets, []byte(name))
 }
 
-// installKeyring stores the first keyring; there is only ever one.
+// putSecret stores a ciphertext under a data key, and keeps the count by term.
+func (w *write) putSecret(s *fsmpb.Secret) {
+	w.countSealed(w.secret(s.GetName()).GetSealed(), s.GetSealed())
+	mustInsert(w.txn, tableSecrets, s)
+}
+
+// installKeyring stores the first keyring; every other is made from it.
 func (w *write) installKeyring(c *fsmpb.InstallKeyring) Result {
 	if len(c.GetSealed()) == 0 {
 		return Result{Refusal: refuse(Invalid, "the keyring is empty")}
@@ -22,7 +28,12 @@ func (w *write) installKeyring(c *fsmpb.InstallKeyring) Result {
 	if w.secret(SecretKeyring) != nil {
 		return Result{Refusal: refuse(KeyringExists, "the cluster has a keyring")}
 	}
+	for range everySealed(w.txn) {
+		return Result{Refusal: refuse(KeyringExists, "something is sealed that this keyring could not open")}
+	}
 	mustInsert(w.txn, tableSecrets, &fsmpb.Secret{Name: SecretKeyring, Sealed: c.GetSealed()})
+	w.beginTerm(firstTerm)
+	w.meta.Seal.OldestTerm = firstTerm
 	w.record("keyring.install", SecretKeyring, "")
 	return Result{}
 }
@@ -39,7 +50,10 @@ func (w *write) installSeed(c *fsmpb.InstallSeed) Result {
 		}
 		return Result{Refusal: refuse(SeedExists, "the cluster has the seed of %s", old.GetFingerprint())}
 	}
-	mustInsert(w.txn, tableSecrets, &fsmpb.Secret{
+	if r := w.checkSealed(c.GetSealed()); r != nil {
+		return Result{Refusal: r}
+	}
+	w.putSecret(&fsmpb.Secret{
 		Name: SecretSeed, Sealed: c.GetSealed(), Fingerprint: c.GetFingerprint(),
 	})
 	w.record("seed.install", SecretSeed, c.GetFingerprint())

@@ -20,7 +20,6 @@ import (
 func furnished(t rapid.TB) *replica {
 	t.Helper()
 	r := newReplica(t)
-	r.ok(&fsmpb.InstallKeyring{Sealed: []byte("keyring")})
 	r.ok(&fsmpb.SetMember{Member: &fsmpb.Member{NodeId: "n1", RaftAddress: "r"}})
 	r.ok(&fsmpb.SetDepositStatus{Code: "c", Detail: "d"})
 	r.stock(4)

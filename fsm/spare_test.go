@@ -132,7 +132,7 @@ func TestImportedKeyIsASpare(t *testing.T) {
 	r := newReplica(t)
 	r.wantSpare(2)
 	r.generate(2)
-	r.ok(&fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey(9), Sealed: []byte("x")}}})
+	r.ok(&fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey(9), Sealed: under(1, "x")}}})
 	r.spares(0, 0, 2)
 	r.ok(&fsmpb.ConfirmStopped{Pubkey: pubkey(9), Fence: r.View().Key(pubkey(9)).GetFence(), Proof: proof()})
 	r.spares(1, 0, 1)

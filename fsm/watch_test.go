@@ -71,14 +71,14 @@ func TestWatchesFireForWhatTheyAreAbout(t *testing.T) {
 		"pod: nothing of it":    {pod, &fsmpb.SetMember{Member: &fsmpb.Member{NodeId: "n", RaftAddress: "r"}}, false},
 		"waiting: its request":  {waiting, &fsmpb.Allocate{Pod: testPod("a", "1"), Keys: 1}, true},
 		"waiting: the reason":   {waiting, &fsmpb.SetDepositStatus{Code: "no-money", Detail: "1"}, true},
-		"waiting: the seed":     {waiting, &fsmpb.InstallKeyring{Sealed: []byte("k")}, true}, // in one table with the seed
+		"waiting: the seed":     {waiting, &fsmpb.UpdateKeyring{Sealed: []byte("k"), Revision: 1, CurrentTerm: 2, OldestTerm: 1, Change: fsmpb.UpdateKeyring_CHANGE_ROTATE}, true}, // in one table with the seed
 		"waiting: unrelated":    {waiting, &fsmpb.Tick{ElapsedMs: 1}, false},
 		"work: a request":       {(*View).WatchWork, &fsmpb.Allocate{Pod: testPod("b", "1"), Keys: 1}, true},
 		"work: nothing of it":   {(*View).WatchWork, &fsmpb.Tick{ElapsedMs: 1}, false},
-		"secrets: the keyring":  {(*View).WatchSecrets, &fsmpb.InstallKeyring{Sealed: []byte("k")}, true},
+		"secrets: the keyring":  {(*View).WatchSecrets, &fsmpb.UpdateKeyring{Sealed: []byte("k"), Revision: 1, CurrentTerm: 2, OldestTerm: 1, Change: fsmpb.UpdateKeyring_CHANGE_ROTATE}, true},
 		"secrets: unrelated":    {(*View).WatchSecrets, &fsmpb.Tick{ElapsedMs: 1}, false},
 		"members: one more":     {(*View).WatchMembers, &fsmpb.SetMember{Member: &fsmpb.Member{NodeId: "n", RaftAddress: "r"}}, true},
-		"members: unrelated":    {(*View).WatchMembers, &fsmpb.InstallKeyring{Sealed: []byte("k")}, false},
+		"members: unrelated":    {(*View).WatchMembers, &fsmpb.UpdateKeyring{Sealed: []byte("k"), Revision: 1, CurrentTerm: 2, OldestTerm: 1, Change: fsmpb.UpdateKeyring_CHANGE_ROTATE}, false},
 		"a refusal is no event": {(*View).WatchWork, &fsmpb.Allocate{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

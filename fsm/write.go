@@ -40,11 +40,13 @@ func (w *write) nextFence() uint64 {
 	return w.meta.GetFence()
 }
 
-// putKey stores a key and keeps the counts by state.
+// putKey stores a key and keeps the counts by state and by term of the seal.
 func (w *write) putKey(k *fsmpb.Key) {
-	if old := w.key(k.GetPubkey()); old != nil {
+	old := w.key(k.GetPubkey())
+	if old != nil {
 		w.meta.KeyCounts[old.GetState()]--
 	}
+	w.countSealed(old.GetSealed(), k.GetSealed())
 	w.meta.KeyCounts[k.GetState()]++
 	mustInsert(w.txn, tableKeys, k)
 }
