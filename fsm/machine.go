@@ -151,14 +151,6 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.setMember(b.SetMember.GetMember())
 	case *fsmpb.Command_RemoveMember:
 		return w.removeMember(b.RemoveMember.GetNodeId())
-	case *fsmpb.Command_InstallKeyring:
-		return w.installKeyring(b.InstallKeyring)
-	case *fsmpb.Command_UpdateKeyring:
-		return w.updateKeyring(b.UpdateKeyring)
-	case *fsmpb.Command_Reseal:
-		return w.reseal(b.Reseal)
-	case *fsmpb.Command_InstallSeed:
-		return w.installSeed(b.InstallSeed)
 	case *fsmpb.Command_SetSpareKeys:
 		return w.setSpareKeys(b.SetSpareKeys)
 	case *fsmpb.Command_StopAccount:
@@ -175,6 +167,21 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.seeFinal(b.SeeFinal.GetBlock())
 	case *fsmpb.Command_ConfirmStopped:
 		return w.confirmStopped(b.ConfirmStopped)
+	}
+	return w.applySecrets(c)
+}
+
+// applySecrets decides the commands about what is secret, and who may have it.
+func (w *write) applySecrets(c *fsmpb.Command) Result {
+	switch b := c.GetBody().(type) {
+	case *fsmpb.Command_InstallKeyring:
+		return w.installKeyring(b.InstallKeyring)
+	case *fsmpb.Command_UpdateKeyring:
+		return w.updateKeyring(b.UpdateKeyring)
+	case *fsmpb.Command_Reseal:
+		return w.reseal(b.Reseal)
+	case *fsmpb.Command_InstallSeed:
+		return w.installSeed(b.InstallSeed)
 	}
 	return Result{Refusal: refuse(Invalid, "the command has no body")}
 }

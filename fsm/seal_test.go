@@ -38,7 +38,7 @@ func TestRotation(t *testing.T) {
 	r.ok(&fsmpb.Tick{ElapsedMs: 5000})
 	r.ok(r.keyring(2, 1, rotate))
 	s := r.View().Meta().GetSeal()
-	require.EqualValues(t, []any{uint32(2), uint32(1), uint64(5000), uint64(2)}, []any{s.GetCurrentTerm(), s.GetOldestTerm(), s.GetSinceMs(), s.GetRevision()})
+	require.Equal(t, []uint64{2, 1, 5000, 2}, []uint64{uint64(s.GetCurrentTerm()), uint64(s.GetOldestTerm()), s.GetSinceMs(), s.GetRevision()})
 	require.EqualValues(t, 2, s.GetTerms()[0].GetRecords())
 
 	r.refused(StaleKeyring, r.keyring(2, 2, prune))
