@@ -24,7 +24,8 @@ type serverOptions struct {
 	raftAddr, raftAdvertise string
 	peers                   []string
 	tlsCert, tlsKey         string
-	tokenHashes, seal       string
+	tokenHashes             string
+	seal                    []string
 	witness                 string
 	restAfterProof          time.Duration
 	maxKeysPerPod           int
@@ -72,7 +73,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain of the API, PEM")
 	f.StringVar(&o.tlsKey, "tls-key", "", "private key of the API, PEM")
 	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
-	f.StringVar(&o.seal, "seal", "", "key-encryption key: file:PATH with 64 hex digits, such as openssl rand -hex 32 writes (required)")
+	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:PATH with 64 hex digits, such as openssl rand -hex 32 writes (at least one is required)")
 	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
 	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
 	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")
@@ -117,7 +118,7 @@ func (o *depositOptions) bind() {
 // check finds what is wrong with the flags before anything is touched.
 func (o *serverOptions) check() error {
 	for _, required := range []struct{ flag, value string }{
-		{"name", o.name}, {"data-dir", o.dataDir}, {"token-hashes", o.tokenHashes}, {"seal", o.seal},
+		{"name", o.name}, {"data-dir", o.dataDir}, {"token-hashes", o.tokenHashes}, {"seal", strings.Join(o.seal, ",")},
 	} {
 		if required.value == "" {
 			return fmt.Errorf("--%s is required", required.flag)

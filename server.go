@@ -86,11 +86,9 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if p.founders, err = o.founders(); err != nil {
 		return nil, cli.UsageError(err)
 	}
-	kek, err := seal.ParseKEK(o.seal)
-	if err != nil {
-		return nil, cli.UsageError(fmt.Errorf("--seal: %w", err))
+	if p.vault, err = o.vault(log); err != nil {
+		return nil, cli.UsageError(err)
 	}
-	p.vault = seal.NewVault(kek)
 	deposits, err := o.deposits.config(o.beaconAPI != "")
 	if err != nil {
 		return nil, cli.UsageError(err)
@@ -116,6 +114,18 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
 	}
 	return p, o.serving(p, deposits, tokens) //nolint:contextcheck // it serves until it is told to stop
+}
+
+// vault is that of the key-encryption keys of the flags.
+func (o *serverOptions) vault(log *slog.Logger) (*seal.Vault, error) {
+	keks := make([]seal.KEK, len(o.seal))
+	for i, description := range o.seal {
+		var err error
+		if keks[i], err = seal.ParseKEK(description); err != nil {
+			return nil, fmt.Errorf("--seal: %w", err)
+		}
+	}
+	return seal.NewVault(log, keks...), nil
 }
 
 // serving makes what runs on the node: the deposit duty and the API.
@@ -158,10 +168,11 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 		p.node.LogReadiness(background)
 		return nil
 	})
+	g.Go(func() error { return p.vault.Run(background, p.node.View) })
 	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
 	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
 	g.Go(func() error {
-		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Terms: p.terms, Founders: p.founders, Logger: p.log})
+		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Terms: p.terms, Keys: p.vault.Announced, Founders: p.founders, Logger: p.log})
 	})
 	var failure error
 	select {

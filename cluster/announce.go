@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
@@ -25,6 +28,22 @@ type announcement struct {
 	API  string `json:"api"`
 	// Terms of its deposits, empty if it makes none.
 	Terms string `json:"terms,omitempty"`
+	// Keys are the IDs of its key-encryption keys, with the public parts that there are.
+	Keys []announcedKey `json:"keys,omitempty"`
+}
+
+type announcedKey struct {
+	ID     string `json:"id"`
+	Public []byte `json:"public,omitempty"`
+}
+
+// proto is what is recorded of the member.
+func (a announcement) proto() *fsmpb.Member {
+	m := &fsmpb.Member{NodeId: a.ID, Name: a.Name, RaftAddress: a.Raft, ApiUrl: a.API, Terms: a.Terms}
+	for _, k := range a.Keys {
+		m.Keys = append(m.Keys, &fsmpb.KeyEncryptionKey{Id: k.ID, Public: k.Public})
+	}
+	return m
 }
 
 // announceAlways sees to it that the state says where this node's API is, and
@@ -35,8 +54,11 @@ func announceAlways(ctx context.Context, cfg Config, p *peers) error {
 		return err
 	}
 	for {
-		m := cfg.Node.View().Member(self.ID)
-		if m.GetApiUrl() != self.API || m.GetRaftAddress() != self.Raft || m.GetTerms() != self.Terms {
+		self.Keys = nil
+		for _, k := range cfg.keys() {
+			self.Keys = append(self.Keys, announcedKey{ID: k.GetId(), Public: k.GetPublic()})
+		}
+		if !proto.Equal(cfg.Node.View().Member(self.ID), self.proto()) {
 			if err := announceOnce(ctx, cfg.Node, p, self); err != nil {
 				cfg.Logger.Debug("the leader does not know this node's API yet", "error", err)
 			}
@@ -84,7 +106,10 @@ var (
 	errAnnouncement = errors.New("malformed announcement")
 )
 
-const maxURL, maxTerms = 2048, 1024
+// Bounds on what is announced, in bytes and numbers.
+const maxURL, maxTerms, maxKeys, maxPublic = 2048, 1024, 16, 1024
+
+var keyID = regexp.MustCompile(`^[a-z]{1,16}:[0-9a-f]{8,64}$`)
 
 // check sees to it that what ends up in callers' Location headers is a URL, and
 // what ends up in people's terminals one line of text.
@@ -98,6 +123,11 @@ func (a announcement) check() error {
 	}
 	if len(a.Terms) > maxTerms || strings.ContainsFunc(a.Terms, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fmt.Errorf("%w: the terms of deposits %.100q", errAnnouncement, a.Terms)
+	}
+	for _, k := range a.Keys {
+		if !keyID.MatchString(k.ID) || len(k.Public) > maxPublic || len(a.Keys) > maxKeys {
+			return fmt.Errorf("%w: %d key-encryption keys, %.100q with %d bytes", errAnnouncement, len(a.Keys), k.ID, len(k.Public))
+		}
 	}
 	if _, _, err := net.SplitHostPort(a.Raft); err != nil {
 		return fmt.Errorf("%w: the member's address %.100q", errAnnouncement, a.Raft)
@@ -117,9 +147,7 @@ func (p *peers) record(ctx context.Context, a announcement) error {
 		}
 		_, err := p.node.Propose(ctx, &fsmpb.Command{
 			Caller: &fsmpb.Caller{Name: a.ID, Role: "member"},
-			Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{Member: &fsmpb.Member{
-				NodeId: a.ID, Name: a.Name, RaftAddress: a.Raft, ApiUrl: a.API, Terms: a.Terms,
-			}}},
+			Body:   &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{Member: a.proto()}},
 		})
 		if err != nil {
 			return fmt.Errorf("record member %s: %w", a.ID, err)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 )
 
@@ -21,6 +22,8 @@ type Config struct {
 	// Terms says what this node pays for when it makes deposits, which must be the
 	// same on all nodes; empty if it makes none.
 	Terms string
+	// Keys are the key-encryption keys of this node, as far as they are known; may be nil.
+	Keys func() []*fsmpb.KeyEncryptionKey
 	// Founders are all members of a new cluster, this node included.
 	Founders []Peer
 	Logger   *slog.Logger
@@ -31,6 +34,13 @@ const (
 	announceInterval = 500 * time.Millisecond
 	lagInterval      = time.Second
 )
+
+func (c Config) keys() []*fsmpb.KeyEncryptionKey {
+	if c.Keys == nil {
+		return nil
+	}
+	return c.Keys()
+}
 
 // Run answers the other members, founds the cluster if that is this node's
 // part, and keeps the leader informed, until the context ends.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -253,19 +254,23 @@ func TestStrangersAreRefused(t *testing.T) {
 		a    announcement
 		want int
 	}{
-		"stranger":         {announcement{"evil-00000000", "evil", "127.0.0.1:1", "http://evil", ""}, http.StatusForbidden},
-		"member":           {announcement{id, "n1", p.address, "http://moved.test", ""}, http.StatusOK},
-		"other name":       {announcement{id, "n2", p.address, "http://x", ""}, http.StatusBadRequest},
-		"no URL":           {announcement{id, "n1", p.address, "", ""}, http.StatusBadRequest},
-		"no host":          {announcement{id, "n1", p.address, "http://", ""}, http.StatusBadRequest},
-		"other scheme":     {announcement{id, "n1", p.address, "javascript:alert(1)", ""}, http.StatusBadRequest},
-		"with credentials": {announcement{id, "n1", p.address, "http://u:p@x", ""}, http.StatusBadRequest},
-		"split header":     {announcement{id, "n1", p.address, "http://x\r\nSet-Cookie: a=b", ""}, http.StatusBadRequest},
-		"long URL":         {announcement{id, "n1", p.address, "http://" + strings.Repeat("x", maxURL), ""}, http.StatusBadRequest},
-		"terms of lines":   {announcement{id, "n1", p.address, "http://x", "a\nb"}, http.StatusBadRequest},
-		"long terms":       {announcement{id, "n1", p.address, "http://x", strings.Repeat("x", maxTerms+1)}, http.StatusBadRequest},
-		"no address":       {announcement{id, "n1", "", "http://x", ""}, http.StatusBadRequest},
-		"large":            {announcement{id, "n1", strings.Repeat("x", 2*maxPeerBody), "http://x", ""}, http.StatusBadRequest},
+		"stranger":         {announcement{"evil-00000000", "evil", "127.0.0.1:1", "http://evil", "", nil}, http.StatusForbidden},
+		"member":           {announcement{id, "n1", p.address, "http://moved.test", "", nil}, http.StatusOK},
+		"other name":       {announcement{id, "n2", p.address, "http://x", "", nil}, http.StatusBadRequest},
+		"no URL":           {announcement{id, "n1", p.address, "", "", nil}, http.StatusBadRequest},
+		"no host":          {announcement{id, "n1", p.address, "http://", "", nil}, http.StatusBadRequest},
+		"other scheme":     {announcement{id, "n1", p.address, "javascript:alert(1)", "", nil}, http.StatusBadRequest},
+		"with credentials": {announcement{id, "n1", p.address, "http://u:p@x", "", nil}, http.StatusBadRequest},
+		"split header":     {announcement{id, "n1", p.address, "http://x\r\nSet-Cookie: a=b", "", nil}, http.StatusBadRequest},
+		"long URL":         {announcement{id, "n1", p.address, "http://" + strings.Repeat("x", maxURL), "", nil}, http.StatusBadRequest},
+		"terms of lines":   {announcement{id, "n1", p.address, "http://x", "a\nb", nil}, http.StatusBadRequest},
+		"long terms":       {announcement{id, "n1", p.address, "http://x", strings.Repeat("x", maxTerms+1), nil}, http.StatusBadRequest},
+		"with a key":       {announcement{id, "n1", p.address, "http://moved.test", "", []announcedKey{{"tpm:0011223344556677", []byte("public")}}}, http.StatusOK},
+		"key of no kind":   {announcement{id, "n1", p.address, "http://x", "", []announcedKey{{"0011223344556677", nil}}}, http.StatusBadRequest},
+		"large key":        {announcement{id, "n1", p.address, "http://x", "", []announcedKey{{"tpm:0011223344556677", make([]byte, maxPublic+1)}}}, http.StatusBadRequest},
+		"many keys":        {announcement{id, "n1", p.address, "http://x", "", slices.Repeat([]announcedKey{{"file:0011223344556677", nil}}, maxKeys+1)}, http.StatusBadRequest},
+		"no address":       {announcement{id, "n1", "", "http://x", "", nil}, http.StatusBadRequest},
+		"large":            {announcement{id, "n1", strings.Repeat("x", 2*maxPeerBody), "http://x", "", nil}, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

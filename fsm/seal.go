@@ -18,7 +18,7 @@ const (
 	firstTerm   = 1
 	termBytes   = 4   // in front of every ciphertext: the term of its data key, big endian
 	maxReseal   = 512 // ciphertexts in one command
-	maxKeyrings = 64 << 10
+	maxKeyring  = 64 << 10 // bytes
 )
 
 // SealedTerm is the term of the data key that a ciphertext is under, 0 for what
@@ -131,7 +131,7 @@ func (w *write) updateKeyring(c *fsmpb.UpdateKeyring) Result {
 	action := keyringChanges[c.GetChange()]
 	oldest := w.oldestInUse()
 	switch {
-	case len(c.GetSealed()) == 0, len(c.GetSealed()) > maxKeyrings, action == "":
+	case len(c.GetSealed()) == 0, len(c.GetSealed()) > maxKeyring, action == "":
 		return Result{Refusal: refuse(Invalid, "a keyring of %d bytes, change %d", len(c.GetSealed()), c.GetChange())}
 	case w.secret(SecretKeyring) == nil:
 		return Result{Refusal: refuse(NotFound, "there is no keyring yet")}

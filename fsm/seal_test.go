@@ -71,7 +71,7 @@ func TestKeyringsThatAreRefused(t *testing.T) {
 		want   Code
 	}{
 		"empty":            {func(c *fsmpb.UpdateKeyring) { c.Sealed = nil }, Invalid},
-		"large":            {func(c *fsmpb.UpdateKeyring) { c.Sealed = make([]byte, maxKeyrings+1) }, Invalid},
+		"large":            {func(c *fsmpb.UpdateKeyring) { c.Sealed = make([]byte, maxKeyring+1) }, Invalid},
 		"no change":        {func(c *fsmpb.UpdateKeyring) { c.Change = 0 }, Invalid},
 		"unknown change":   {func(c *fsmpb.UpdateKeyring) { c.Change = 99 }, Invalid},
 		"older revision":   {func(c *fsmpb.UpdateKeyring) { c.Revision-- }, StaleKeyring},

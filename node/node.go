@@ -101,6 +101,7 @@ func (n *Node) Start(duties ...Duty) {
 	n.begun = true
 	n.duties = duties
 	n.running.Go(func() { follow(n.ctx, n.raft.LeaderCh(), n.start) })
+	n.running.Go(func() { n.adaptPatience(n.ctx) })
 }
 
 func (n *Node) startRaft() error {
@@ -136,11 +137,6 @@ func (n *Node) raftConfig() *raft.Config {
 	c.LocalID = raft.ServerID(n.ID())
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout, n.cfg.LeaseTimeout
 	c.CommitTimeout = min(50*time.Millisecond, n.cfg.HeartbeatTimeout/10)
-	if _, usable := n.cfg.Vault.Usable(n.View()); !usable {
-		// Not the heartbeat time-out too: a node that believes in a dead leader
-		// for longer than the others refuses them its vote.
-		c.ElectionTimeout *= sealedPatience
-	}
 	c.SnapshotThreshold, c.TrailingLogs = snapshotAfter, trailingLogs
 	c.BatchApplyCh = true
 	c.ShutdownOnRemove = false // a node that was removed still answers who waits for it

@@ -8,33 +8,16 @@ import (
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
+	"github.com/keysteward/keysteward/node/seal"
 )
-
-// importKind is the kind under which an imported key's secret is sealed; its ID
-// is the public key in hexadecimal.
-const importKind = "key"
 
 // ImportKeys seals the secrets and gives them to the cluster in one command,
 // which a few thousand fit. It reports for each, in order, whether it was new;
 // a known key stays as it is. The secrets remain the caller's.
 func (s *Seeds) ImportKeys(ctx context.Context, secrets []*validator.SecretKey, caller *fsmpb.Caller, requestID string) (fsm.Imported, error) {
-	ring, err := s.vault.Keyring(s.node.View())
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSealed, err)
-	}
-	c := &fsmpb.ImportKeys{Keys: make([]*fsmpb.ImportedKey, len(secrets))}
-	for i, secret := range secrets {
-		public := secret.PublicKey()
-		plain := secret.Bytes()
-		sealed, err := ring.Seal(importKind, hex.EncodeToString(public[:]), plain)
-		clear(plain)
-		if err != nil {
-			return nil, fmt.Errorf("import keys: %w", err)
-		}
-		c.Keys[i] = &fsmpb.ImportedKey{Pubkey: public[:], Sealed: sealed}
-	}
-	value, err := s.node.Propose(ctx, &fsmpb.Command{
-		Caller: caller, RequestId: requestID, Body: &fsmpb.Command_ImportKeys{ImportKeys: c},
+	value, err := s.proposeSealed(ctx, func(ring *seal.Keyring) (*fsmpb.Command, error) {
+		c, err := sealKeys(ring, secrets)
+		return &fsmpb.Command{Caller: caller, RequestId: requestID, Body: &fsmpb.Command_ImportKeys{ImportKeys: c}}, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("import keys: %w", err)
@@ -44,6 +27,21 @@ func (s *Seeds) ImportKeys(ctx context.Context, secrets []*validator.SecretKey, 
 		return nil, fmt.Errorf("import keys: the state machine answered %T about %d keys", value, len(secrets))
 	}
 	return fresh, nil
+}
+
+func sealKeys(ring *seal.Keyring, secrets []*validator.SecretKey) (*fsmpb.ImportKeys, error) {
+	c := &fsmpb.ImportKeys{Keys: make([]*fsmpb.ImportedKey, len(secrets))}
+	for i, secret := range secrets {
+		public := secret.PublicKey()
+		plain := secret.Bytes()
+		sealed, err := ring.Seal(seal.KindKey, hex.EncodeToString(public[:]), plain)
+		clear(plain)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // names the key
+		}
+		c.Keys[i] = &fsmpb.ImportedKey{Pubkey: public[:], Sealed: sealed}
+	}
+	return c, nil
 }
 
 // Secrets opens the secrets of these keys, in their order: those that were
@@ -87,7 +85,7 @@ func (s *Seeds) openImported(k *fsmpb.Key) (*validator.SecretKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 	}
-	plain, err := ring.Open(importKind, hex.EncodeToString(k.GetPubkey()), k.GetSealed())
+	plain, err := ring.Open(seal.KindKey, hex.EncodeToString(k.GetPubkey()), k.GetSealed())
 	if err != nil {
 		return nil, fmt.Errorf("open imported key: %w", err)
 	}

@@ -34,7 +34,7 @@ func unsealedCluster(t *testing.T) (*soloCluster, *Seeds, *seal.Vault) {
 	t.Helper()
 	c, path := newSoloCluster(t), kekFile(t, 7)
 	vault := vaultOf(t, path)
-	record, err := seal.NewKeyring(t.Context(), kekFromFile(t, path), "cluster")
+	record, err := seal.NewKeyring(t.Context(), "cluster", kekFromFile(t, path))
 	require.NoError(t, err)
 	c.withKeyring(vault, record)
 	return c, NewSeeds(vault, c), vault
@@ -113,7 +113,7 @@ func TestImportedSecretIsBoundToItsPublicKey(t *testing.T) {
 	altered[len(altered)-1] ^= 1
 	ring, err := vault.Keyring(c.View())
 	require.NoError(t, err)
-	short, err := ring.Seal(importKind, hex.EncodeToString(a.GetPubkey()), []byte("no key"))
+	short, err := ring.Seal(seal.KindKey, hex.EncodeToString(a.GetPubkey()), []byte("no key"))
 	require.NoError(t, err)
 	for name, sealed := range map[string][]byte{"another's": b.GetSealed(), "altered": altered, "none": nil, "short": short} {
 		_, err := seeds.Secrets(t.Context(), []*fsmpb.Key{b, {Pubkey: a.GetPubkey(), Imported: true, Sealed: sealed}})

@@ -3,6 +3,7 @@ package ethereum
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -13,12 +14,6 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 	"github.com/keysteward/keysteward/node/seal"
-)
-
-// Kind and ID under which the seed is sealed.
-const (
-	seedKind = "seed"
-	seedID   = "0"
 )
 
 // Vault gives the keyring that opens the secrets of a state.
@@ -82,7 +77,7 @@ func (s *Seeds) open() (*validator.Seed, error) {
 	if s.seed != nil && bytes.Equal(record, s.record) {
 		return s.seed, nil
 	}
-	plain, err := ring.Open(seedKind, seedID, record)
+	plain, err := ring.Open(seal.KindSeed, seal.SeedID, record)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 	}
@@ -124,26 +119,43 @@ func (s *Seeds) SigningKeys(ctx context.Context, indexes []uint64) ([]*validator
 // InstallSeed seals the seed and gives it to the cluster. The same seed again
 // changes nothing; another one is refused with [fsm.SeedExists].
 func (s *Seeds) InstallSeed(ctx context.Context, seed *validator.Seed, caller *fsmpb.Caller, requestID string) error {
-	ring, err := s.vault.Keyring(s.node.View())
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSealed, err)
-	}
 	plain := seed.Bytes()
 	defer clear(plain)
-	sealed, err := ring.Seal(seedKind, seedID, plain)
-	if err != nil {
-		return fmt.Errorf("install seed: %w", err)
-	}
-	_, err = s.node.Propose(ctx, &fsmpb.Command{
-		Caller: caller, RequestId: requestID,
-		Body: &fsmpb.Command_InstallSeed{InstallSeed: &fsmpb.InstallSeed{
-			Sealed: sealed, Fingerprint: seed.Fingerprint(),
-		}},
+	_, err := s.proposeSealed(ctx, func(ring *seal.Keyring) (*fsmpb.Command, error) {
+		sealed, err := ring.Seal(seal.KindSeed, seal.SeedID, plain)
+		return &fsmpb.Command{
+			Caller: caller, RequestId: requestID,
+			Body: &fsmpb.Command_InstallSeed{InstallSeed: &fsmpb.InstallSeed{
+				Sealed: sealed, Fingerprint: seed.Fingerprint(),
+			}},
+		}, err
 	})
 	if err != nil {
 		return fmt.Errorf("install seed: %w", err)
 	}
 	return nil
+}
+
+// sealTries is how often a command is sealed anew whose data key was given up
+// before it was applied.
+const sealTries = 3
+
+// proposeSealed proposes a command with ciphertexts that make seals.
+func (s *Seeds) proposeSealed(ctx context.Context, make func(*seal.Keyring) (*fsmpb.Command, error)) (any, error) {
+	for tried := 1; ; tried++ {
+		ring, err := s.vault.Keyring(s.node.View())
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSealed, err)
+		}
+		cmd, err := make(ring)
+		if err != nil {
+			return nil, err
+		}
+		value, err := s.node.Propose(ctx, cmd)
+		if !errors.Is(err, fsm.Refused(fsm.StaleSeal)) || tried == sealTries {
+			return value, err //nolint:wrapcheck // the caller says what it was about
+		}
+	}
 }
 
 // Sealed reports whether this node can not open secrets, and why.

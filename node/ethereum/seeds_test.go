@@ -63,7 +63,7 @@ func vaultOf(t *testing.T, kekPath string) *seal.Vault {
 	t.Helper()
 	kek, err := seal.ParseKEK("file:" + kekPath)
 	require.NoError(t, err)
-	return seal.NewVault(kek)
+	return seal.NewVault(nil, kek)
 }
 
 // withKeyring gives the cluster a keyring the way a leader does: by the duty of
@@ -73,8 +73,7 @@ func (c *soloCluster) withKeyring(vault *seal.Vault, record []byte) {
 		InstallKeyring: &fsmpb.InstallKeyring{Sealed: record},
 	}})
 	require.NoError(c.t, err)
-	reason, ok := vault.Usable(c.View())
-	require.True(c.t, ok, reason)
+	require.NoError(c.t, vault.Open(c.t.Context(), c.View()))
 }
 
 var seedBytes = bytes.Repeat([]byte{0x5e, 0xed, 0x07}, 22)[:64]
@@ -96,7 +95,7 @@ func TestSeedIsInstalledOnceAndSealed(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoSeed)
 	require.ErrorIs(t, seeds.InstallSeed(ctx, testSeed(t), nil, ""), node.ErrSealed, "there is no keyring yet")
 
-	record, err := seal.NewKeyring(t.Context(), kekFromFile(t, kekFile(t, 7)), "cluster")
+	record, err := seal.NewKeyring(t.Context(), "cluster", kekFromFile(t, kekFile(t, 7)))
 	require.NoError(t, err)
 	c.withKeyring(vault, record)
 	require.NoError(t, seeds.InstallSeed(ctx, testSeed(t), nil, ""))
@@ -132,13 +131,16 @@ func TestSeedIsInstalledOnceAndSealed(t *testing.T) {
 func TestSeedStaysClosedWithoutTheRightKey(t *testing.T) {
 	t.Parallel()
 	c, right := newSoloCluster(t), kekFile(t, 7)
-	record, err := seal.NewKeyring(t.Context(), kekFromFile(t, right), "cluster")
+	record, err := seal.NewKeyring(t.Context(), "cluster", kekFromFile(t, right))
 	require.NoError(t, err)
-	c.withKeyring(vaultOf(t, right), record)
-	require.NoError(t, NewSeeds(vaultOf(t, right), c).InstallSeed(t.Context(), testSeed(t), nil, ""))
+	vault := vaultOf(t, right)
+	c.withKeyring(vault, record)
+	require.NoError(t, NewSeeds(vault, c).InstallSeed(t.Context(), testSeed(t), nil, ""))
 
 	for name, path := range map[string]string{"another key": kekFile(t, 8), "no key": filepath.Join(t.TempDir(), "none")} {
-		seeds := NewSeeds(vaultOf(t, path), c)
+		vault := vaultOf(t, path)
+		require.Error(t, vault.Open(t.Context(), c.View()))
+		seeds := NewSeeds(vault, c)
 		_, err := seeds.Seed(t.Context())
 		require.ErrorIs(t, err, node.ErrSealed, name)
 		_, err = seeds.SigningKeys(t.Context(), []uint64{0})

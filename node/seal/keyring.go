@@ -1,11 +1,8 @@
 package seal
 
 import (
-	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -16,85 +13,6 @@ type Keyring struct {
 	clusterID string
 	current   uint32
 	keys      dataKeys
-}
-
-const termBytes = 4 // in front of every ciphertext: which data key it is under
-
-// errNoCluster says that a keyring was to be made or opened for no cluster in
-// particular; it would open in every other.
-var errNoCluster = errors.New("keyring without a cluster ID")
-
-// NewKeyring mints a root key and a first data key, and returns the record to
-// be replicated. The record becomes the cluster's keyring only if no other was
-// there before it.
-func NewKeyring(ctx context.Context, kek KEK, clusterID string) ([]byte, error) {
-	root, first := make([]byte, KeySize), new([KeySize]byte)
-	defer clear(root)
-	defer clear(first[:])
-	_, _ = rand.Read(root) // never fails
-	_, _ = rand.Read(first[:])
-	record, err := sealKeyring(ctx, kek, clusterID, root, 1, dataKeys{1: {bytes: first}})
-	if err != nil {
-		return nil, fmt.Errorf("new keyring: %w", err)
-	}
-	return record, nil
-}
-
-func sealKeyring(ctx context.Context, kek KEK, clusterID string, root []byte, current uint32, keys dataKeys) ([]byte, error) {
-	if clusterID == "" {
-		return nil, errNoCluster
-	}
-	identity, err := kek.Identify(ctx, clusterID)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says what it is
-	}
-	id := identity.ID
-	wrapped, err := kek.Wrap(ctx, clusterID, root, additional("root-key", clusterID, id))
-	if err != nil {
-		return nil, fmt.Errorf("wrap root key: %w", err)
-	}
-	plain := keys.encode(current)
-	defer clear(plain)
-	sealed, err := encrypt(root, plain, additional("data-keys", clusterID))
-	if err != nil {
-		return nil, fmt.Errorf("seal data keys: %w", err)
-	}
-	return encodeRecord(record{Version: keyringVersion, Wraps: map[string][]byte{id: wrapped}, Keys: sealed})
-}
-
-// openKeyring unwraps the record with the key-encryption key.
-func openKeyring(ctx context.Context, kek KEK, clusterID string, encoded []byte) (*Keyring, error) {
-	if clusterID == "" {
-		return nil, errNoCluster
-	}
-	r, err := decodeRecord(encoded)
-	if err != nil {
-		return nil, err
-	}
-	identity, err := kek.Identify(ctx, clusterID)
-	if err != nil {
-		return nil, fmt.Errorf("open keyring: %w", err)
-	}
-	id := identity.ID
-	wrapped, ok := r.Wraps[id]
-	if !ok {
-		return nil, fmt.Errorf("open keyring: %w, this one is %s", ErrNotWrapped, id)
-	}
-	root, err := kek.Unwrap(ctx, clusterID, wrapped, additional("root-key", clusterID, id))
-	if err != nil {
-		return nil, fmt.Errorf("unwrap root key: %w", err)
-	}
-	defer clear(root)
-	plain, err := decrypt(root, r.Keys, additional("data-keys", clusterID))
-	if err != nil {
-		return nil, fmt.Errorf("open data keys: %w", err)
-	}
-	defer clear(plain)
-	current, keys, err := decodeDataKeys(plain)
-	if err != nil {
-		return nil, err
-	}
-	return &Keyring{clusterID: clusterID, current: current, keys: keys}, nil
 }
 
 // Seal encrypts the record of this kind and ID under the current data key.

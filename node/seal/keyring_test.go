@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
@@ -84,7 +85,7 @@ func TestCiphertextStaysInItsPlace(t *testing.T) {
 	require.ErrorIs(t, err, ErrOpen, "the keyring of another cluster")
 	_, err = openKeyring(t.Context(), kek, "", encoded)
 	require.ErrorIs(t, err, errNoCluster)
-	_, err = NewKeyring(t.Context(), kek, "")
+	_, err = NewKeyring(t.Context(), "", kek)
 	require.ErrorIs(t, err, errNoCluster)
 }
 
@@ -100,8 +101,9 @@ func TestKeyringsThatDoNotOpen(t *testing.T) {
 		require.NoError(t, err)
 		return b
 	}
-	id, err := kek.ID()
+	identity, err := kek.Identify(t.Context(), testCluster)
 	require.NoError(t, err)
+	id := identity.ID
 	for name, tc := range map[string]struct {
 		kek    KEK
 		record []byte
@@ -112,10 +114,12 @@ func TestKeyringsThatDoNotOpen(t *testing.T) {
 		"no record":       {kek, nil, ErrOpen},
 		"no JSON":         {kek, []byte("{"), ErrOpen},
 		"newer":           {kek, spoilt(func(r *record) { r.Version++ }), ErrOpen},
-		"wrap altered":    {kek, spoilt(func(r *record) { r.Wraps[id][0]++ }), ErrOpen},
+		"public part altered": {kek, spoilt(func(r *record) { r.Wraps[id] = wrap{Root: r.Wraps[id].Root, Public: []byte("mine")} }), ErrOpen},
+		"wrap added": {kek, spoilt(func(r *record) { r.Wraps["tpm:00"] = wrap{Root: []byte("x"), Public: []byte("mine")} }), ErrOpen},
+		"wrap altered":    {kek, spoilt(func(r *record) { r.Wraps[id].Root[0]++ }), ErrOpen},
 		"wrap missing":    {kek, spoilt(func(r *record) { r.Wraps = nil }), ErrNotWrapped},
 		"data keys cut":   {kek, spoilt(func(r *record) { r.Keys = r.Keys[:20] }), ErrOpen},
-		"data keys moved": {kek, spoilt(func(r *record) { r.Keys = r.Wraps[id] }), ErrOpen},
+		"data keys moved": {kek, spoilt(func(r *record) { r.Keys = r.Wraps[id].Root }), ErrOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -134,7 +138,9 @@ func TestTerms(t *testing.T) {
 	sealed, err := old.Seal("seed", "1", []byte("x"))
 	require.NoError(t, err)
 	next := &dataKey{bytes: &[KeySize]byte{1}}
-	encoded, err := sealKeyring(kek, testCluster, bytes.Repeat([]byte{5}, KeySize), 2, dataKeys{1: old.keys[1], 2: next})
+	r := &rooted{Keyring: Keyring{clusterID: testCluster, current: 2, keys: dataKeys{1: old.keys[1], 2: next}}, root: newRoot(), rec: record{Wraps: map[string]wrap{}}}
+	require.NoError(t, r.wrapBy(t.Context(), kek))
+	encoded, err := r.encode()
 	require.NoError(t, err)
 	ring, err := openKeyring(t.Context(), kek, testCluster, encoded)
 	require.NoError(t, err)
@@ -215,7 +221,7 @@ func noKey(t *testing.T, text, key []byte) {
 
 func FuzzOpenKeyring(f *testing.F) {
 	kek := staticKEK{}
-	good, err := NewKeyring(t.Context(), kek, testCluster)
+	good, err := NewKeyring(f.Context(), testCluster, kek)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -253,13 +259,17 @@ func FuzzOpen(f *testing.F) {
 // staticKEK is a key in the program, for what can not have files.
 type staticKEK struct{}
 
-func (staticKEK) ID() (string, error) { return "static", nil }
+func (staticKEK) Check(context.Context) error { return nil }
 
-func (staticKEK) Wrap(plain, additional []byte) ([]byte, error) {
+func (staticKEK) Identify(context.Context, string) (Identity, error) {
+	return Identity{ID: "static:00"}, nil
+}
+
+func (staticKEK) Wrap(_ context.Context, _ string, plain, additional []byte) ([]byte, error) {
 	return encrypt(make([]byte, KeySize), plain, additional)
 }
 
-func (staticKEK) Unwrap(wrapped, additional []byte) ([]byte, error) {
+func (staticKEK) Unwrap(_ context.Context, _ string, wrapped, additional []byte) ([]byte, error) {
 	return decrypt(make([]byte, KeySize), wrapped, additional)
 }
 

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -37,11 +38,29 @@ func kekOf(t *testing.T, content string) KEK {
 
 func ringOf(t *testing.T, kek KEK, clusterID string) (*Keyring, []byte) {
 	t.Helper()
-	encoded, err := NewKeyring(t.Context(), kek, clusterID)
+	encoded, err := NewKeyring(t.Context(), clusterID, kek)
 	require.NoError(t, err)
 	ring, err := openKeyring(t.Context(), kek, clusterID, encoded)
 	require.NoError(t, err)
 	return ring, encoded
+}
+
+// openKeyring opens a record as a vault does.
+func openKeyring(ctx context.Context, kek KEK, clusterID string, encoded []byte) (*Keyring, error) {
+	r, err := openRooted(ctx, clusterID, encoded, []KEK{kek})
+	if err != nil {
+		return nil, err
+	}
+	r.zero()
+	return &r.Keyring, nil
+}
+
+// openVault is a vault that has tried to open the keyring of the state.
+func openVault(t *testing.T, view *fsm.View, keks ...KEK) *Vault {
+	t.Helper()
+	v := NewVault(nil, keks...)
+	_ = v.Open(t.Context(), view)
+	return v
 }
 
 func unhex(t *testing.T, digits string) []byte {

@@ -1,20 +1,38 @@
 package seal
 
 import (
-	"encoding/binary"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 )
 
 // record is the keyring as the state holds it.
 type record struct {
-	Version int               `json:"version"`
-	Wraps   map[string][]byte `json:"wraps"` // key-encryption key's ID → wrapped root key
-	Keys    []byte            `json:"keys"`  // data keys, sealed by the root key
+	Version int             `json:"version"`
+	Wraps   map[string]wrap `json:"wraps"` // by the ID of the key-encryption key
+	Keys    []byte          `json:"keys"`  // data keys, sealed by the root key
 }
 
-const keyringVersion = 1
+// wrap is the root key, wrapped by one key-encryption key.
+type wrap struct {
+	Root []byte `json:"root"`
+	// Public and Version are the key's [Identity] when the root key was wrapped.
+	Public  []byte `json:"public,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// identity is the key-encryption key as it was when the root key was wrapped.
+func (w wrap) identity(id string) Identity {
+	return Identity{ID: id, Public: w.Public, Version: w.Version}
+}
+
+// Versions of the record. The first had nothing but wrapped root keys.
+const (
+	firstKeyring   = 1
+	keyringVersion = 2
+)
 
 func encodeRecord(r record) ([]byte, error) {
 	b, err := json.Marshal(r)
@@ -25,51 +43,54 @@ func encodeRecord(r record) ([]byte, error) {
 }
 
 func decodeRecord(b []byte) (record, error) {
-	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("keyring: %w: %w", ErrOpen, err)
+	var head struct {
+		Version int `json:"version"`
 	}
-	if r.Version != keyringVersion {
-		return r, fmt.Errorf("keyring of version %d, this program knows %d: %w", r.Version, keyringVersion, ErrOpen)
+	var r record
+	err := json.Unmarshal(b, &head)
+	switch {
+	case err != nil:
+	case head.Version == firstKeyring:
+		r, err = decodeFirst(b)
+	case head.Version == keyringVersion:
+		err = json.Unmarshal(b, &r)
+	default:
+		return r, fmt.Errorf("keyring of version %d, this program knows %d: %w", head.Version, keyringVersion, ErrOpen)
+	}
+	if err != nil {
+		return r, fmt.Errorf("keyring: %w: %w", ErrOpen, err)
 	}
 	return r, nil
 }
 
-// dataKey lies behind two pointers, of which fmt follows one at most: what
-// prints the bare structure, with whatever verb, prints addresses.
-type dataKey struct{ bytes *[KeySize]byte }
-
-// dataKeys are the data keys by term.
-type dataKeys map[uint32]*dataKey
-
-const dataKeyBytes = termBytes + KeySize
-
-// encode is the current term, then each term with its key, ascending. It is no
-// JSON, whose encoder would keep copies of the keys that nobody zeroes.
-func (d dataKeys) encode(current uint32) []byte {
-	terms := make([]uint32, 0, len(d))
-	for term := range d {
-		terms = append(terms, term)
+// decodeFirst reads a record of the first version.
+func decodeFirst(b []byte) (record, error) {
+	var old struct {
+		Wraps map[string][]byte `json:"wraps"`
+		Keys  []byte            `json:"keys"`
 	}
-	slices.Sort(terms)
-	b := make([]byte, 0, termBytes+len(d)*dataKeyBytes) // never grows: that would leave a copy
-	b = binary.BigEndian.AppendUint32(b, current)
-	for _, term := range terms {
-		b = append(binary.BigEndian.AppendUint32(b, term), d[term].bytes[:]...)
+	if err := json.Unmarshal(b, &old); err != nil {
+		return record{}, err //nolint:wrapcheck // the caller says what it is
 	}
-	return b
+	r := record{Version: firstKeyring, Wraps: make(map[string]wrap, len(old.Wraps)), Keys: old.Keys}
+	for id, root := range old.Wraps {
+		r.Wraps[id] = wrap{Root: root}
+	}
+	return r, nil
 }
 
-func decodeDataKeys(b []byte) (current uint32, keys dataKeys, err error) {
-	if len(b) < termBytes || (len(b)-termBytes)%dataKeyBytes != 0 {
-		return 0, nil, fmt.Errorf("data keys of %d bytes: %w", len(b), ErrOpen)
+// bound is the additional data of the data keys: the cluster, and everything in
+// the record that is not secret. Whoever can write the record but has not the
+// root key can not put a public key of his own into it, for which the next root
+// key would be wrapped.
+func (r record) bound(clusterID string) []byte {
+	if r.Version == firstKeyring {
+		return additional("data-keys", clusterID)
 	}
-	current, keys = binary.BigEndian.Uint32(b), make(dataKeys)
-	for entry := range slices.Chunk(b[termBytes:], dataKeyBytes) {
-		keys[binary.BigEndian.Uint32(entry)] = &dataKey{bytes: (*[KeySize]byte)(slices.Clone(entry[termBytes:]))}
+	var parts []string
+	for _, id := range slices.Sorted(maps.Keys(r.Wraps)) {
+		parts = append(parts, id, string(r.Wraps[id].Public), r.Wraps[id].Version)
 	}
-	if keys[current] == nil {
-		return 0, nil, fmt.Errorf("no data key of the current term %d: %w", current, ErrOpen)
-	}
-	return current, keys, nil
+	sum := sha256.Sum256(additional(parts...))
+	return additional("data-keys", clusterID, string(sum[:]))
 }

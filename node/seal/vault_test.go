@@ -20,44 +20,75 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// countingKEK counts how often it was used, and fails when told to.
-type countingKEK struct {
+// moodyKEK counts how often it was used, and fails while told to.
+type moodyKEK struct {
 	KEK
+
 	mu      sync.Mutex
 	unwraps int
 	broken  error
+	version string
 }
 
-func (c *countingKEK) Unwrap(ctx context.Context, clusterID string, wrapped, additional []byte) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.unwraps++
-	if c.broken != nil {
-		return nil, c.broken
+func (k *moodyKEK) mood(broken error, version string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.broken, k.version = broken, version
+}
+
+func (k *moodyKEK) used() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.unwraps
+}
+
+func (k *moodyKEK) Check(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return errors.Join(k.broken, k.KEK.Check(ctx))
+}
+
+func (k *moodyKEK) Identify(ctx context.Context, clusterID string) (Identity, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	identity, err := k.KEK.Identify(ctx, clusterID)
+	identity.Version = k.version
+	return identity, errors.Join(k.broken, err)
+}
+
+func (k *moodyKEK) Unwrap(ctx context.Context, clusterID string, wrapped, additional []byte) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unwraps++
+	if k.broken != nil {
+		return nil, k.broken
 	}
-	return c.KEK.Unwrap(ctx, clusterID, wrapped, additional) //nolint:wrapcheck // a test double
+	return k.KEK.Unwrap(ctx, clusterID, wrapped, additional) //nolint:wrapcheck // a test double
 }
 
 func TestVaultOpensOnce(t *testing.T) {
 	t.Parallel()
-	kek := &countingKEK{KEK: kekOf(t, keyOf("a"))}
+	kek := &moodyKEK{KEK: kekOf(t, keyOf("a"))}
 	_, first := ringOf(t, kek.KEK, testCluster)
 	_, second := ringOf(t, kek.KEK, testCluster)
-	v := NewVault(kek)
 	before := stateWith(t, first)
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() { _, _ = v.Keyring(before) })
-	}
-	all.Wait()
+	v := NewVault(nil, kek)
+	_, err := v.Keyring(before)
+	require.ErrorIs(t, err, node.ErrSealed, "whoever asks does not wait for a key-encryption key")
+	require.NoError(t, v.Open(t.Context(), before))
+	require.NoError(t, v.Open(t.Context(), before))
 	ring, err := v.Keyring(before)
 	require.NoError(t, err)
-	require.Equal(t, 1, kek.unwraps)
+	require.Equal(t, 1, kek.used())
 
-	other, err := v.Keyring(stateWith(t, second)) // after a restore, say
+	after := stateWith(t, second)
+	still, err := v.Keyring(after)
+	require.NoError(t, err)
+	require.Same(t, ring, still, "until the changed one is open, the one before serves")
+	require.NoError(t, v.Open(t.Context(), after))
+	other, err := v.Keyring(after)
 	require.NoError(t, err)
 	require.NotSame(t, ring, other)
-	require.Equal(t, 2, kek.unwraps)
 	sealed, err := other.Seal("seed", "1", nil)
 	require.NoError(t, err)
 	_, err = ring.Open("seed", "1", sealed)
@@ -67,105 +98,139 @@ func TestVaultOpensOnce(t *testing.T) {
 func TestVaultWithoutAKeyring(t *testing.T) {
 	t.Parallel()
 	state := stateWith(t, nil)
-	v := NewVault(kekOf(t, keyOf("a")))
+	v := NewVault(nil, kekOf(t, keyOf("a")))
+	_, ok := v.Usable(state)
+	require.False(t, ok, "nobody has looked at the key yet")
+	require.NoError(t, v.Open(t.Context(), state))
 	_, err := v.Keyring(state)
 	require.ErrorIs(t, err, node.ErrSealed)
 	reason, ok := v.Usable(state)
 	require.True(t, ok, "could make one: %s", reason)
 
-	v = NewVault(kekOf(t, "no key"))
-	reason, ok = v.Usable(state)
+	reason, ok = openVault(t, state, kekOf(t, "no key")).Usable(state)
 	require.False(t, ok)
 	require.Contains(t, reason, "64 hex digits")
+	reason, ok = openVault(t, state).Usable(state)
+	require.False(t, ok)
+	require.Contains(t, reason, "none was given")
+	_, ok = openVault(t, state, kekOf(t, "no key"), kekOf(t, keyOf("a"))).Usable(state)
+	require.True(t, ok, "one is enough")
 }
 
-func TestVaultWithTheWrongKey(t *testing.T) {
+// What happened to the key shows, and ends when the key is there again.
+func TestVaultThatCanNotOpen(t *testing.T) {
 	t.Parallel()
 	_, record := ringOf(t, kekOf(t, keyOf("a")), testCluster)
 	state := stateWith(t, record)
-	path := kekFile(t, keyOf("b"), 0o600)
-	v := NewVault(fileKEK{path: path})
-	for range 2 {
-		_, err := v.Keyring(state)
-		require.ErrorIs(t, err, node.ErrSealed)
-		require.ErrorIs(t, err, ErrNotWrapped)
-		reason, ok := v.Usable(state)
-		require.False(t, ok)
-		require.Contains(t, reason, "sealed")
+	for name, tc := range map[string]struct {
+		content *string
+		want    error
+	}{
+		"another key":  {ptr(keyOf("b")), ErrNotWrapped},
+		"no key":       {ptr("nonsense"), ErrKEK},
+		"missing file": {nil, os.ErrNotExist},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "kek")
+			if tc.content != nil {
+				require.NoError(t, os.WriteFile(path, []byte(*tc.content), 0o600))
+			}
+			v := NewVault(nil, fileKEK{path: path})
+			require.ErrorIs(t, v.Open(t.Context(), state), tc.want)
+			_, err := v.Keyring(state)
+			require.ErrorIs(t, err, node.ErrSealed)
+			require.ErrorIs(t, err, tc.want)
+			reason, ok := v.Usable(state)
+			require.False(t, ok)
+			require.Contains(t, reason, "sealed")
+			require.NoError(t, os.WriteFile(path, []byte(keyOf("a")), 0o600)) // mended while running
+			require.NoError(t, v.Open(t.Context(), state))
+			_, err = v.Keyring(state)
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, v.Open(t.Context(), state))
+			_, err = v.Keyring(state)
+			require.NoError(t, err, "what is open stays open")
+		})
 	}
-	require.NoError(t, os.WriteFile(path, []byte(keyOf("a")), 0o600)) // mended while running
-	_, err := v.Keyring(state)
-	require.NoError(t, err)
-	require.NoError(t, os.Remove(path))
-	_, err = v.Keyring(state)
-	require.NoError(t, err, "what is open stays open")
 }
 
-func TestVaultWithALateKey(t *testing.T) {
+// The first key that opens is enough, and those that fail are named.
+func TestSeveralKeys(t *testing.T) {
 	t.Parallel()
-	_, record := ringOf(t, kekOf(t, keyOf("a")), testCluster)
+	a, b := kekOf(t, keyOf("a")), kekOf(t, keyOf("b"))
+	record, err := NewKeyring(t.Context(), testCluster, a, kekOf(t, "no key"), b)
+	require.NoError(t, err)
 	state := stateWith(t, record)
-	path := filepath.Join(t.TempDir(), "kek")
-	v := NewVault(fileKEK{path: path})
-	_, err := v.Keyring(state)
-	require.ErrorIs(t, err, node.ErrSealed)
-	require.ErrorIs(t, err, os.ErrNotExist)
-	require.NoError(t, os.WriteFile(path, []byte(keyOf("a")), 0o600))
-	_, err = v.Keyring(state)
-	require.NoError(t, err)
+	require.Len(t, Wrapping(state), 2)
+	for _, keks := range [][]KEK{{a}, {b}, {kekOf(t, "no key"), b}, {kekOf(t, keyOf("c")), a}} {
+		require.NoError(t, NewVault(nil, keks...).Open(t.Context(), state))
+	}
+	err = NewVault(nil, kekOf(t, "no key"), kekOf(t, keyOf("c"))).Open(t.Context(), state)
+	require.ErrorIs(t, err, ErrKEK)
+	require.ErrorIs(t, err, ErrNotWrapped)
+	_, err = NewKeyring(t.Context(), testCluster, kekOf(t, "no key"))
+	require.ErrorIs(t, err, ErrKEK, "no keyring that nobody could open")
 }
 
-// A file that could not be read just then must not seal the node for good; a
-// wrong key is not tried over and over.
-func TestWhatTheVaultRemembers(t *testing.T) {
+// Run tries again by itself, and keeps what was open while the key is away.
+func TestRunOpensInTheEnd(t *testing.T) {
 	t.Parallel()
-	kek := &countingKEK{KEK: kekOf(t, keyOf("a")), broken: errors.New("input/output error")}
+	kek := &moodyKEK{KEK: kekOf(t, keyOf("a")), broken: errors.New("input/output error")}
 	_, record := ringOf(t, kek.KEK, testCluster)
-	v := NewVault(kek)
-	_, err := v.Keyring(stateWith(t, record))
-	require.ErrorIs(t, err, node.ErrSealed)
-	require.ErrorIs(t, err, kek.broken)
-	kek.broken = ErrOpen
-	for range 3 {
-		_, err = v.Keyring(stateWith(t, record))
-		require.ErrorIs(t, err, ErrOpen)
-	}
-	require.Equal(t, 2, kek.unwraps)
-	kek.broken = nil
-	_, other := ringOf(t, kek.KEK, testCluster)
-	_, err = v.Keyring(stateWith(t, other))
-	require.NoError(t, err, "another record is tried")
+	state := stateWith(t, record)
+	v := NewVault(slog.New(slog.NewTextHandler(t.Output(), nil)), kek)
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	running.Go(func() { _ = v.Run(ctx, func() *fsm.View { return state }) })
+	require.Eventually(t, func() bool {
+		_, err := v.Keyring(state)
+		return errors.Is(err, kek.broken)
+	}, 20*time.Second, time.Millisecond)
+	require.Empty(t, v.Identities())
+	kek.mood(nil, "")
+	require.Eventually(t, func() bool {
+		_, err := v.Keyring(state)
+		return err == nil && len(v.Identities()) == 1 && len(v.Announced()) == 1
+	}, 20*time.Second, time.Millisecond)
 }
 
 // The duty gives a new cluster its keyring, once.
 func TestDutyFoundsTheKeyring(t *testing.T) {
 	t.Parallel()
-	v := NewVault(kekOf(t, keyOf("a")))
-	rival := NewVault(kekOf(t, keyOf("a")))
+	v := NewVault(nil, kekOf(t, keyOf("a")))
+	rival := NewVault(nil, kekOf(t, keyOf("a")))
 	n := lead(t, t.TempDir(), v, v.Duty(), rival.Duty()) // two at once, as after a change of leader
 	ring, err := v.Keyring(n.View())
 	require.NoError(t, err)
-	record := n.View().Secret(fsm.SecretKeyring).GetSealed()
-	require.NotNil(t, record)
+	require.NoError(t, rival.Open(t.Context(), n.View()))
 	again, err := rival.Keyring(n.View())
 	require.NoError(t, err)
 	sealed, err := ring.Seal("seed", "1", []byte("x"))
 	require.NoError(t, err)
 	_, err = again.Open("seed", "1", sealed)
 	require.NoError(t, err)
+	require.Equal(t, 1, audits(n.View(), "keyring.install"), "installed twice")
+}
 
-	audits := 0
-	for range n.View().Audit(0) {
-		audits++
+func audits(view *fsm.View, action string) int {
+	n := 0
+	for a := range view.Audit(0) {
+		if a.GetAction() == action {
+			n++
+		}
 	}
-	require.Equal(t, 1, audits, "installed twice")
+	return n
 }
 
 func TestKeyringOutlivesARestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	path := kekFile(t, keyOf("a"), 0o600)
-	v := NewVault(fileKEK{path: path})
+	v := NewVault(nil, fileKEK{path: path})
 	n := lead(t, folder, v, v.Duty())
 	ring, err := v.Keyring(n.View())
 	require.NoError(t, err)
@@ -180,7 +245,7 @@ func TestKeyringOutlivesARestart(t *testing.T) {
 		noKey(t, b, key[:])
 		noKey(t, b, unhex(t, keyOf("a")))
 	}
-	v = NewVault(fileKEK{path: path})
+	v = NewVault(nil, fileKEK{path: path})
 	n = lead(t, folder, v, v.Duty())
 	ring, err = v.Keyring(n.View())
 	require.NoError(t, err)
@@ -200,13 +265,23 @@ func lead(t *testing.T, folder string, v *Vault, duties ...node.Duty) *node.Node
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}, link)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = n.Close() })
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	running.Go(func() { _ = v.Run(ctx, n.View) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		_ = n.Close()
+	})
 	n.Start(duties...)
 	if !n.HasState() {
 		require.NoError(t, n.Bootstrap([]raft.Server{{ID: raft.ServerID(n.ID()), Address: raft.ServerAddress(link.Advertised())}}))
 	}
 	require.Eventually(t, func() bool {
-		return n.Status().IsLeader && n.View().Secret(fsm.SecretKeyring) != nil && n.Barrier(t.Context()) == nil
+		_, err := v.Keyring(n.View())
+		return n.Status().IsLeader && err == nil && n.Barrier(t.Context()) == nil
 	}, 20*time.Second, 5*time.Millisecond)
 	return n
 }
+
+func ptr[T any](v T) *T { return &v }
