@@ -143,7 +143,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 		return cli.UsageError(err)
 	}
 	p.api, err = api.New(api.Config{
-		Node: p.node, Vault: seeds, Tokens: tokens,
+		Node: p.node, Vault: seeds, Seal: p.vault, Tokens: tokens,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Logger: p.log, Registry: registry, Version: version,

@@ -28,6 +28,11 @@ var whoMay = map[string]string{
 	"POST /v1/deposits/resume":                 "admin operator",
 	"GET /v1/seed":                             "admin",
 	"PUT /v1/seed":                             "admin",
+	"GET /v1/seal":                             "admin operator viewer",
+	"POST /v1/seal/verify":                     "admin operator",
+	"POST /v1/seal/rotate":                     "admin",
+	"POST /v1/seal/keys":                       "admin",
+	"DELETE /v1/seal/keys/{id}":                "admin",
 	"GET /v1/cluster":                          "admin operator viewer",
 	"GET /livez":                               "anyone",
 	"GET /readyz":                              "anyone",
@@ -39,7 +44,7 @@ var whoMay = map[string]string{
 func TestEveryRouteForEveryCaller(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48))
+	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48), "{id}", "file:00")
 	require.Len(t, routes(), len(whoMay))
 	for _, r := range routes() {
 		name := r.method + " " + r.path

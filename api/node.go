@@ -7,6 +7,7 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
+	"github.com/keysteward/keysteward/node/seal"
 )
 
 // Node is what the interface needs of a cluster's member.
@@ -24,6 +25,15 @@ type Node interface {
 	Propose(ctx context.Context, cmd *fsmpb.Command) (any, error)
 	// Checks are the lines of the node's readiness.
 	Checks() []node.Check
+}
+
+// Seal is what the interface needs of the keyring; see [seal.Vault] for what its
+// methods promise.
+type Seal interface {
+	Rotate(ctx context.Context, p seal.Proposer, ask seal.Asker) error
+	Add(ctx context.Context, p seal.Proposer, ask seal.Asker, id string) error
+	Remove(ctx context.Context, p seal.Proposer, ask seal.Asker, id string, force bool) error
+	Verify(ctx context.Context, view *fsm.View) ([]seal.Verified, error)
 }
 
 // Vault is what the interface needs of the cluster's secrets. All but Sealed

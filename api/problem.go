@@ -34,6 +34,9 @@ const (
 	seedExists       kind = "seed-exists"
 	staleRecipient   kind = "stale-recipient"
 	poolShort        kind = "pool-short"
+	lastKey          kind = "last-key"
+	membersStranded  kind = "members-stranded"
+	keyNotHere       kind = "key-not-here"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
 	outcomeUnknown   kind = "outcome-unknown"
@@ -61,6 +64,9 @@ var kinds = map[kind]struct {
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
 	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
 	poolShort:        {http.StatusConflict, "The pool has too few free keys, and deposits are off"},
+	lastKey:          {http.StatusConflict, "No key would be left that opens the secrets"},
+	membersStranded:  {http.StatusConflict, "Members would be sealed for good"},
+	keyNotHere:       {http.StatusConflict, "The leader can not wrap for a key"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},

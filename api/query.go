@@ -81,14 +81,15 @@ func (c *call) fence() (uint64, error) {
 	return n, nil
 }
 
-func (c *call) confirmStopped() (bool, error) {
-	switch v := c.query.Get("confirmStopped"); {
-	case !c.query.Has("confirmStopped"), v == "false":
+// flag is a parameter that is true or false, or left out, which is false.
+func (c *call) flag(name string) (bool, error) {
+	switch v := c.query.Get(name); {
+	case !c.query.Has(name), v == "false":
 		return false, nil
 	case v == "true":
 		return true, nil
 	default:
-		return false, badField("confirmStopped", "%q is neither true nor false", v)
+		return false, badField(name, "%q is neither true nor false", v)
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *call) releaseBody() (body *fsmpb.Release, confirmed bool, err error) {
 	if body.PodUid, err = c.podUID(); err != nil {
 		return nil, false, err
 	}
-	if confirmed, err = c.confirmStopped(); err != nil {
+	if confirmed, err = c.flag("confirmStopped"); err != nil {
 		return nil, false, err
 	}
 	if confirmed && body.GetPodUid() == "" {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/node/seal"
 )
 
 // serving starts the server on loopback; end stops it and returns what Serve did.
@@ -124,7 +126,7 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 func TestConfigurationsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode()
-	good := Config{Node: n, Vault: &fakeVault{node: n}, Tokens: &Tokens{}, Witness: WitnessNone}
+	good := Config{Node: n, Vault: &fakeVault{node: n}, Seal: seal.NewVault(nil), Tokens: &Tokens{}, Witness: WitnessNone}
 	_, err := New(good)
 	require.NoError(t, err)
 	for name, change := range map[string]func(*Config){

@@ -38,6 +38,7 @@ var ErrConfig = errors.New("invalid configuration of the API")
 type Config struct {
 	Node   Node
 	Vault  Vault
+	Seal   Seal
 	Tokens *Tokens
 	// AssignmentsPublic shows /assignments to everybody.
 	AssignmentsPublic bool
@@ -110,8 +111,8 @@ func (s *Server) Handler() http.Handler { return s.echo }
 
 func (c *Config) complete() error {
 	switch {
-	case c.Node == nil, c.Vault == nil, c.Tokens == nil:
-		return fmt.Errorf("%w: node, vault and tokens are required", ErrConfig)
+	case c.Node == nil, c.Vault == nil, c.Seal == nil, c.Tokens == nil:
+		return fmt.Errorf("%w: node, vault, seal and tokens are required", ErrConfig)
 	case c.Witness != WitnessNone && c.Witness != WitnessOperator:
 		return fmt.Errorf("%w: witness %q: want %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator)
 	case c.RestAfterProof < 0:

@@ -82,6 +82,7 @@ func TestRoutesAreThoseOfTheDocument(t *testing.T) {
 		query        []string
 		body         bool
 	}
+	bodiless := []string{"/v1/seal/verify", "/v1/seal/rotate"} // their path says all
 	var want, have []row
 	for path, item := range theContract().doc.Paths.Map() {
 		for method, op := range item.Operations() {
@@ -98,7 +99,8 @@ func TestRoutesAreThoseOfTheDocument(t *testing.T) {
 	for _, r := range routes() {
 		query := slices.Clone(r.query)
 		slices.Sort(query)
-		have = append(have, row{r.path, r.method, query, r.method == http.MethodPost || r.method == http.MethodPut})
+		withBody := (r.method == http.MethodPost || r.method == http.MethodPut) && !slices.Contains(bodiless, r.path)
+		have = append(have, row{r.path, r.method, query, withBody})
 	}
 	require.ElementsMatch(t, want, have)
 }

@@ -124,13 +124,13 @@ func (a announcement) check() error {
 	if len(a.Terms) > maxTerms || strings.ContainsFunc(a.Terms, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fmt.Errorf("%w: the terms of deposits %.100q", errAnnouncement, a.Terms)
 	}
+	if _, _, err := net.SplitHostPort(a.Raft); err != nil {
+		return fmt.Errorf("%w: the member's address %.100q", errAnnouncement, a.Raft)
+	}
 	for _, k := range a.Keys {
 		if !keyID.MatchString(k.ID) || len(k.Public) > maxPublic || len(a.Keys) > maxKeys {
 			return fmt.Errorf("%w: %d key-encryption keys, %.100q with %d bytes", errAnnouncement, len(a.Keys), k.ID, len(k.Public))
 		}
-	}
-	if _, _, err := net.SplitHostPort(a.Raft); err != nil {
-		return fmt.Errorf("%w: the member's address %.100q", errAnnouncement, a.Raft)
 	}
 	return nil
 }

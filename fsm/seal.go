@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	firstTerm   = 1
-	termBytes   = 4   // in front of every ciphertext: the term of its data key, big endian
-	maxReseal   = 512 // ciphertexts in one command
-	maxKeyring  = 64 << 10 // bytes
+	firstTerm  = 1
+	termBytes  = 4        // in front of every ciphertext: the term of its data key, big endian
+	maxReseal  = 512      // ciphertexts in one command
+	maxKeyring = 64 << 10 // bytes
 )
 
 // SealedTerm is the term of the data key that a ciphertext is under, 0 for what

@@ -280,6 +280,24 @@ func (e GetKeyParamsConsistency) Valid() bool {
 	}
 }
 
+// Defines values for RemoveSealKeyParamsForce.
+const (
+	RemoveSealKeyParamsForceFalse RemoveSealKeyParamsForce = "false"
+	RemoveSealKeyParamsForceTrue  RemoveSealKeyParamsForce = "true"
+)
+
+// Valid indicates whether the value is a known member of the RemoveSealKeyParamsForce enum.
+func (e RemoveSealKeyParamsForce) Valid() bool {
+	switch e {
+	case RemoveSealKeyParamsForceFalse:
+		return true
+	case RemoveSealKeyParamsForceTrue:
+		return true
+	default:
+		return false
+	}
+}
+
 // Allocation defines model for Allocation.
 type Allocation struct {
 	ClusterID string `json:"clusterId"`
@@ -686,6 +704,77 @@ type Retirement struct {
 	Reason string `json:"reason"`
 }
 
+// Seal defines model for Seal.
+type Seal struct {
+	// CurrentTerm Number of the data key that seals.
+	CurrentTerm int64     `json:"currentTerm"`
+	Keys        []SealKey `json:"keys"`
+
+	// Node The node that answers.
+	Node string `json:"node"`
+
+	// Reason Why it can not.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// Revision Grows with every change of the keyring; 0 while there is none.
+	Revision int64 `json:"revision"`
+
+	// Sealed Whether that node can open no secrets.
+	Sealed bool `json:"sealed"`
+
+	// Since When that one was made.
+	Since time.Time  `json:"since,omitempty,omitzero"`
+	Terms []SealTerm `json:"terms"`
+}
+
+// SealKey A key-encryption key that wraps the root key, or that a member was given.
+type SealKey struct {
+	ID string `json:"id"`
+
+	// Kind file, passphrase, tpm or kms.
+	Kind string `json:"kind"`
+
+	// Nodes Members that were given it.
+	Nodes []string `json:"nodes"`
+
+	// Version The version of it that a key management service told.
+	Version string `json:"version,omitempty,omitzero"`
+
+	// Wraps Whether it opens the secrets. One that does not waits for an admin's approval.
+	Wraps bool `json:"wraps"`
+}
+
+// SealKeyID defines model for SealKeyID.
+type SealKeyID struct {
+	ID string `json:"id"`
+}
+
+// SealTerm defines model for SealTerm.
+type SealTerm struct {
+	// Records Secrets that are sealed under this data key.
+	Records int64 `json:"records"`
+	Term    int64 `json:"term"`
+
+	// Uses How often it sealed something.
+	Uses int64 `json:"uses"`
+}
+
+// SealVerification defines model for SealVerification.
+type SealVerification struct {
+	Keys []SealVerified `json:"keys"`
+	Node string         `json:"node"`
+}
+
+// SealVerified defines model for SealVerified.
+type SealVerified struct {
+	// Detail Why it does not open the secrets.
+	Detail string `json:"detail,omitempty,omitzero"`
+
+	// ID Empty if the key can not even be identified.
+	ID string `json:"id"`
+	Ok bool   `json:"ok"`
+}
+
 // Sealed HPKE in base mode with HKDF-SHA256 and AES-256-GCM; encapsulated key, then ciphertext.
 type Sealed struct {
 	Ciphertext []byte `json:"ciphertext"`
@@ -880,6 +969,15 @@ type GetKeyParams struct {
 // GetKeyParamsConsistency defines parameters for GetKey.
 type GetKeyParamsConsistency string
 
+// RemoveSealKeyParams defines parameters for RemoveSealKey.
+type RemoveSealKeyParams struct {
+	// Force true: also if members are left without a key; they are sealed from then on.
+	Force RemoveSealKeyParamsForce `form:"force,omitempty" json:"force,omitempty,omitzero"`
+}
+
+// RemoveSealKeyParamsForce defines parameters for RemoveSealKey.
+type RemoveSealKeyParamsForce string
+
 // AllocateJSONRequestBody defines body for Allocate for application/json ContentType.
 type AllocateJSONRequestBody = AllocationRequest
 
@@ -894,6 +992,9 @@ type ConfirmStoppedJSONRequestBody = StoppedKey
 
 // RetireKeyJSONRequestBody defines body for RetireKey for application/json ContentType.
 type RetireKeyJSONRequestBody = Retirement
+
+// AddSealKeyJSONRequestBody defines body for AddSealKey for application/json ContentType.
+type AddSealKeyJSONRequestBody = SealKeyID
 
 // PutSeedJSONRequestBody defines body for PutSeed for application/json ContentType.
 type PutSeedJSONRequestBody = SealedSeed

@@ -69,6 +69,6 @@ func ParseKEK(description string) (KEK, error) {
 
 // WrapFor encrypts a root key for a key-encryption key of which only the public
 // part is here, so that only that key unwraps it.
-func WrapFor(to Identity, plaintext, additional []byte) ([]byte, error) {
+func WrapFor(to Identity, _, _ []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s has no public part", ErrKEK, to.ID)
 }

@@ -1,8 +1,8 @@
 package seal
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -109,17 +109,17 @@ func TestKeyringsThatDoNotOpen(t *testing.T) {
 		record []byte
 		want   error
 	}{
-		"other key":       {kekOf(t, keyOf("b")), encoded, ErrNotWrapped},
-		"no file":         {fileKEK{path: "/does/not/exist"}, encoded, ErrKEK},
-		"no record":       {kek, nil, ErrOpen},
-		"no JSON":         {kek, []byte("{"), ErrOpen},
-		"newer":           {kek, spoilt(func(r *record) { r.Version++ }), ErrOpen},
+		"other key":           {kekOf(t, keyOf("b")), encoded, ErrNotWrapped},
+		"no file":             {fileKEK{path: "/does/not/exist"}, encoded, ErrKEK},
+		"no record":           {kek, nil, ErrOpen},
+		"no JSON":             {kek, []byte("{"), ErrOpen},
+		"newer":               {kek, spoilt(func(r *record) { r.Version++ }), ErrOpen},
 		"public part altered": {kek, spoilt(func(r *record) { r.Wraps[id] = wrap{Root: r.Wraps[id].Root, Public: []byte("mine")} }), ErrOpen},
-		"wrap added": {kek, spoilt(func(r *record) { r.Wraps["tpm:00"] = wrap{Root: []byte("x"), Public: []byte("mine")} }), ErrOpen},
-		"wrap altered":    {kek, spoilt(func(r *record) { r.Wraps[id].Root[0]++ }), ErrOpen},
-		"wrap missing":    {kek, spoilt(func(r *record) { r.Wraps = nil }), ErrNotWrapped},
-		"data keys cut":   {kek, spoilt(func(r *record) { r.Keys = r.Keys[:20] }), ErrOpen},
-		"data keys moved": {kek, spoilt(func(r *record) { r.Keys = r.Wraps[id].Root }), ErrOpen},
+		"wrap added":          {kek, spoilt(func(r *record) { r.Wraps["tpm:00"] = wrap{Root: []byte("x"), Public: []byte("mine")} }), ErrOpen},
+		"wrap altered":        {kek, spoilt(func(r *record) { r.Wraps[id].Root[0]++ }), ErrOpen},
+		"wrap missing":        {kek, spoilt(func(r *record) { r.Wraps = nil }), ErrNotWrapped},
+		"data keys cut":       {kek, spoilt(func(r *record) { r.Keys = r.Keys[:20] }), ErrOpen},
+		"data keys moved":     {kek, spoilt(func(r *record) { r.Keys = r.Wraps[id].Root }), ErrOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
