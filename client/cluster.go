@@ -55,10 +55,8 @@ func (c *Client) ClusterOfLeader(ctx context.Context) (wire.Cluster, error) {
 // leaderIn returns the base URL of the leader, nil if it is none of those who may be asked.
 func (c *Client) leaderIn(cluster wire.Cluster) *url.URL {
 	for _, node := range cluster.Nodes {
-		if node.ID == cluster.Leader && node.API != "" {
-			if leader, err := parseServer(node.API); err == nil {
-				return c.member(origin(leader))
-			}
+		if node.ID == cluster.Leader {
+			return c.urlOf(node)
 		}
 	}
 	return nil

@@ -127,9 +127,16 @@ func (a announcement) check() error {
 	if _, _, err := net.SplitHostPort(a.Raft); err != nil {
 		return fmt.Errorf("%w: the member's address %.100q", errAnnouncement, a.Raft)
 	}
+	return a.checkKeys()
+}
+
+func (a announcement) checkKeys() error {
+	if len(a.Keys) > maxKeys {
+		return fmt.Errorf("%w: %d key-encryption keys", errAnnouncement, len(a.Keys))
+	}
 	for _, k := range a.Keys {
-		if !keyID.MatchString(k.ID) || len(k.Public) > maxPublic || len(a.Keys) > maxKeys {
-			return fmt.Errorf("%w: %d key-encryption keys, %.100q with %d bytes", errAnnouncement, len(a.Keys), k.ID, len(k.Public))
+		if !keyID.MatchString(k.ID) || len(k.Public) > maxPublic {
+			return fmt.Errorf("%w: the key-encryption key %.100q with %d bytes", errAnnouncement, k.ID, len(k.Public))
 		}
 	}
 	return nil
