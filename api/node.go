@@ -27,12 +27,16 @@ type Node interface {
 	Checks() []node.Check
 }
 
-// Seal is what the interface needs of the keyring; see [seal.Vault] for what its
+// Seal is what the interface needs of the keyring; [seal.Vault] says what its
 // methods promise.
 type Seal interface {
+	// Rotate makes a new data key.
 	Rotate(ctx context.Context, p seal.Proposer, ask seal.Asker) error
+	// Add lets one more key-encryption key open the secrets.
 	Add(ctx context.Context, p seal.Proposer, ask seal.Asker, id string) error
+	// Remove lets a key-encryption key open nothing more.
 	Remove(ctx context.Context, p seal.Proposer, ask seal.Asker, id string, force bool) error
+	// Verify has this node try its key-encryption keys.
 	Verify(ctx context.Context, view *fsm.View) ([]seal.Verified, error)
 }
 

@@ -101,7 +101,7 @@ func (n *Node) Start(duties ...Duty) {
 	n.begun = true
 	n.duties = duties
 	n.running.Go(func() { follow(n.ctx, n.raft.LeaderCh(), n.start) })
-	n.running.Go(func() { n.adaptPatience(n.ctx) })
+	n.running.Go(func() { n.heedSeal(n.ctx) })
 }
 
 func (n *Node) startRaft() error {

@@ -8,24 +8,40 @@ import (
 // patienceInterval is how often a node looks whether it became sealed or unsealed.
 const patienceInterval = 500 * time.Millisecond
 
-// adaptPatience lets a sealed node wait longer between its candidacies, for as
-// long as it is sealed. It does not wait longer for a dead leader: a node that
-// believes in one refuses the others its vote.
-func (n *Node) adaptPatience(ctx context.Context) {
-	for {
-		rc := n.raft.ReloadableConfig()
-		want := n.cfg.ElectionTimeout
-		if _, usable := n.cfg.Vault.Usable(n.View()); !usable {
-			want *= sealedPatience
+// heedSeal lets a sealed node wait longer between its candidacies, for as long as
+// it is sealed. It does not wait longer for a dead leader: a node that believes in
+// one refuses the others its vote. One that becomes sealed while it leads hands
+// over, if it is sealed at two looks.
+func (n *Node) heedSeal(ctx context.Context) {
+	for sealed := 0; ; {
+		reason, usable := n.cfg.Vault.Usable(n.View())
+		n.setPatience(usable)
+		if sealed++; usable || n.session.Load() == nil {
+			sealed = 0
 		}
-		if rc.ElectionTimeout != want {
-			rc.ElectionTimeout = want
-			if err := n.raft.ReloadConfig(rc); err != nil {
-				n.log.Warn("the election time-out could not be changed", "error", err)
+		if sealed > 1 && sealed&(sealed-1) == 0 { // more and more rarely
+			n.log.Warn("this node leads and can not open secrets any more: it hands leadership over", "reason", reason)
+			if err := n.handOver(ctx); err != nil {
+				n.log.Warn("no other node takes the leadership", "error", err)
 			}
 		}
 		if pause(ctx, patienceInterval) != nil {
 			return
 		}
+	}
+}
+
+func (n *Node) setPatience(usable bool) {
+	rc := n.raft.ReloadableConfig()
+	want := n.cfg.ElectionTimeout
+	if !usable {
+		want *= sealedPatience
+	}
+	if rc.ElectionTimeout == want {
+		return
+	}
+	rc.ElectionTimeout = want
+	if err := n.raft.ReloadConfig(rc); err != nil {
+		n.log.Warn("the election time-out could not be changed", "error", err)
 	}
 }
