@@ -213,6 +213,8 @@ func TestRemoveKey(t *testing.T) {
 	require.NoError(t, err)
 	_, err = decrypt(oldRoot.root, now.Keys, now.bound(testCluster))
 	require.ErrorIs(t, err, ErrOpen, "the old root key")
+	_, err = decrypt(make([]byte, KeySize), now.Keys, now.bound(testCluster))
+	require.ErrorIs(t, err, ErrOpen, "a root key that was forgotten instead of made")
 	_, err = oldRoot.Open(KindSeed, SeedID, s.View().Secret(fsm.SecretSeed).GetSealed())
 	require.ErrorIs(t, err, ErrOpen, "the old data key")
 	intact(t, stolen, NewVault(nil, a)) // what was stolen before stays readable, and is said so
