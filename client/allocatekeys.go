@@ -27,6 +27,8 @@ type AllocateOptions struct {
 	Keys int64
 	// KEM is the HPKE suite: ML-KEM-768 with X25519 if zero.
 	KEM wire.RecipientKem
+	// ClusterID is the only cluster whose answer is accepted; empty for whichever answers.
+	ClusterID string
 	// MinFence is the highest fence of this allocation that the caller has seen
 	// before; an answer with a lower one is refused. 0 if none.
 	MinFence int64
@@ -94,6 +96,9 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	request.Recipient = recipient
 	manners := call{patient: true, trouble: func(err error) { progress(Progress{Trouble: err}) }}
 	clusterID, err := c.clusterID(ctx, manners)
+	if err == nil && options.ClusterID != "" && clusterID != options.ClusterID {
+		err = fmt.Errorf("%w: it comes from cluster %q, earlier ones from %q", ErrAnswer, clusterID, options.ClusterID)
+	}
 	var over Retired
 	if err == nil {
 		over, err = c.checkStillHeld(ctx, request, options.Has, manners)

@@ -175,7 +175,7 @@ func (f *allocation) ask(ctx context.Context, c *client.Client, has []validator.
 	}
 	ctx, cancel := f.limit(ctx)
 	defer cancel()
-	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: folder.podUID, Keys: f.keys, KEM: kem, Has: has}
+	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: folder.podUID, Keys: f.keys, KEM: kem, Has: has, ClusterID: folder.cluster, MinFence: folder.fence}
 	if m.terminal {
 		options.Hold = time.Second // a bar is to move
 	}
@@ -194,7 +194,14 @@ func (f *allocation) ask(ctx context.Context, c *client.Client, has []validator.
 	if errors.Is(err, client.ErrKeysLost) {
 		err = f.mustNotSign(err)
 	}
-	return set, err
+	if err != nil {
+		return nil, err
+	}
+	if err := folder.answered(set.Allocation.ClusterID, set.Allocation.Fence); err != nil {
+		set.Zero()
+		return nil, err
+	}
+	return set, nil
 }
 
 func (f *allocation) write(ctx context.Context, a *app, p plan, set *client.KeySet, m *meter) (keystore.Result, error) {

@@ -230,7 +230,7 @@ func TestReplacedPodComesBackToItsVolume(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, keystore.PodUIDFile), []byte("1\ndefault/a\n"), 0o600))
 	got := at(cluster).run(t, allocateArgs(dir, "a", "1", "teku", "--pod-uid", "2")...)
 	require.Zero(t, got.code, got.err)
-	require.Equal(t, "2\ndefault/a\n", files(t, dir)["/"+keystore.PodUIDFile])
+	require.Equal(t, "2\ndefault/a\nb3f0c1de-test 1\n", files(t, dir)["/"+keystore.PodUIDFile])
 }
 
 func TestDamagedClaim(t *testing.T) {

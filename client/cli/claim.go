@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -14,15 +15,29 @@ import (
 	"github.com/keysteward/keysteward/client/keystore"
 )
 
-// claim says whose folder it is. It is kept in keystore.PodUIDFile, in two lines:
-// the UID, and namespace/pod.
-type claim struct{ podUID, pod string }
+// claim says whose folder it is. It is kept in keystore.PodUIDFile, in lines: the
+// UID, namespace/pod, and, once there was an answer, the cluster and the highest
+// fence that it gave. An answer of another cluster, or of an older fence, is refused
+// by every later run: whoever answers may have been given an old state.
+type claim struct {
+	podUID, pod string
+	cluster     string
+	fence       int64
+}
 
-func (c claim) text() string { return c.podUID + "\n" + c.pod + "\n" }
+func (c claim) text() string {
+	text := c.podUID + "\n" + c.pod + "\n"
+	if c.cluster != "" {
+		text += fmt.Sprintf("%s %d\n", c.cluster, c.fence)
+	}
+	return text
+}
 
 // claimed is a folder that was claimed for a pod.
 type claimed struct {
-	podUID string // to ask with
+	podUID  string // to ask with
+	cluster string // which answered before; empty if none did
+	fence   int64  // highest that it gave
 
 	dir    string
 	made   []string // folders made for it, outermost first
@@ -60,15 +75,29 @@ func claimFolder(dir, namespace, pod, given string) (*claimed, error) {
 	if kept.pod != wanted.pod {
 		return nil, fmt.Errorf("%w: %s is the folder of pod %s, not of %s: choose another folder", keystore.ErrOccupied, dir, kept.pod, wanted.pod)
 	}
-	c.podUID = kept.podUID
+	c.podUID, c.cluster, c.fence = kept.podUID, kept.cluster, kept.fence
 	if given == "" || given == kept.podUID {
 		return c, nil
 	}
+	wanted.cluster, wanted.fence = kept.cluster, kept.fence
 	if err := wanted.replace(dir); err != nil {
 		return nil, fmt.Errorf("claim folder %s: %w", dir, err)
 	}
 	c.podUID, c.now = given, &wanted
 	return c, nil
+}
+
+// answered writes down which cluster answered, and its fence.
+func (c *claimed) answered(cluster string, fence int64) error {
+	kept, err := readClaim(c.dir)
+	if err != nil || kept == nil || kept.podUID != c.podUID || kept.cluster == cluster && kept.fence >= fence {
+		return err // nothing to write, or another run's by now
+	}
+	kept.cluster, kept.fence = cluster, fence
+	if err := kept.replace(c.dir); err != nil {
+		return fmt.Errorf("write the fence down in %s: %w", c.dir, err)
+	}
+	return nil
 }
 
 // undo takes back what this run wrote down, when nothing was asked for. What cannot
@@ -112,11 +141,26 @@ func readClaim(dir string) (*claim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read whose folder it is: %w", err)
 	}
-	podUID, pod, _ := strings.Cut(strings.TrimSpace(string(raw)), "\n")
-	if err := client.CheckPodUID(podUID); err != nil || pod == "" {
-		return nil, fmt.Errorf("%s is damaged: want a pod UID in its first line, namespace/pod in its second", name)
+	c, ok := parseClaim(string(raw))
+	if !ok {
+		return nil, fmt.Errorf("%s is damaged: want a pod UID in its first line, namespace/pod in its second, and, if there is a third, cluster and fence", name)
 	}
-	return &claim{podUID: podUID, pod: pod}, nil
+	return &c, nil
+}
+
+func parseClaim(text string) (claim, bool) {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if len(lines) < 2 || len(lines) > 3 || client.CheckPodUID(lines[0]) != nil || lines[1] == "" {
+		return claim{}, false
+	}
+	c := claim{podUID: lines[0], pod: lines[1]}
+	if len(lines) == 2 {
+		return c, true
+	}
+	cluster, fence, _ := strings.Cut(lines[2], " ")
+	n, err := strconv.ParseInt(fence, 10, 64)
+	c.cluster, c.fence = cluster, n
+	return c, err == nil && n >= 0 && cluster != ""
 }
 
 // putFirst writes the claim unless another run was quicker, and returns the one

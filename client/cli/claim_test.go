@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client/clienttest"
 	"github.com/keysteward/keysteward/client/keystore"
 )
@@ -198,4 +200,53 @@ func TestFolderKeepsKDFAndPassword(t *testing.T) {
 		}
 		require.Regexp(t, `^\S+ `+test.says+`[^\n]*move the folder away, and run this again with --pod-uid u\n$`, got.err)
 	}
+}
+
+// A server that was given an old state, or another cluster behind the same address,
+// is found out by a later run too.
+func TestOldAnswersAreRefusedByLaterRuns(t *testing.T) {
+	t.Parallel()
+	cluster := clienttest.Start(t, 1)
+	fence := int64(9)
+	cluster.Tamper = func(outer *wire.Allocation, inner *wire.AllocationSecrets) { outer.Fence, inner.Fence = fence, fence }
+	sh, dir := at(cluster), t.TempDir()
+	args := allocateArgs(dir, "a", "1", "teku")
+	require.Zero(t, sh.run(t, args...).code)
+	before := files(t, dir)
+	fence = 8
+	got := sh.run(t, args...)
+	require.Equal(t, ExitFailure, got.code)
+	require.Contains(t, got.err, "its fence is 8, and 9 was seen before")
+	require.Equal(t, before, files(t, dir))
+	fence = 10
+	require.Zero(t, sh.run(t, args...).code)
+	fence = 9
+	require.Equal(t, ExitFailure, sh.run(t, args...).code)
+
+	other := clienttest.Start(t, 1)
+	other.Intercept = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v1/cluster" {
+			require.NoError(t, json.NewEncoder(w).Encode(wire.Cluster{ClusterID: "another"}))
+		}
+		return r.URL.Path == "/v1/cluster"
+	}
+	got = at(other).run(t, args...)
+	require.Equal(t, ExitFailure, got.code)
+	require.Contains(t, got.err, `it comes from cluster "another", earlier ones from "b3f0c1de-test"`)
+	require.Zero(t, posts(other), "nothing was asked, and paid, for")
+}
+
+func FuzzParseClaim(f *testing.F) {
+	for _, text := range []string{"", "u\n", "u\nns/p", "u\nns/p\n", "u\nns/p\nc 7\n", "u\nns/p\nc -7", "u\nns/p\nc", "u\nns/p\nc 7\nx"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, ok := parseClaim(text)
+		if !ok {
+			return
+		}
+		again, ok := parseClaim(c.text())
+		require.True(t, ok)
+		require.Equal(t, c, again)
+	})
 }
