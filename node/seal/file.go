@@ -23,7 +23,18 @@ const (
 )
 
 func (f fileKEK) load() ([]byte, error) {
-	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not make the node wait
+	text, err := readSecret(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	return parseHex(text, f.path)
+}
+
+// readSecret reads a small file that not everybody may read. The caller zeroes
+// what it returns; errors name the path and nothing of the content.
+func readSecret(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not make the node wait
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
 	}
@@ -33,19 +44,19 @@ func (f fileKEK) load() ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w %s: not a regular file", ErrKEK, f.path)
+		return nil, fmt.Errorf("%w %s: not a regular file", ErrKEK, path)
 	case info.Mode().Perm()&worldAccess != 0:
-		return nil, fmt.Errorf("%w %s: mode %v lets everybody in (chmod o= %s)", ErrKEK, f.path, info.Mode().Perm(), f.path)
+		return nil, fmt.Errorf("%w %s: mode %v lets everybody in (chmod o= %s)", ErrKEK, path, info.Mode().Perm(), path)
 	case info.Size() > maxFileBytes:
-		return nil, fmt.Errorf("%w %s: want exactly %d hex digits", ErrKEK, f.path, 2*KeySize)
+		return nil, fmt.Errorf("%w %s: larger than %d bytes", ErrKEK, path, maxFileBytes)
 	}
 	text := make([]byte, maxFileBytes)
-	defer clear(text)
 	n, err := io.ReadFull(file, text)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		clear(text)
 		return nil, fmt.Errorf("%w: %w", ErrKEK, err)
 	}
-	return parseHex(text[:n], f.path)
+	return text[:n], nil
 }
 
 // parseHex makes no copy of the digits that nobody would zero, and says nothing

@@ -52,7 +52,10 @@ var ErrNotWrapped = errors.New("keyring is wrapped by other key-encryption keys"
 
 // kinds makes the key-encryption key of each kind from what stands behind "kind:".
 var kinds = map[string]func(rest string) (KEK, error){
-	"file": func(path string) (KEK, error) { return fileKEK{path: path}, nil },
+	"file":       func(path string) (KEK, error) { return fileKEK{path: path}, nil },
+	"passphrase": newPassphrase,
+	"tpm":        newTPM,
+	"kms":        newKMS,
 }
 
 // ParseKEK makes a key-encryption key from its description, KIND:WHERE. What it
@@ -62,13 +65,16 @@ func ParseKEK(description string) (KEK, error) {
 	kind, rest, _ := strings.Cut(description, ":")
 	parse := kinds[kind]
 	if parse == nil || rest == "" {
-		return nil, fmt.Errorf("%w: want file:PATH", ErrKEK)
+		return nil, fmt.Errorf("%w: want file:PATH, passphrase:PATH, tpm:DEVICE or kms:unix:///PATH", ErrKEK)
 	}
 	return parse(rest)
 }
 
 // WrapFor encrypts a root key for a key-encryption key of which only the public
 // part is here, so that only that key unwraps it.
-func WrapFor(to Identity, _, _ []byte) ([]byte, error) {
+func WrapFor(to Identity, plaintext, additional []byte) ([]byte, error) {
+	if to.Kind() == "tpm" {
+		return wrapForTPM(to, plaintext, additional)
+	}
 	return nil, fmt.Errorf("%w: %s has no public part", ErrKEK, to.ID)
 }
