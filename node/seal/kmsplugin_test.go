@@ -131,7 +131,9 @@ func randomKey() []byte {
 func (k *pluginKit) run() {
 	k.t.Helper()
 	_ = os.Remove(k.socket()) // what a killed plugin leaves
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	self, err := os.Executable()
+	require.NoError(k.t, err)
+	cmd := exec.Command(self, "-test.run=^$")
 	cmd.Env = append(os.Environ(), pluginVariable+"="+k.folder)
 	k.process = start(k.t, k.socket(), cmd)
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -39,11 +40,14 @@ type passphraseKEK struct {
 type derivedKeys struct {
 	pepper [KeySize]byte // random: the fingerprint is of use in this process only
 	of     [sha256.Size]byte
-	wrap   []byte // encrypts the root key
+	wrap   *secretBytes // encrypts the root key; nil before the first time
 	id     string
 }
 
 func newPassphrase(path string) (KEK, error) {
+	if !filepath.IsAbs(path) { // it may be the passphrase itself, which errors about a file would name
+		return nil, fmt.Errorf("%w: want passphrase:/PATH of a file, from the root", ErrKEK)
+	}
 	cache := new(derivedKeys)
 	_, _ = rand.Read(cache.pepper[:]) // never fails
 	return passphraseKEK{path: path, busy: make(chan struct{}, 1), cache: cache}, nil
@@ -92,7 +96,8 @@ func (p passphraseKEK) with(ctx context.Context, clusterID string, use func(key 
 	if err := p.cache.derive(phrase, clusterID); err != nil {
 		return fmt.Errorf("%w %s: %w", ErrKEK, p.path, err)
 	}
-	return use(p.cache.wrap, p.cache.id)
+	id := p.cache.id
+	return p.cache.wrap.use(func(key []byte) error { return use(key, id) })
 }
 
 func (d *derivedKeys) derive(phrase []byte, clusterID string) error {
@@ -111,8 +116,10 @@ func (d *derivedKeys) derive(phrase []byte, clusterID string) error {
 		if err != nil {
 			return err //nolint:wrapcheck // the caller says whose
 		}
-		clear(d.wrap)
-		d.of, d.wrap, d.id = of, wrap, "passphrase:"+hex.EncodeToString(id)
+		if d.wrap != nil {
+			d.wrap.destroy()
+		}
+		d.of, d.wrap, d.id = of, takeSecret(wrap), "passphrase:"+hex.EncodeToString(id)
 	}
 	return nil
 }

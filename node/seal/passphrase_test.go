@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func idOf(t *testing.T, kek KEK, clusterID string) string {
+func idIn(t *testing.T, kek KEK, clusterID string) string {
 	t.Helper()
 	identity, err := kek.Identify(t.Context(), clusterID)
 	require.NoError(t, err)
@@ -21,7 +21,7 @@ func idOf(t *testing.T, kek KEK, clusterID string) string {
 func TestPassphraseGivesTheSameKeyForEver(t *testing.T) {
 	t.Parallel()
 	kek := parsed(t, "passphrase:"+kekFile(t, testPhrase, 0o600))
-	require.Equal(t, "passphrase:ef47882a012ba64a", idOf(t, kek, testCluster))
+	require.Equal(t, "passphrase:ef47882a012ba64a", idIn(t, kek, testCluster))
 	wrapped, err := hex.DecodeString("fa073947ca6dba43c001ff08358e7dac42af3d8c635342ac69a976086832dda37ae7c04f")
 	require.NoError(t, err)
 	plain, err := kek.Unwrap(t.Context(), testCluster, wrapped, []byte("place"))
@@ -34,18 +34,18 @@ func TestWhatAPassphraseKeyDependsOn(t *testing.T) {
 	t.Parallel()
 	path := kekFile(t, testPhrase, 0o600)
 	kek := parsed(t, "passphrase:"+path)
-	id := idOf(t, kek, testCluster)
+	id := idIn(t, kek, testCluster)
 	wrapped, err := kek.Wrap(t.Context(), testCluster, []byte("root"), nil)
 	require.NoError(t, err)
 	for name, text := range map[string]string{"newline": testPhrase + "\n", "from Windows": testPhrase + "\r\n"} {
-		require.Equal(t, id, idOf(t, parsed(t, "passphrase:"+kekFile(t, text, 0o600)), testCluster), name)
+		require.Equal(t, id, idIn(t, parsed(t, "passphrase:"+kekFile(t, text, 0o600)), testCluster), name)
 	}
-	require.NotEqual(t, id, idOf(t, kek, "facade"))
+	require.NotEqual(t, id, idIn(t, kek, "facade"))
 	_, err = kek.Unwrap(t.Context(), "facade", wrapped, nil)
 	require.ErrorIs(t, err, ErrOpen, "the cluster is in the key itself")
 
 	require.NoError(t, os.WriteFile(path, []byte(testPhrase+"r"), 0o600)) // replaced while running
-	require.NotEqual(t, id, idOf(t, kek, testCluster))
+	require.NotEqual(t, id, idIn(t, kek, testCluster))
 	_, err = kek.Unwrap(t.Context(), testCluster, wrapped, nil)
 	require.ErrorIs(t, err, ErrOpen, "a wrong passphrase")
 	require.NotContains(t, err.Error(), testPhrase)
@@ -96,12 +96,12 @@ func TestPassphrasesThatAreRefused(t *testing.T) {
 func TestPassphraseIsDerivedOnce(t *testing.T) {
 	t.Parallel()
 	kek := parsed(t, "passphrase:"+kekFile(t, testPhrase, 0o600)).(passphraseKEK) //nolint:forcetypeassert // it is
-	idOf(t, kek, testCluster)
-	key := &kek.cache.wrap[0]
+	idIn(t, kek, testCluster)
+	key := kek.cache.wrap
 	for range 3 {
-		idOf(t, kek, testCluster)
+		idIn(t, kek, testCluster)
 	}
-	require.Same(t, key, &kek.cache.wrap[0])
+	require.Same(t, key, kek.cache.wrap)
 
 	kek.busy <- struct{}{} // somebody derives
 	ctx, cancel := context.WithCancel(t.Context())
