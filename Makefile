@@ -33,6 +33,7 @@ build: setup ## bin/keysteward and bin/keysteward-local
 
 .PHONY: test
 test: setup ## run all tests under the race detector
+	@scripts/apt-install swtpm swtpm
 	@echo "testing (the first time: several minutes, everything is compiled for the race detector)"
 	@# Untrimmed like a plain `go test -race ./some/package`, so that both share the build cache.
 	@go test -trimpath=false -race -timeout 20m ./...

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/keysteward/keysteward/client/cli"
@@ -11,6 +12,9 @@ import (
 var version = "dev"
 
 func main() {
+	if err := harden(); err != nil {
+		fmt.Fprintln(os.Stderr, "keysteward: warning:", err)
+	}
 	root := cli.New(version)
 	root.AddCommand(newServerCommand())
 	os.Exit(cli.Main(root))

@@ -41,6 +41,7 @@ the first of them. A node with data goes on where it was.`,
 		},
 	}
 	o.bind(cmd.Flags())
+	cmd.AddCommand(newSealIDCommand())
 	return cmd
 }
 
@@ -53,6 +54,9 @@ func serve(ctx context.Context, o *serverOptions) error {
 	parts, err := o.parts(ctx, log)
 	if err != nil {
 		return err
+	}
+	if err := seal.LockedMemory(); err != nil {
+		log.Warn("keys may be swapped out to disk", "error", err)
 	}
 	if failpoint.Enabled {
 		log.Warn("this program was built with failpoints: it is for tests, and not for stake")
