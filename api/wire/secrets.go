@@ -36,9 +36,38 @@ func (k KeySecret) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, k.String()
 // LogValue redacts the secret.
 func (k KeySecret) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// MarshalJSON redacts the secret: what logs as JSON must not tell it. Only
+// [AllocationSecrets.Encode] does.
+func (k KeySecret) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) } //nolint:wrapcheck // can not fail
+
+// String redacts the secrets.
+func (s AllocationSecrets) String() string {
+	return fmt.Sprintf("AllocationSecrets(fence %d, %d keys, [redacted])", s.Fence, len(s.Keys))
+}
+
+// GoString redacts the secrets.
+func (s AllocationSecrets) GoString() string { return s.String() }
+
+// Format redacts the secrets for every verb.
+func (s AllocationSecrets) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
+
+// LogValue redacts the secrets.
+func (s AllocationSecrets) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalJSON redacts the secrets; [AllocationSecrets.Encode] does not.
+func (s AllocationSecrets) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) } //nolint:wrapcheck // can not fail
+
 // Encode returns the plaintext to seal. The caller zeroes it.
 func (s AllocationSecrets) Encode() ([]byte, error) {
-	b, err := json.Marshal(s)
+	type bareKey KeySecret // without what redacts
+	bare := struct {
+		Fence int64     `json:"fence"`
+		Keys  []bareKey `json:"keys"`
+	}{Fence: s.Fence, Keys: make([]bareKey, len(s.Keys))}
+	for i, k := range s.Keys {
+		bare.Keys[i] = bareKey(k)
+	}
+	b, err := json.Marshal(bare)
 	if err != nil {
 		return nil, fmt.Errorf("encode secrets: %w", err)
 	}
