@@ -18,7 +18,7 @@ func TestSecretsPrintAsRedacted(t *testing.T) {
 	secret := []byte("validator secret of 32 bytes ..!")
 	key := KeySecret{Pubkey: "0xaa", Secret: secret}
 	all := AllocationSecrets{Fence: 3, Keys: []KeySecret{key}}
-	decimal := fmt.Sprint(secret)
+	decimal := fmt.Sprintf("%d", secret)
 	forms := []string{
 		string(secret), hex.EncodeToString(secret), base64.StdEncoding.EncodeToString(secret),
 		decimal[1 : len(decimal)-1], fmt.Sprintf("%X", secret), fmt.Sprintf("%#v", secret[:4])[len("[]byte{"):20],

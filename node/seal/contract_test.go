@@ -15,7 +15,7 @@ import (
 const testPhrase = "correct horse battery staple"
 
 // everyKind is one usable key of each kind, with the secret that no error may name.
-func everyKind(t *testing.T) map[string]struct {
+func everyKind(t testing.TB) map[string]struct {
 	kek    KEK
 	secret string
 } {
@@ -75,6 +75,55 @@ func TestContractOfEveryKind(t *testing.T) {
 			bearsMany(t, c.kek, wrapped, root, bound(testCluster, identity.ID))
 		})
 	}
+}
+
+// One keyring for all kinds at once: each opens it alone, and a TPM that was not there
+// at the founding is wrapped for from its public part.
+func TestKeyringOfAllKinds(t *testing.T) {
+	t.Parallel()
+	kinds := everyKind(t)
+	keks := make([]KEK, 0, len(kinds))
+	for _, c := range kinds {
+		keks = append(keks, c.kek)
+	}
+	encoded, err := NewKeyring(t.Context(), testCluster, keks...)
+	require.NoError(t, err)
+	late, _ := newSoftTPM(t)
+	_, err = openRooted(t.Context(), testCluster, encoded, []KEK{late})
+	require.ErrorIs(t, err, ErrNotWrapped)
+	first, err := openRooted(t.Context(), testCluster, encoded, keks[:1])
+	require.NoError(t, err)
+	require.NoError(t, first.wrapFor(identityOf(t, late)))
+	extended, err := first.encode()
+	require.NoError(t, err)
+	for _, kek := range append(keks, late) {
+		r, err := openRooted(t.Context(), testCluster, extended, []KEK{kek})
+		require.NoError(t, err)
+		require.Equal(t, first.root, r.root)
+		_, err = openRooted(t.Context(), "facade", extended, []KEK{kek})
+		require.Error(t, err, "another cluster")
+	}
+}
+
+// What each kind costs: go test -bench OfEveryKind.
+func BenchmarkUnwrapOfEveryKind(b *testing.B) {
+	for kind, c := range everyKind(b) {
+		wrapped, err := c.kek.Wrap(b.Context(), testCluster, randomKey(), nil)
+		require.NoError(b, err)
+		b.Run(kind, func(b *testing.B) {
+			for b.Loop() {
+				_, err := c.kek.Unwrap(b.Context(), testCluster, wrapped, nil)
+				require.NoError(b, err)
+			}
+		})
+	}
+	b.Run("passphrase anew", func(b *testing.B) {
+		path := kekFile(b, testPhrase, 0o600)
+		for b.Loop() {
+			_, err := parsed(b, "passphrase:"+path).Identify(b.Context(), testCluster)
+			require.NoError(b, err)
+		}
+	})
 }
 
 // saysNothing looks for the secrets in an error, raw, in hex and in base64.

@@ -21,7 +21,7 @@ const testCluster = "c0ffee"
 func keyOf(digit string) string { return strings.Repeat(digit, 2*KeySize) }
 
 // kekFile writes a key file and returns its description.
-func kekFile(t *testing.T, content string, mode os.FileMode) string {
+func kekFile(t testing.TB, content string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kek")
 	require.NoError(t, os.WriteFile(path, []byte(content), mode))
@@ -29,7 +29,7 @@ func kekFile(t *testing.T, content string, mode os.FileMode) string {
 	return path
 }
 
-func kekOf(t *testing.T, content string) KEK {
+func kekOf(t testing.TB, content string) KEK {
 	t.Helper()
 	kek, err := ParseKEK("file:" + kekFile(t, content, 0o600))
 	require.NoError(t, err)

@@ -106,13 +106,13 @@ func (p plugin) Decrypt(_ context.Context, uid string, request *service.DecryptR
 
 // pluginKit is a running plugin and what a test may do to it.
 type pluginKit struct {
-	t      *testing.T
+	t      testing.TB
 	folder string
 	state  pluginState
 	*process
 }
 
-func startPlugin(t *testing.T) *pluginKit {
+func startPlugin(t testing.TB) *pluginKit {
 	t.Helper()
 	k := &pluginKit{t: t, folder: shortDir(t), state: pluginState{
 		Version: "v2", Healthz: "ok", KeyID: "key-1", Current: "one", Keys: map[string][]byte{"one": randomKey()},

@@ -19,7 +19,7 @@ func TestPagesAreLockedAndNotDumped(t *testing.T) {
 	s := takeSecret(bytes.Repeat([]byte{7}, KeySize))
 	t.Cleanup(s.destroy)
 	require.NoError(t, s.use(func(b []byte) error {
-		flags := flagsOf(t, uintptr(unsafe.Pointer(&b[0])))
+		flags := flagsOf(t, uintptr(unsafe.Pointer(&b[0]))) //nolint:gosec // only compared
 		require.Contains(t, flags, "lo")
 		require.Contains(t, flags, "dd")
 		return nil

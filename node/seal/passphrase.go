@@ -36,7 +36,7 @@ type passphraseKEK struct {
 }
 
 // derivedKeys are the keys that were derived last; deriving them costs 64 MiB and a
-// tenth of a second.
+// quarter of a second.
 type derivedKeys struct {
 	pepper [KeySize]byte // random: the fingerprint is of use in this process only
 	of     [sha256.Size]byte

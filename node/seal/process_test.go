@@ -17,7 +17,7 @@ const soon = 20 * time.Second
 
 // shortDir is a folder whose path leaves room for the name of a socket, of which the
 // kernel takes 107 bytes.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "ks") //nolint:usetesting // t.TempDir is too long
 	require.NoError(t, err)
@@ -27,12 +27,12 @@ func shortDir(t *testing.T) string {
 
 // process is a program that the test started and alone stops.
 type process struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 }
 
 // start runs the command until the socket answers.
-func start(t *testing.T, socket string, cmd *exec.Cmd) *process {
+func start(t testing.TB, socket string, cmd *exec.Cmd) *process {
 	t.Helper()
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	require.NoError(t, cmd.Start())
@@ -62,7 +62,7 @@ func (p *process) signal(s syscall.Signal) {
 }
 
 // softTPM starts the real swtpm on this state; the same state is the same TPM.
-func softTPM(t *testing.T, state, socket string) *process {
+func softTPM(t testing.TB, state, socket string) *process {
 	t.Helper()
 	swtpm, err := exec.LookPath("swtpm")
 	require.NoError(t, err, "the tests of TPMs need swtpm: scripts/apt-install swtpm swtpm")
@@ -71,14 +71,14 @@ func softTPM(t *testing.T, state, socket string) *process {
 }
 
 // newSoftTPM starts an swtpm with a state of its own.
-func newSoftTPM(t *testing.T) (KEK, *process) {
+func newSoftTPM(t testing.TB) (KEK, *process) {
 	t.Helper()
 	folder := shortDir(t)
 	socket := filepath.Join(folder, "tpm")
 	return parsed(t, "tpm:unix:"+socket), softTPM(t, folder, socket)
 }
 
-func parsed(t *testing.T, description string) KEK {
+func parsed(t testing.TB, description string) KEK {
 	t.Helper()
 	kek, err := ParseKEK(description)
 	require.NoError(t, err)

@@ -105,7 +105,7 @@ func TestSecretsPrintAsRedacted(t *testing.T) {
 func saysNone(t *testing.T, text string, secret []byte) {
 	t.Helper()
 	saysNothing(t, fmt.Errorf("%s", text), secret) //nolint:err113 // the check is for errors
-	decimal := fmt.Sprint(secret)
+	decimal := fmt.Sprintf("%d", secret)
 	require.NotContains(t, text, decimal[1:len(decimal)-1])
 	require.NotContains(t, text, fmt.Sprintf("%#v", secret)[len("[]byte{"):20])
 }
