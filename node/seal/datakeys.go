@@ -9,30 +9,33 @@ import (
 
 const termBytes = 4 // in front of every ciphertext: which data key it is under
 
-// dataKey lies behind two pointers, of which fmt follows one at most: what
-// prints the bare structure, with whatever verb, prints addresses.
-type dataKey struct{ bytes *[KeySize]byte }
-
-func newDataKey() *dataKey {
-	k := &dataKey{bytes: new([KeySize]byte)}
-	_, _ = rand.Read(k.bytes[:]) // never fails
-	return k
+func newDataKey() *secretBytes {
+	key := make([]byte, KeySize)
+	_, _ = rand.Read(key) // never fails
+	return takeSecret(key)
 }
 
 // dataKeys are the data keys by term.
-type dataKeys map[uint32]*dataKey
+type dataKeys map[uint32]*secretBytes
 
 const dataKeyBytes = termBytes + KeySize
 
 // encode is the current term, then each term with its key, ascending. It is no
 // JSON, whose encoder would keep copies of the keys that nobody zeroes.
-func (d dataKeys) encode(current uint32) []byte {
+func (d dataKeys) encode(current uint32) ([]byte, error) {
 	b := make([]byte, 0, termBytes+len(d)*dataKeyBytes) // never grows: that would leave a copy
 	b = binary.BigEndian.AppendUint32(b, current)
 	for _, term := range d.terms() {
-		b = append(binary.BigEndian.AppendUint32(b, term), d[term].bytes[:]...)
+		err := d[term].use(func(key []byte) error {
+			b = append(binary.BigEndian.AppendUint32(b, term), key...)
+			return nil
+		})
+		if err != nil {
+			clear(b)
+			return nil, fmt.Errorf("data key of term %d: %w", term, err)
+		}
 	}
-	return b
+	return b, nil
 }
 
 // terms are those that there are keys of, ascending.
@@ -51,7 +54,7 @@ func decodeDataKeys(b []byte) (current uint32, keys dataKeys, err error) {
 	}
 	current, keys = binary.BigEndian.Uint32(b), make(dataKeys)
 	for entry := range slices.Chunk(b[termBytes:], dataKeyBytes) {
-		keys[binary.BigEndian.Uint32(entry)] = &dataKey{bytes: (*[KeySize]byte)(slices.Clone(entry[termBytes:]))}
+		keys[binary.BigEndian.Uint32(entry)] = takeSecret(slices.Clone(entry[termBytes:]))
 	}
 	if keys[current] == nil {
 		return 0, nil, fmt.Errorf("no data key of the current term %d: %w", current, ErrOpen)

@@ -17,11 +17,16 @@ type Keyring struct {
 
 // Seal encrypts the record of this kind and ID under the current data key.
 func (k *Keyring) Seal(kind, id string, plaintext []byte) ([]byte, error) {
-	ciphertext, err := encrypt(k.keys[k.current].bytes[:], plaintext, additional("record", k.clusterID, kind, id))
+	sealed := binary.BigEndian.AppendUint32(nil, k.current)
+	err := k.keys[k.current].use(func(key []byte) error {
+		ciphertext, err := encrypt(key, plaintext, additional("record", k.clusterID, kind, id))
+		sealed = append(sealed, ciphertext...)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("seal %s %s: %w", kind, id, err)
 	}
-	return append(binary.BigEndian.AppendUint32(nil, k.current), ciphertext...), nil
+	return sealed, nil
 }
 
 // Open decrypts what Seal made for the same kind and ID; the error wraps
@@ -35,7 +40,11 @@ func (k *Keyring) Open(kind, id string, sealed []byte) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("open %s %s: no data key of term %d: %w", kind, id, term, ErrOpen)
 	}
-	plaintext, err := decrypt(key.bytes[:], sealed[termBytes:], additional("record", k.clusterID, kind, id))
+	var plaintext []byte
+	err := key.use(func(key []byte) (err error) {
+		plaintext, err = decrypt(key, sealed[termBytes:], additional("record", k.clusterID, kind, id))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", kind, id, err)
 	}

@@ -137,7 +137,7 @@ func TestTerms(t *testing.T) {
 	old, _ := ringOf(t, kek, testCluster)
 	sealed, err := old.Seal("seed", "1", []byte("x"))
 	require.NoError(t, err)
-	next := &dataKey{bytes: &[KeySize]byte{1}}
+	next := fixedKey(1)
 	r := &rooted{Keyring: Keyring{clusterID: testCluster, current: 2, keys: dataKeys{1: old.keys[1], 2: next}}, root: newRoot(), rec: record{Wraps: map[string]wrap{}}}
 	require.NoError(t, r.wrapBy(t.Context(), kek))
 	encoded, err := r.encode()
@@ -156,14 +156,19 @@ func TestTerms(t *testing.T) {
 
 func TestDataKeyEncoding(t *testing.T) {
 	t.Parallel()
-	keys := dataKeys{2: {&[KeySize]byte{1}}, 1: {&[KeySize]byte{2}}}
-	b := keys.encode(2)
+	keys := dataKeys{2: fixedKey(1), 1: fixedKey(2)}
+	b, err := keys.encode(2)
+	require.NoError(t, err)
+	newest, err := keys.encode(3)
+	require.NoError(t, err)
 	require.Len(t, b, termBytes+2*dataKeyBytes)
 	current, decoded, err := decodeDataKeys(b)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, current)
-	require.Equal(t, keys, decoded)
-	for _, bad := range [][]byte{nil, b[:3], b[:4], b[:len(b)-1], keys.encode(3)} {
+	for term, key := range keys {
+		require.Equal(t, bytesOf(t, key), bytesOf(t, decoded[term]))
+	}
+	for _, bad := range [][]byte{nil, b[:3], b[:4], b[:len(b)-1], newest} {
 		_, _, err := decodeDataKeys(bad)
 		require.ErrorIs(t, err, ErrOpen)
 	}
@@ -184,7 +189,7 @@ func TestKnownAnswer(t *testing.T) {
 func TestKeyringIsRedacted(t *testing.T) {
 	t.Parallel()
 	ring, _ := ringOf(t, kekOf(t, keyOf("a")), testCluster)
-	key := ring.keys[1].bytes[:]
+	key := bytesOf(t, ring.keys[1])
 	said := new(bytes.Buffer)
 	type holder struct {
 		Ring  *Keyring
@@ -240,7 +245,7 @@ func FuzzOpenKeyring(f *testing.F) {
 }
 
 func FuzzOpen(f *testing.F) {
-	ring := &Keyring{clusterID: testCluster, current: 1, keys: dataKeys{1: {&[KeySize]byte{7}}}}
+	ring := &Keyring{clusterID: testCluster, current: 1, keys: dataKeys{1: fixedKey(7)}}
 	good, err := ring.Seal("seed", "1", []byte("only this was sealed"))
 	if err != nil {
 		f.Fatal(err)

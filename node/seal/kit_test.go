@@ -63,6 +63,20 @@ func openVault(t *testing.T, view *fsm.View, keks ...KEK) *Vault {
 	return v
 }
 
+// fixedKey is a data key that begins with this byte.
+func fixedKey(first byte) *secretBytes {
+	return takeSecret(append([]byte{first}, make([]byte, KeySize-1)...))
+}
+
+func bytesOf(t *testing.T, s *secretBytes) (copied []byte) {
+	t.Helper()
+	require.NoError(t, s.use(func(b []byte) error {
+		copied = append(copied, b...)
+		return nil
+	}))
+	return copied
+}
+
 func unhex(t *testing.T, digits string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(digits)

@@ -110,9 +110,11 @@ func openBy(ctx context.Context, clusterID string, rec record, kek KEK) (*rooted
 // encode seals the data keys and is the record to be replicated.
 func (r *rooted) encode() ([]byte, error) {
 	r.rec.Version = keyringVersion
-	plain := r.keys.encode(r.current)
+	plain, err := r.keys.encode(r.current)
+	if err != nil {
+		return nil, err
+	}
 	defer clear(plain)
-	var err error
 	if r.rec.Keys, err = encrypt(r.root, plain, r.rec.bound(r.clusterID)); err != nil {
 		return nil, fmt.Errorf("seal data keys: %w", err)
 	}
@@ -188,5 +190,5 @@ func (r *rooted) reroot(ctx context.Context, keks []KEK) error {
 // prune gives up the data keys of terms before this one.
 func (r *rooted) prune(oldest uint32) {
 	r.keys = maps.Clone(r.keys)
-	maps.DeleteFunc(r.keys, func(term uint32, _ *dataKey) bool { return term < oldest })
+	maps.DeleteFunc(r.keys, func(term uint32, _ *secretBytes) bool { return term < oldest })
 }

@@ -63,8 +63,7 @@ func TestSecretsPrintAsRedacted(t *testing.T) {
 	require.NoError(t, err)
 	var derived []byte
 	require.NoError(t, phrase.cache.wrap.use(func(b []byte) error { derived = bytes.Clone(b); return nil }))
-	key := [KeySize]byte([]byte(secret))
-	ring := &Keyring{current: 1, keys: dataKeys{1: &dataKey{bytes: &key}}}
+	ring := &Keyring{current: 1, keys: dataKeys{1: takeSecret([]byte(secret))}}
 	taken := takeSecret([]byte(secret))
 	for name, c := range map[string]struct {
 		value  any

@@ -236,13 +236,13 @@ func TestKeyringOutlivesARestart(t *testing.T) {
 	require.NoError(t, err)
 	sealed, err := ring.Seal("seed", "1", []byte("x"))
 	require.NoError(t, err)
-	key := *ring.keys[1].bytes
+	key := bytesOf(t, ring.keys[1])
 	require.NoError(t, n.Close())
 
 	for _, file := range []string{"raft.db", "node-id"} { // on disk the keys are ciphertext
 		b, err := os.ReadFile(filepath.Join(folder, file))
 		require.NoError(t, err)
-		noKey(t, b, key[:])
+		noKey(t, b, key)
 		noKey(t, b, unhex(t, keyOf("a")))
 	}
 	v = NewVault(nil, fileKEK{path: path})
