@@ -97,7 +97,7 @@ func (n *fakeNode) apply(cmd *fsmpb.Command) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	cmd = proto.CloneOf(cmd)
-	cmd.Version, cmd.Session, cmd.WallMs = 1, testTerm, 1_700_000_000_000
+	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, testTerm, 1_700_000_000_000
 	entry, err := proto.Marshal(&fsmpb.Batch{Commands: []*fsmpb.Command{cmd}})
 	if err != nil {
 		return nil, err
