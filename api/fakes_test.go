@@ -229,11 +229,16 @@ type fakeVault struct {
 	seed   *validator.Seed
 	reason string
 	by     *fsmpb.Caller
+	// onSecrets, if set, is called when secrets are asked for.
+	onSecrets func()
 }
 
 func (v *fakeVault) Secrets(_ context.Context, list []*fsmpb.Key) ([]*validator.SecretKey, error) {
 	if _, isSealed := v.Sealed(); isSealed {
 		return nil, node.ErrSealed
+	}
+	if v.onSecrets != nil {
+		v.onSecrets()
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
