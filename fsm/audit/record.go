@@ -189,8 +189,17 @@ type Head struct {
 // String writes the head as SEQ:HASH.
 func (h Head) String() string { return fmt.Sprintf("%d:%s", h.Seq, h.Hash) }
 
-// ParseHead reads what [Head.String] writes.
+// ParseHead reads what [Head.String] writes; a head behind the first record has a hash.
 func ParseHead(text string) (Head, error) {
+	h, err := ParseMark(text)
+	if err == nil && h.Seq == 0 != (len(h.Hash) == 0) {
+		err = badHead(text)
+	}
+	return h, err
+}
+
+// ParseMark is ParseHead for a place whose hash may not be known.
+func ParseMark(text string) (Head, error) {
 	var h Head
 	seq, hash, ok := strings.Cut(text, ":")
 	if ok {
@@ -199,9 +208,13 @@ func ParseHead(text string) (Head, error) {
 		}
 	}
 	parsed, err := ParseHash(hash)
-	if !ok || err != nil || h.Seq == 0 != (len(parsed) == 0) {
-		return Head{}, fmt.Errorf("%q is no head: want SEQ:HASH, such as 12:0x and %d hex digits", text, 2*sha256.Size)
+	if !ok || err != nil {
+		return Head{}, badHead(text)
 	}
 	h.Hash = parsed
 	return h, nil
+}
+
+func badHead(text string) error {
+	return fmt.Errorf("%q is no head: want SEQ:HASH, such as 12:0x and %d hex digits", text, 2*sha256.Size)
 }
