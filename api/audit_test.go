@@ -57,13 +57,15 @@ func TestAuditFilters(t *testing.T) {
 	h.held("web-1", "u-1", 1)
 	all := h.audit("").Records
 	for query, fits := range map[string]func(wire.AuditRecord) bool{
-		"?action=allocation.grant":                    func(r wire.AuditRecord) bool { return r.Action == "allocation.grant" },
-		"?action=allocation.":                         func(r wire.AuditRecord) bool { return len(r.Action) > 11 && r.Action[:11] == "allocation." },
-		"?object=default/web-0":                       func(r wire.AuditRecord) bool { return r.Object == "default/web-0" },
-		"?caller=the-operator":                        func(r wire.AuditRecord) bool { return r.Caller["name"] == "the-operator" },
-		"?caller=the-operator&object=default/web-1":   func(r wire.AuditRecord) bool { return r.Caller["name"] == "the-operator" && r.Object == "default/web-1" },
-		"?caller=nobody":                              func(wire.AuditRecord) bool { return false },
-		"?from=5":                                     func(r wire.AuditRecord) bool { return r.Seq >= 5 },
+		"?action=allocation.grant": func(r wire.AuditRecord) bool { return r.Action == "allocation.grant" },
+		"?action=allocation.":      func(r wire.AuditRecord) bool { return len(r.Action) > 11 && r.Action[:11] == "allocation." },
+		"?object=default/web-0":    func(r wire.AuditRecord) bool { return r.Object == "default/web-0" },
+		"?caller=the-operator":     func(r wire.AuditRecord) bool { return r.Caller["name"] == "the-operator" },
+		"?caller=the-operator&object=default/web-1": func(r wire.AuditRecord) bool {
+			return r.Caller["name"] == "the-operator" && r.Object == "default/web-1"
+		},
+		"?caller=nobody": func(wire.AuditRecord) bool { return false },
+		"?from=5":        func(r wire.AuditRecord) bool { return r.Seq >= 5 },
 		"?from=9223372036854775807&consistency=stale": func(wire.AuditRecord) bool { return false },
 	} {
 		want := []wire.AuditRecord{}

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"fmt"
+	"slices"
 )
 
 // BrokenError names the first record at which a chain is not what was once written.
@@ -25,40 +26,26 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 
 // Chain follows records and verifies that each follows from the one before.
 type Chain struct {
-	head   Head
-	blind  bool // the hash before the first record is not known
-	noted  []Head
-	marked map[uint64]Hash
+	head    Head
+	blind   bool   // the hash before the first record is not known
+	waiting []Head // that were noted
 }
 
 // NewChain begins behind the anchor, the record before the first one that will
 // be given. An anchor that has a sequence number and no hash is of a chain whose
 // beginning is lost: its first record is taken at its word.
 func NewChain(anchor Head) *Chain {
-	c := &Chain{marked: make(map[uint64]Hash)}
+	c := &Chain{}
 	c.skip(anchor)
 	return c
 }
 
 // Expect adds a head that was noted earlier. The record with its number must have
 // its hash, whenever it comes; [Chain.Unseen] tells which did not come.
-func (c *Chain) Expect(heads ...Head) {
-	for _, h := range heads {
-		c.noted = append(c.noted, h)
-		c.marked[h.Seq] = h.Hash
-	}
-}
+func (c *Chain) Expect(heads ...Head) { c.waiting = append(c.waiting, heads...) }
 
 // Unseen lists the heads of Expect that no record and no anchor came up to.
-func (c *Chain) Unseen() []Head {
-	var list []Head
-	for _, h := range c.noted {
-		if _, waiting := c.marked[h.Seq]; waiting {
-			list = append(list, h)
-		}
-	}
-	return list
-}
+func (c *Chain) Unseen() []Head { return slices.Clone(c.waiting) }
 
 // Next verifies one record. The error is a [BrokenError].
 func (c *Chain) Next(r Record) error {
@@ -79,14 +66,15 @@ func (c *Chain) Next(r Record) error {
 
 // compare holds the head against what was noted of it.
 func (c *Chain) compare() error {
-	want, noted := c.marked[c.head.Seq]
-	if !noted || c.blind {
+	if c.blind {
 		return nil
 	}
-	delete(c.marked, c.head.Seq)
-	if !bytes.Equal(want, c.head.Hash) {
-		return &BrokenError{Seq: c.head.Seq, Why: fmt.Sprintf("its hash is %s and was noted as %s: history was rewritten", c.head.Hash, want)}
+	for _, h := range c.waiting {
+		if h.Seq == c.head.Seq && !bytes.Equal(h.Hash, c.head.Hash) {
+			return &BrokenError{Seq: h.Seq, Why: fmt.Sprintf("its hash is %s and was noted as %s: history was rewritten", c.head.Hash, h.Hash)}
+		}
 	}
+	c.waiting = slices.DeleteFunc(c.waiting, func(h Head) bool { return h.Seq == c.head.Seq })
 	return nil
 }
 
