@@ -13,6 +13,7 @@ import (
 
 // Source gives pages of a cluster's records; [client.Client] is one.
 type Source interface {
+	// AuditPage returns the records from a sequence number on that fit.
 	AuditPage(ctx context.Context, f client.AuditFilter, from int64) (wire.AuditPage, error)
 }
 

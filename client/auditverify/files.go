@@ -85,7 +85,7 @@ func (r *reader) gap(g audit.Gap, begin bool) error {
 	if r.begun && g.First > g.Last {
 		return fmt.Errorf("%w: behind record %d: %s", ErrDifferent, r.chain.Head().Seq, g.Reason)
 	}
-	if want := r.chain.Head().Seq + 1; r.begun && g.First != want && !(begin && g.First > want) {
+	if want := r.chain.Head().Seq + 1; r.begun && g.First != want && (!begin || g.First < want) {
 		return &audit.BrokenError{Seq: want, Why: fmt.Sprintf("a gap from record %d stands in its place", g.First)}
 	}
 	if g.First <= g.Last {

@@ -73,9 +73,9 @@ func TestLinesThatAreNone(t *testing.T) {
 	_, err = readAll([]byte(good + "\n" + "hello\n"))
 	require.ErrorContains(t, err, "line 2")
 	broken := errors.New("disk on fire")
-	for _, err = range ReadLines(iotest.ErrReader(broken)) {
+	for _, err := range ReadLines(iotest.ErrReader(broken)) {
+		require.ErrorIs(t, err, broken)
 	}
-	require.ErrorIs(t, err, broken)
 }
 
 // FuzzReadLines: whatever is in a file, its lines are refused or are the very
@@ -89,7 +89,7 @@ func FuzzReadLines(f *testing.F) {
 		again := encode(t, lines...)
 		require.True(t, bytes.HasPrefix(data, again))
 		if err == nil {
-			require.Equal(t, len(data), len(again))
+			require.Len(t, again, len(data))
 		}
 	})
 }

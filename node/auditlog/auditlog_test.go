@@ -132,7 +132,7 @@ func TestGapsAreSaid(t *testing.T) {
 	lines := s.lines(s.path())
 	gap := lines[3].Gap
 	require.NotNil(t, gap)
-	require.EqualValues(t, []uint64{4, 8}, []uint64{gap.First, gap.Last}, "%+v", gap)
+	require.Equal(t, []uint64{4, 8}, []uint64{gap.First, gap.Last}, "%+v", gap)
 	require.Equal(t, s.machine.View().AuditAnchor().Hash, gap.Anchor)
 	chain := audit.NewChain(audit.Head{Seq: gap.Last, Hash: gap.Anchor})
 	for _, l := range lines[4:] {
@@ -172,7 +172,7 @@ func TestTroubleIsAStateThatEnds(t *testing.T) {
 		var running sync.WaitGroup
 		running.Go(func() { require.NoError(t, s.shipper.Run(ctx)) })
 		settle := func(d time.Duration) {
-			time.Sleep(d) // in the bubble's time
+			pause(ctx, d) // in the bubble's time
 			synctest.Wait()
 		}
 		s.change(2)
