@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -177,4 +178,54 @@ func TestHeadsAsText(t *testing.T) {
 	text, err := json.Marshal(Head{})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"seq":0,"hash":""}`, string(text))
+}
+
+// TestEveryFieldIsCovered alters each field of a record in turn, and each part
+// of its caller.
+func TestEveryFieldIsCovered(t *testing.T) {
+	t.Parallel()
+	for version := range uint32(Version + 1) {
+		list := []Record{{Seq: 1, Action: "a"}, {
+			Seq: 2, Index: 3, WallMs: 5, Version: version, Caller: map[string]string{CallerName: "n", CallerRole: "r", CallerRemote: "a"},
+			RequestID: "q", Action: "x", Object: "o", Detail: "d",
+		}, {Seq: 3}}
+		if version > 0 {
+			list[1].Term, list[1].Outcome = 4, OutcomeDone
+		}
+		seal(list, Head{})
+		head := Head{Seq: 3, Hash: list[2].Hash}
+		require.NoError(t, verify(Head{}, head, list))
+		check := func(what string, change func(r *Record)) {
+			bad := slices.Clone(list)
+			bad[1].Caller = maps.Clone(list[1].Caller)
+			change(&bad[1])
+			require.Error(t, verify(Head{}, head, bad), "version %d: %s was altered", version, what)
+		}
+		for i := range reflect.TypeFor[Record]().NumField() {
+			check(reflect.TypeFor[Record]().Field(i).Name, func(r *Record) {
+				switch f := reflect.ValueOf(r).Elem().Field(i); f.Kind() {
+				case reflect.Uint64, reflect.Uint32:
+					f.SetUint(f.Uint() + 1)
+				case reflect.Int64:
+					f.SetInt(-f.Int())
+				case reflect.String:
+					f.SetString(f.String() + ".")
+				case reflect.Slice:
+					f.SetBytes(append([]byte{f.Bytes()[0] ^ 1}, f.Bytes()[1:]...))
+				default:
+					f.SetZero()
+				}
+			})
+		}
+		for _, name := range []string{CallerName, CallerRole, CallerRemote, "new"} {
+			check("caller's "+name, func(r *Record) { r.Caller[name] += "x" })
+			check("caller's "+name, func(r *Record) {
+				if r.Caller["renamed"] = r.Caller[name]; name != "new" {
+					delete(r.Caller, name)
+				}
+			})
+		}
+		check("what is before a border", func(r *Record) { r.Object, r.Detail = "", "od" })
+		check("two parts of the caller", func(r *Record) { r.Caller[CallerName], r.Caller[CallerRole] = "r", "n" })
+	}
 }
