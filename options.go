@@ -34,6 +34,7 @@ type serverOptions struct {
 	lease, shutdown         time.Duration
 	logFormat, logLevel     string
 	beaconAPI               string
+	auditFile               string
 	deposits                depositOptions
 }
 
@@ -85,6 +86,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
+	f.StringVar(&o.auditFile, "audit-file", "", "file to which every audit record is appended as a line of JSON, for shipping; each node has its own")
 	o.deposits.bind()
 	f.AddFlagSet(o.deposits.flags)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/keysteward/keysteward/client/cli"
 	"github.com/keysteward/keysteward/cluster"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/auditlog"
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/seal"
@@ -64,7 +65,7 @@ func serve(ctx context.Context, o *serverOptions) error {
 	log.Info("keysteward runs", "version", version, "node", parts.node.ID(), "api", parts.apiURL, "raft", parts.link.Advertised())
 	err = parts.run(ctx, o)
 	log.Info("keysteward stops", "node", parts.node.ID())
-	return errors.Join(err, parts.node.Close(), parts.duty.Indexer().Close())
+	return errors.Join(err, parts.node.Close(), parts.duty.Indexer().Close(), parts.closeShipper())
 }
 
 // parts are what a running node consists of.
@@ -80,6 +81,7 @@ type parts struct {
 	terms    string // of deposits
 	exits    []node.Duty
 	api      *api.Server
+	shipper  *auditlog.Shipper // nil without --audit-file
 	founders []cluster.Peer
 }
 
@@ -146,11 +148,14 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	if p.exits, err = o.exitDuties(p.log, registry); err != nil {
 		return cli.UsageError(err)
 	}
+	if err := o.shipping(p, registry); err != nil {
+		return err
+	}
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Seal: p.vault, Tokens: tokens,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
-		Logger: p.log, Registry: registry, Version: version,
+		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
 	})
 	if err != nil {
 		return cli.UsageError(err)
@@ -174,6 +179,9 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	})
 	g.Go(func() error { return p.vault.Run(background, p.node.View) })
 	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
+	if p.shipper != nil {
+		g.Go(func() error { return p.shipper.Run(background) })
+	}
 	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
 	g.Go(func() error {
 		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Terms: p.terms, Keys: p.vault.Announced, Founders: p.founders, Logger: p.log})
@@ -195,6 +203,7 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 
 // abandon closes what was opened before the node took it over.
 func (p *parts) abandon() {
+	_ = p.closeShipper()
 	if p.listener != nil {
 		_ = p.listener.Close()
 	}

@@ -26,6 +26,7 @@ var whoMay = map[string]string{
 	"GET /v1/deposits":                         "admin operator viewer",
 	"GET /v1/deposits/{pubkey}":                "admin operator viewer",
 	"POST /v1/deposits/resume":                 "admin operator",
+	"GET /v1/audit":                            "admin",
 	"GET /v1/seed":                             "admin",
 	"PUT /v1/seed":                             "admin",
 	"GET /v1/seal":                             "admin operator viewer",

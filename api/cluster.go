@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/node"
 )
 
 // getCluster answers from what this node knows.
@@ -40,15 +41,20 @@ func (s *Server) livez(*call) (answer, error) {
 func (s *Server) readyz(*call) (answer, error) {
 	w := wire.Readiness{Ready: true, Node: s.node.Status().NodeID}
 	status := http.StatusOK
-	for _, check := range s.node.Checks() {
+	show := func(check node.Check) {
 		w.Checks = append(w.Checks, struct {
 			Detail string `json:"detail"`
 			Name   string `json:"name"`
 			Ok     bool   `json:"ok"`
 		}{check.Detail, check.Name, check.OK})
-		if !check.OK {
+	}
+	for _, check := range s.node.Checks() {
+		if show(check); !check.OK {
 			w.Ready, status = false, http.StatusServiceUnavailable
 		}
+	}
+	for _, note := range s.cfg.Notes() { // worth knowing, and no reason to send callers elsewhere
+		show(note)
 	}
 	return answer{status: status, body: w}, nil
 }

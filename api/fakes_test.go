@@ -97,7 +97,7 @@ func (n *fakeNode) apply(cmd *fsmpb.Command) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	cmd = proto.CloneOf(cmd)
-	cmd.Version, cmd.Session, cmd.WallMs = 1, testTerm, 1_700_000_000_000
+	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, testTerm, 1_700_000_000_000
 	entry, err := proto.Marshal(&fsmpb.Batch{Commands: []*fsmpb.Command{cmd}})
 	if err != nil {
 		return nil, err
@@ -229,11 +229,16 @@ type fakeVault struct {
 	seed   *validator.Seed
 	reason string
 	by     *fsmpb.Caller
+	// onSecrets, if set, is called when secrets are asked for.
+	onSecrets func()
 }
 
 func (v *fakeVault) Secrets(_ context.Context, list []*fsmpb.Key) ([]*validator.SecretKey, error) {
 	if _, isSealed := v.Sealed(); isSealed {
 		return nil, node.ErrSealed
+	}
+	if v.onSecrets != nil {
+		v.onSecrets()
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

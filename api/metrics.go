@@ -60,6 +60,8 @@ var (
 	descLeader    = describe("leader", "1 while this node leads.")
 	descApplied   = describe("applied_index", "Raft index of the state of this node.")
 	descTolerance = describe("failure_tolerance", "How many voters may be lost before the cluster stops; the leader leaves out those that do not answer it.")
+	descAudit     = describe("audit_last_seq", "Sequence number of the newest audit record.")
+	descAuditKept = describe("audit_records", "Audit records that are kept in the state.")
 	descBuild     = describe("build_info", "1; the version of the program.", "version")
 )
 
@@ -73,7 +75,7 @@ type stateCollector struct{ s *Server }
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descLeader, descApplied, descTolerance, descBuild,
+		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descBuild,
 	} {
 		ch <- d
 	}
@@ -106,6 +108,8 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descLeader, oneIf(status.IsLeader))
 	gauge(descApplied, float64(m.GetAppliedIndex()))
 	gauge(descTolerance, float64(status.FailureTolerance()))
+	gauge(descAudit, float64(m.GetNextAudit()))
+	gauge(descAuditKept, float64(m.GetNextAudit()-view.AuditAnchor().Seq))
 	gauge(descBuild, 1, c.s.cfg.Version)
 }
 

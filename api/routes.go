@@ -39,6 +39,7 @@ func routes() []route {
 		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
 		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
 		{post, "/v1/deposits/resume", changers, onLeader, nil, withBody((*Server).resumeDeposits)},
+		{get, "/v1/audit", admins, reads, []string{"from", "limit", "action", "caller", "object", consistencyParam}, (*Server).listAudit},
 		{get, "/v1/seed", admins, onLeader, nil, (*Server).getSeed},
 		{put, "/v1/seed", admins, onLeader, nil, withBody((*Server).putSeed)},
 		{get, "/v1/seal", readers, here, nil, (*Server).getSeal},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node"
 )
 
 // Who besides an operator can testify that a pod is gone ([Config].Witness).
@@ -53,6 +54,8 @@ type Config struct {
 	Witness string
 	// DepositEvents tells how far this node has read DepositEvents; nil where it does not.
 	DepositEvents func() wire.DepositEvents
+	// Notes are lines that /readyz shows besides the node's; none makes it not ready.
+	Notes func() []node.Check
 	// RestAfterProof is how much cluster time a key goes on resting after the
 	// proof that its holder is gone.
 	RestAfterProof time.Duration
@@ -128,6 +131,9 @@ func (c *Config) complete() error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Notes == nil {
+		c.Notes = func() []node.Check { return nil }
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()

@@ -47,7 +47,7 @@ func (w *write) allocate(c *fsmpb.Allocate) Result {
 		answer.Request = r
 	}
 	if c.GetDisclose() && answer.Request == nil {
-		w.record("key.disclose", podName(p), plural(len(answer.Allocation.GetKeys()), "key"))
+		w.record("key.disclose", podName(p), plural(len(answer.Allocation.GetKeys()), "key")+w.held(answer.Allocation))
 	}
 	return Result{Value: answer}
 }
@@ -72,7 +72,7 @@ func (w *write) ask(p *fsmpb.Pod, keys, want uint32) {
 	r.Want = want
 	mustInsert(w.txn, tableRequests, r)
 	w.trim(r)
-	w.record("allocation.request", podName(p), plural(int(keys), "key"))
+	w.record("allocation.request", podName(p), plural(int(keys), "key")+w.more(", UID %s", p.GetUid()))
 	w.settle()
 	w.grantIfReady(w.request(p))
 }
@@ -107,7 +107,7 @@ func (w *write) askBehind(held *fsmpb.Allocation, p *fsmpb.Pod, n uint32) {
 		}
 	}
 	mustInsert(w.txn, tableRequests, r)
-	w.record("allocation.request", podName(p), plural(int(n), "key")+", behind UID "+held.GetPod().GetUid())
+	w.record("allocation.request", podName(p), plural(int(n), "key")+w.more(", UID %s", p.GetUid())+", behind UID "+held.GetPod().GetUid())
 }
 
 func (w *write) newRequest(p *fsmpb.Pod, keys uint32) *fsmpb.Request {
@@ -130,7 +130,7 @@ func (w *write) wake(a *fsmpb.Allocation) *fsmpb.Allocation {
 		w.putKey(k)
 	}
 	mustInsert(w.txn, tableAllocations, a)
-	w.record("allocation.wake", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
+	w.record("allocation.wake", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a))
 	return a
 }
 
@@ -152,5 +152,10 @@ func (w *write) grantIfReady(r *fsmpb.Request) {
 	}
 	mustInsert(w.txn, tableAllocations, a)
 	mustDelete(w.txn, tableRequests, r)
-	w.record("allocation.grant", podName(r.GetPod()), plural(int(r.GetWant()), "key"))
+	w.record("allocation.grant", podName(r.GetPod()), plural(int(r.GetWant()), "key")+w.held(a))
+}
+
+// held says in a record which state of an allocation is meant.
+func (w *write) held(a *fsmpb.Allocation) string {
+	return w.more(", UID %s, fence %d", a.GetPod().GetUid(), a.GetFence())
 }

@@ -1,52 +1,189 @@
 package fsm
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
+	"fmt"
+	"strings"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/keysteward/keysteward/fsm/audit"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// AuditKept is how many audit records the state keeps; older ones are dropped.
+// AuditKept is how many audit records the state keeps, unless Meta says another
+// number; older ones are dropped.
 const AuditKept = 100_000
 
-// record adds an audit record about the command that is being decided.
+// auditedVersion is the command version from which on records are made as
+// [audit.Version] says. Older entries have to leave, on every node and for ever,
+// what they left when they were written.
+const auditedVersion = 2
+
+// audited reports whether the command that is being decided leaves records of
+// the present kind.
+func (w *write) audited() bool { return w.cmd.GetVersion() >= auditedVersion }
+
+// record adds an audit record about a change that the command makes.
 func (w *write) record(action, object, detail string) {
-	w.meta.NextAudit++
-	a := &fsmpb.Audit{
-		Seq: w.meta.GetNextAudit(), Index: w.index, WallMs: w.cmd.GetWallMs(),
-		Caller: w.cmd.GetCaller(), RequestId: w.cmd.GetRequestId(),
-		Action: action, Object: object, Detail: detail,
+	if !w.audited() {
+		w.append(&fsmpb.Audit{Caller: w.cmd.GetCaller(), Action: action, Object: object, Detail: detail})
+		return
 	}
-	var before []byte
-	if last := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(a.GetSeq()-1)); last != nil {
-		before = last.GetHash()
-	}
-	a.Hash = auditHash(before, a)
-	mustInsert(w.txn, tableAudit, a)
-	for w.meta.GetNextAudit()-w.meta.GetFirstAudit() >= AuditKept {
-		if old := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(w.meta.GetFirstAudit())); old != nil {
-			mustDelete(w.txn, tableAudit, old)
-		}
-		w.meta.FirstAudit++
+	w.append(&fsmpb.Audit{
+		Version: audit.Version, Term: w.term, Caller: w.auditCaller(),
+		Action: brief(action), Object: brief(object), Detail: brief(detail), Outcome: audit.OutcomeDone,
+	})
+}
+
+// note is record with a detail, and a record at all, that older entries do not leave.
+func (w *write) note(action, object, format string, args ...any) {
+	if w.audited() {
+		w.record(action, object, fmt.Sprintf(format, args...))
 	}
 }
 
-// auditHash chains a record to the one before it: SHA-256 over the previous
-// hash and the record's fields, each with its length in front.
-func auditHash(before []byte, a *fsmpb.Audit) []byte {
-	h := sha256.New()
-	field := func(b []byte) {
-		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
-		_, _ = h.Write(b)
+// more is the part of a detail that older entries do not have.
+func (w *write) more(format string, args ...any) string {
+	if !w.audited() {
+		return ""
 	}
-	field(before)
-	for _, n := range []uint64{a.GetSeq(), a.GetIndex(), uint64(a.GetWallMs())} { //nolint:gosec // the bit pattern is hashed, not the value
-		field(orderKey(n))
+	return fmt.Sprintf(format, args...)
+}
+
+// auditCaller is who the command was proposed for, with what is known of where
+// from: a duty has no address and is on the node of the session.
+func (w *write) auditCaller() *fsmpb.Caller {
+	c := &fsmpb.Caller{}
+	if by := w.cmd.GetCaller(); by != nil {
+		c = proto.CloneOf(by)
 	}
-	c := a.GetCaller()
-	for _, s := range []string{c.GetName(), c.GetRole(), c.GetRemote(), a.GetRequestId(), a.GetAction(), a.GetObject(), a.GetDetail()} {
-		field([]byte(s))
+	if c.GetRemote() == "" {
+		c.Remote = w.meta.GetSessionNode()
 	}
-	return h.Sum(nil)
+	m := c.ProtoReflect()
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Kind() == protoreflect.StringKind && !f.IsList() {
+			m.Set(f, protoreflect.ValueOfString(brief(v.String())))
+		}
+		return true
+	})
+	return c
+}
+
+// append puts the record at the end of the chain and drops what is too old.
+func (w *write) append(a *fsmpb.Audit) {
+	w.meta.NextAudit++
+	a.Seq, a.Index, a.WallMs = w.meta.GetNextAudit(), w.index, w.cmd.GetWallMs()
+	if a.RequestId = w.cmd.GetRequestId(); w.audited() {
+		a.RequestId = brief(a.GetRequestId())
+	}
+	before := w.meta.GetAuditAnchor()
+	if last := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(a.GetSeq()-1)); last != nil {
+		before = last.GetHash()
+	}
+	sum, err := AuditRecord(a).Sum(before)
+	if err != nil {
+		panic(fmt.Sprintf("audit record %d: %v", a.GetSeq(), err)) // we made it
+	}
+	a.Hash = sum
+	mustInsert(w.txn, tableAudit, a)
+	for w.meta.GetNextAudit()-w.meta.GetFirstAudit() >= w.auditKept() {
+		w.dropAudit()
+	}
+}
+
+func (w *write) auditKept() uint64 {
+	if n := w.meta.GetAuditKept(); n > 0 {
+		return n
+	}
+	return AuditKept
+}
+
+// dropAudit drops the oldest record and remembers its hash, with which the next
+// one can still be verified.
+func (w *write) dropAudit() {
+	var anchor []byte
+	if old := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(w.meta.GetFirstAudit())); old != nil {
+		mustDelete(w.txn, tableAudit, old)
+		anchor = old.GetHash()
+	}
+	w.meta.FirstAudit++
+	w.meta.AuditAnchor = nil
+	if w.audited() {
+		w.meta.AuditAnchor = anchor
+	}
+}
+
+// callerFields lists every field of a caller; a test compares it with the
+// protocol. Whatever is not listed would be neither hashed nor shown.
+func callerFields(c *fsmpb.Caller) map[string]string {
+	return map[string]string{
+		audit.CallerName:   c.GetName(),
+		audit.CallerRole:   c.GetRole(),
+		audit.CallerRemote: c.GetRemote(),
+	}
+}
+
+// AuditRecord is a record of the state as the chain's definition, the API and
+// the shipped file have it.
+func AuditRecord(a *fsmpb.Audit) audit.Record {
+	caller := callerFields(a.GetCaller())
+	for name, value := range caller {
+		if value == "" {
+			delete(caller, name)
+		}
+	}
+	return audit.Record{
+		Seq: a.GetSeq(), Index: a.GetIndex(), Term: a.GetTerm(), Version: a.GetVersion(), WallMs: a.GetWallMs(),
+		Caller: caller, RequestID: a.GetRequestId(), Action: a.GetAction(), Object: a.GetObject(),
+		Outcome: a.GetOutcome(), Detail: a.GetDetail(), Hash: a.GetHash(),
+	}
+}
+
+// AuditAnchor is the place before the oldest record that is kept. It has a number
+// and no hash where older versions of this program dropped the record there.
+func (v *View) AuditAnchor() audit.Head {
+	m := v.Meta()
+	return audit.Head{Seq: max(m.GetFirstAudit(), 1) - 1, Hash: m.GetAuditAnchor()}
+}
+
+// AuditHead is the newest record, or the anchor if there is none.
+func (v *View) AuditHead() audit.Head {
+	seq := v.Meta().GetNextAudit()
+	if a := first[*fsmpb.Audit](v.txn, tableAudit, orderKey(seq)); a != nil {
+		return audit.Head{Seq: seq, Hash: a.GetHash()}
+	}
+	return v.AuditAnchor()
+}
+
+// AuditBy returns the record with the sequence number, nil if it is not kept.
+func (v *View) AuditBy(seq uint64) *fsmpb.Audit {
+	return first[*fsmpb.Audit](v.txn, tableAudit, orderKey(seq))
+}
+
+// WatchAudit returns what changes when there is a new audit record.
+func (v *View) WatchAudit() Changes { return v.watch(tableAudit) }
+
+// checkAudit follows the chain from the anchor to the newest record.
+func (c *checker) checkAudit() {
+	chain := audit.NewChain(c.view.AuditAnchor())
+	for a := range c.view.Audit(0) {
+		if err := chain.Next(AuditRecord(a)); err != nil {
+			c.failf("%w", err)
+			return
+		}
+	}
+	if got, want := chain.Head().Seq, c.meta.GetNextAudit(); got != want {
+		c.failf("the newest audit record is %d, the counter says %d", got, want)
+	}
+}
+
+// briefList joins names and leaves out what would be too long.
+func briefList(names []string) string {
+	const most = 8
+	if len(names) > most {
+		names = append(names[:most:most], fmt.Sprintf("and %d more", len(names)-most))
+	}
+	return strings.Join(names, ", ")
 }

@@ -42,6 +42,9 @@ func (w *write) generateKeys(c *fsmpb.GenerateKeys) Result {
 		})
 		w.meta.NextIndex++
 	}
+	if n := len(c.GetPubkeys()); n > 0 {
+		w.note("keys.generate", SecretSeed, "%s from index %d", plural(n, "key"), c.GetFirstIndex())
+	}
 	w.settle()
 	return Result{}
 }

@@ -26,6 +26,7 @@ func (v *View) Check() error {
 	c.checkAccounts()
 	c.checkSearch()
 	c.checkSealed()
+	c.checkAudit()
 	return errors.Join(c.found...)
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // CommandVersion is the newest version of the command format that this code applies.
-const CommandVersion = 1
+const CommandVersion = 2
 
 // maxCommand bounds one command, in bytes, so that every row that it makes fits
 // a record of a snapshot ([maxRecord]).
@@ -97,13 +97,16 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 	results := make([]Result, len(batch.GetCommands()))
 	for i, c := range batch.GetCommands() {
 		results[i] = w.apply(c)
+		if no := results[i].Refusal; no != nil {
+			w.refused(no)
+		}
 	}
 	w.commit()
 	return results, nil
 }
 
 // apply decides one command. Every command checks before it writes, so a
-// refusal leaves nothing behind.
+// refusal leaves nothing behind but, at most, an audit record.
 func (w *write) apply(c *fsmpb.Command) Result {
 	w.cmd = c
 	if n := proto.Size(c); n > maxCommand {

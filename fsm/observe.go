@@ -12,6 +12,7 @@ import (
 // than those that were logged, is left out: repeats and late reports are harmless.
 func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 	var freed []*fsmpb.Key
+	var sent, mined []string
 	foreign := newRetirement()
 	for _, o := range c.GetObservations() {
 		old := w.deposit(o.GetPubkey())
@@ -38,12 +39,26 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 			w.stopsAccount(d, o)
 		case fsmpb.Observation_KIND_UNMINED:
 			w.record("deposit.unmined", hexName(d.GetPubkey()), brief(o.GetReason()))
-		case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_SENT, fsmpb.Observation_KIND_MINED, fsmpb.Observation_KIND_FOREIGN:
+		case fsmpb.Observation_KIND_SENT:
+			sent = append(sent, hexName(d.GetPubkey()))
+		case fsmpb.Observation_KIND_MINED:
+			mined = append(mined, hexName(d.GetPubkey()))
+		case fsmpb.Observation_KIND_UNSPECIFIED, fsmpb.Observation_KIND_FOREIGN:
 		}
 	}
+	w.noteSeen("deposits.sent", sent)
+	w.noteSeen("deposits.mined", mined)
 	w.dropOut(foreign)
 	w.free(freed)
 	return Result{}
+}
+
+// noteSeen leaves one record for all deposits that came one step further: there
+// may be hundreds at a time, and the chain itself tells more.
+func (w *write) noteSeen(action string, pubkeys []string) {
+	if len(pubkeys) > 0 {
+		w.note(action, "", "%s: %s", plural(len(pubkeys), "deposit"), briefList(pubkeys))
+	}
 }
 
 const blockHashLength = 32

@@ -125,6 +125,7 @@ func (s *sequence) step(c *fsmpb.Command) Result {
 	}
 	s.world = look(s.single.View())
 	s.ledger.check(s.t, before, c, results[0], s.world)
+	requireOnRecord(s.t, before, c, results[0], s.world, s.single.View())
 	return results[0]
 }
 

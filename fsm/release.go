@@ -67,12 +67,12 @@ func (w *write) rest(old *fsmpb.Allocation, c *fsmpb.Release) {
 			k.State = fsmpb.KeyState_KEY_STATE_RESTING
 			w.putKey(k)
 		}
-		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
+		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a))
 	}
 	if c.GetProof() != nil && a.GetProof() == nil {
 		a.Proof = c.GetProof()
 		a.FreeAtMs = w.meta.GetClusterTimeMs() + min(c.GetWaitMs(), maxWaitMS)
-		w.record("allocation.proof", podName(a.GetPod()), c.GetProof().GetKind().String()+" by "+c.GetProof().GetBy())
+		w.record("allocation.proof", podName(a.GetPod()), c.GetProof().GetKind().String()+" by "+c.GetProof().GetBy()+w.held(a))
 	}
 	mustInsert(w.txn, tableAllocations, a)
 	if a.GetProof() != nil && a.GetFreeAtMs() <= w.meta.GetClusterTimeMs() {
@@ -94,7 +94,7 @@ func (w *write) endRest(a *fsmpb.Allocation) {
 		k.Holder, k.ProofFence = nil, k.GetFence()
 		keys[i] = k
 	}
-	w.record("allocation.free", podName(a.GetPod()), plural(len(a.GetKeys()), "key"))
+	w.record("allocation.free", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a))
 	w.free(keys)
 }
 

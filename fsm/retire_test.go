@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/fsm/audit"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -14,7 +15,7 @@ const retired = fsmpb.KeyState_KEY_STATE_RETIRED
 // auditOf counts the audit records about an action and returns the last one's detail.
 func auditOf(r *replica, action string) (n int, detail string) {
 	for a := range r.View().Audit(0) {
-		if a.GetAction() == action {
+		if a.GetAction() == action && a.GetOutcome() == audit.OutcomeDone {
 			n, detail = n+1, a.GetDetail()
 		}
 	}

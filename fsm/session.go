@@ -21,6 +21,7 @@ func (w *write) beginSession(b *fsmpb.BeginSession) Result {
 	if w.meta.GetClusterId() == "" {
 		w.meta.ClusterId = b.GetNewClusterId()
 	}
+	w.note("session.begin", b.GetNodeId(), "session %d of cluster %s", w.term, w.meta.GetClusterId())
 	return Result{Value: w.term}
 }
 

@@ -141,7 +141,7 @@ func (w *write) withdraw(r *fsmpb.Request) {
 	for _, pubkey := range r.GetReserved() {
 		w.unreserve(copyKey(w.key(pubkey)))
 	}
-	w.record("allocation.withdraw", podName(r.GetPod()), plural(int(r.GetWant()), "key"))
+	w.record("allocation.withdraw", podName(r.GetPod()), plural(int(r.GetWant()), "key")+w.more(", UID %s", r.GetPod().GetUid()))
 	w.settle()
 }
 

@@ -208,6 +208,24 @@ func (e GetAllocationParamsConsistency) Valid() bool {
 	}
 }
 
+// Defines values for ListAuditParamsConsistency.
+const (
+	ListAuditParamsConsistencyLinearizable ListAuditParamsConsistency = "linearizable"
+	ListAuditParamsConsistencyStale        ListAuditParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListAuditParamsConsistency enum.
+func (e ListAuditParamsConsistency) Valid() bool {
+	switch e {
+	case ListAuditParamsConsistencyLinearizable:
+		return true
+	case ListAuditParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListDepositsParamsConsistency.
 const (
 	ListDepositsParamsConsistencyLinearizable ListDepositsParamsConsistency = "linearizable"
@@ -357,6 +375,60 @@ type Attempt struct {
 	Nonce     int64  `json:"nonce"`
 	TipWei    int64  `json:"tipWei"`
 	TxHash    string `json:"txHash"`
+}
+
+// AuditHead A place in the chain, the record `seq` and its hash.
+type AuditHead struct {
+	// Hash 0x and 64 hex digits; empty before the first record, and where the record before the oldest one is not known.
+	Hash string `json:"hash"`
+	Seq  int64  `json:"seq"`
+}
+
+// AuditPage defines model for AuditPage.
+type AuditPage struct {
+	// Anchor A place in the chain, the record `seq` and its hash.
+	Anchor AuditHead `json:"anchor"`
+
+	// Head A place in the chain, the record `seq` and its hash.
+	Head AuditHead `json:"head"`
+
+	// NextFrom The next page's `from`; absent on the last page.
+	NextFrom int64         `json:"nextFrom,omitempty,omitzero"`
+	Records  []AuditRecord `json:"records"`
+}
+
+// AuditRecord defines model for AuditRecord.
+type AuditRecord struct {
+	Action string `json:"action"`
+
+	// Caller Who asked, by field: name, role, remote and what else is known. A field without a value is absent. A duty of the cluster itself has the role duty, and the node as remote.
+	Caller map[string]string `json:"caller"`
+	Detail string            `json:"detail"`
+
+	// Hash SHA-256 over the hash before and all fields of this record.
+	Hash string `json:"hash"`
+
+	// Index Raft index of the entry that made the change.
+	Index  int64  `json:"index"`
+	Object string `json:"object"`
+
+	// Outcome `done`, or `refused: ` and a code; empty in version 0.
+	Outcome string `json:"outcome"`
+
+	// RequestID Of the HTTP request, empty for a duty.
+	RequestID string `json:"requestId"`
+
+	// Seq Place in the chain, from 1.
+	Seq int64 `json:"seq"`
+
+	// Term Raft term of the entry.
+	Term int64 `json:"term"`
+
+	// Version Of the definition of the hash.
+	Version int64 `json:"version"`
+
+	// WallMs Wall clock of the leader in milliseconds since 1970, for people only.
+	WallMs int64 `json:"wallMs"`
 }
 
 // Cluster defines model for Cluster.
@@ -926,6 +998,26 @@ type GetAllocationParams struct {
 
 // GetAllocationParamsConsistency defines parameters for GetAllocation.
 type GetAllocationParamsConsistency string
+
+// ListAuditParams defines parameters for ListAudit.
+type ListAuditParams struct {
+	// From The first sequence number to look at; older ones than the oldest that is kept mean that one.
+	From  int64 `form:"from,omitempty" json:"from,omitempty,omitzero"`
+	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Action Only records of this action, such as `key.disclose`, or of all that begin with it where it ends with a dot, such as `key.`.
+	Action string `form:"action,omitempty" json:"action,omitempty,omitzero"`
+
+	// Caller Only records of callers with this name.
+	Caller string `form:"caller,omitempty" json:"caller,omitempty,omitzero"`
+
+	// Object Only records about this object, such as `default/validator-0`, or a public key.
+	Object      string                     `form:"object,omitempty" json:"object,omitempty,omitzero"`
+	Consistency ListAuditParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListAuditParamsConsistency defines parameters for ListAudit.
+type ListAuditParamsConsistency string
 
 // ListDepositsParams defines parameters for ListDeposits.
 type ListDepositsParams struct {

@@ -74,6 +74,7 @@ func (s *site) serverArgs(i int) []string {
 		"--witness", "none",
 		"--rest-after-proof", "0s",
 		"--assignments-public",
+		"--audit-file", s.folder.in(nodeName(i), "audit.jsonl"),
 		"--log-format", "text",
 		"--log-level", "info",
 	}

@@ -3276,7 +3276,18 @@ type Meta struct {
 	// A final block, not always the newest: a chain without it is another one.
 	FinalBlock *FinalBlock `protobuf:"bytes,21,opt,name=final_block,json=finalBlock,proto3" json:"final_block,omitempty"`
 	// What is sealed under which data key.
-	Seal          *SealState `protobuf:"bytes,30,opt,name=seal,proto3" json:"seal,omitempty"`
+	Seal *SealState `protobuf:"bytes,30,opt,name=seal,proto3" json:"seal,omitempty"`
+	// Hash of the audit record before the oldest one that is kept; empty if there
+	// was none, or if it is not known.
+	AuditAnchor []byte `protobuf:"bytes,40,opt,name=audit_anchor,json=auditAnchor,proto3" json:"audit_anchor,omitempty"`
+	// How many audit records are kept; 0 is 100,000.
+	AuditKept uint64 `protobuf:"varint,41,opt,name=audit_kept,json=auditKept,proto3" json:"audit_kept,omitempty"`
+	// Refusals that were recorded lately; one is forgotten with each minute of cluster time.
+	AuditRefusals uint32 `protobuf:"varint,42,opt,name=audit_refusals,json=auditRefusals,proto3" json:"audit_refusals,omitempty"`
+	// Cluster time up to which that was reckoned.
+	AuditRefusalsAtMs uint64 `protobuf:"varint,43,opt,name=audit_refusals_at_ms,json=auditRefusalsAtMs,proto3" json:"audit_refusals_at_ms,omitempty"`
+	// Refusals since the last one that was recorded.
+	AuditLeftOut  uint64 `protobuf:"varint,44,opt,name=audit_left_out,json=auditLeftOut,proto3" json:"audit_left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3442,6 +3453,41 @@ func (x *Meta) GetSeal() *SealState {
 		return x.Seal
 	}
 	return nil
+}
+
+func (x *Meta) GetAuditAnchor() []byte {
+	if x != nil {
+		return x.AuditAnchor
+	}
+	return nil
+}
+
+func (x *Meta) GetAuditKept() uint64 {
+	if x != nil {
+		return x.AuditKept
+	}
+	return 0
+}
+
+func (x *Meta) GetAuditRefusals() uint32 {
+	if x != nil {
+		return x.AuditRefusals
+	}
+	return 0
+}
+
+func (x *Meta) GetAuditRefusalsAtMs() uint64 {
+	if x != nil {
+		return x.AuditRefusalsAtMs
+	}
+	return 0
+}
+
+func (x *Meta) GetAuditLeftOut() uint64 {
+	if x != nil {
+		return x.AuditLeftOut
+	}
+	return 0
 }
 
 // SealState says which data keys there are, and how much is sealed under each.
@@ -5333,7 +5379,13 @@ type Audit struct {
 	Object    string                 `protobuf:"bytes,7,opt,name=object,proto3" json:"object,omitempty"`
 	Detail    string                 `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
 	// SHA-256 over the previous record's hash and this record's fields.
-	Hash          []byte `protobuf:"bytes,9,opt,name=hash,proto3" json:"hash,omitempty"`
+	Hash []byte `protobuf:"bytes,9,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Which definition of the hash is meant, see package fsm/audit.
+	Version uint32 `protobuf:"varint,20,opt,name=version,proto3" json:"version,omitempty"`
+	// Raft term of the entry.
+	Term uint64 `protobuf:"varint,21,opt,name=term,proto3" json:"term,omitempty"`
+	// "done", or "refused: " and the code; empty in version 0, which knows no refusals.
+	Outcome       string `protobuf:"bytes,22,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5429,6 +5481,27 @@ func (x *Audit) GetHash() []byte {
 		return x.Hash
 	}
 	return nil
+}
+
+func (x *Audit) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Audit) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Audit) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
 }
 
 var File_fsm_fsmpb_fsm_proto protoreflect.FileDescriptor
@@ -5651,7 +5724,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\rR\x06format\";\n" +
 	"\aTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xc5\x05\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\x85\a\n" +
 	"\x04Meta\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -5679,7 +5752,13 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"seedSearch\x12>\n" +
 	"\vfinal_block\x18\x15 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\n" +
 	"finalBlock\x120\n" +
-	"\x04seal\x18\x1e \x01(\v2\x1c.keysteward.fsm.v1.SealStateR\x04seal\"\xdd\x01\n" +
+	"\x04seal\x18\x1e \x01(\v2\x1c.keysteward.fsm.v1.SealStateR\x04seal\x12!\n" +
+	"\faudit_anchor\x18( \x01(\fR\vauditAnchor\x12\x1d\n" +
+	"\n" +
+	"audit_kept\x18) \x01(\x04R\tauditKept\x12%\n" +
+	"\x0eaudit_refusals\x18* \x01(\rR\rauditRefusals\x12/\n" +
+	"\x14audit_refusals_at_ms\x18+ \x01(\x04R\x11auditRefusalsAtMs\x12$\n" +
+	"\x0eaudit_left_out\x18, \x01(\x04R\fauditLeftOut\"\xdd\x01\n" +
 	"\tSealState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12!\n" +
 	"\fcurrent_term\x18\x02 \x01(\rR\vcurrentTerm\x12\x1f\n" +
@@ -5864,7 +5943,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\awall_ms\x18\n" +
 	" \x01(\x03R\x06wallMs\x12\x1e\n" +
 	"\vmax_per_day\x18\v \x01(\rR\tmaxPerDay\x12!\n" +
-	"\fdeposits_off\x18\f \x01(\bR\vdepositsOff\"\xf6\x01\n" +
+	"\fdeposits_off\x18\f \x01(\bR\vdepositsOff\"\xbe\x02\n" +
 	"\x05Audit\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x17\n" +
@@ -5875,7 +5954,10 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06action\x18\x06 \x01(\tR\x06action\x12\x16\n" +
 	"\x06object\x18\a \x01(\tR\x06object\x12\x16\n" +
 	"\x06detail\x18\b \x01(\tR\x06detail\x12\x12\n" +
-	"\x04hash\x18\t \x01(\fR\x04hash*\xae\x01\n" +
+	"\x04hash\x18\t \x01(\fR\x04hash\x12\x18\n" +
+	"\aversion\x18\x14 \x01(\rR\aversion\x12\x12\n" +
+	"\x04term\x18\x15 \x01(\x04R\x04term\x12\x18\n" +
+	"\aoutcome\x18\x16 \x01(\tR\aoutcome*\xae\x01\n" +
 	"\bKeyState\x12\x19\n" +
 	"\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13KEY_STATE_GENERATED\x10\x01\x12\x18\n" +
