@@ -88,9 +88,13 @@ func (p *peers) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "malformed announcement", http.StatusBadRequest)
 		return
 	}
-	switch err := p.record(r.Context(), a); {
+	err := p.authentic(r.Context(), a)
+	if err == nil {
+		err = p.record(r.Context(), a)
+	}
+	switch {
 	case err == nil:
-	case errors.Is(err, errStranger):
+	case errors.Is(err, errStranger), errors.Is(err, node.ErrNotMember):
 		http.Error(w, err.Error(), http.StatusForbidden)
 	case errors.Is(err, errAnnouncement):
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -140,6 +144,27 @@ func (a announcement) checkKeys() error {
 		}
 	}
 	return nil
+}
+
+// authentic sees to it that a member announces for itself alone: its certificate is
+// for the host at which the cluster knows that member, and for the one it tells.
+func (p *peers) authentic(ctx context.Context, a announcement) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	for _, member := range p.node.Status().Peers {
+		if member.ID != a.ID {
+			continue
+		}
+		for _, address := range []string{member.Raft, a.Raft} {
+			if err := speaksFor(ctx, address); err != nil {
+				p.log.Warn("an announcement was refused", "announced", a.ID, "reason", err)
+				return fmt.Errorf("announce %s: %w", a.ID, err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("announce %.100q: %w", a.ID, errStranger)
 }
 
 // record proposes where a member's API is. Only those who are members already

@@ -3,6 +3,8 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -80,7 +82,7 @@ func survey(ctx context.Context, cfg Config, p *peers) (servers []raft.Server, w
 		id, err := p.identity(ctx, peer.Raft)
 		switch {
 		case err != nil:
-			return nil, fmt.Sprintf("%s at %s does not answer", peer.Name, peer.Raft)
+			return nil, fmt.Sprintf("%s at %s %s", peer.Name, peer.Raft, silence(err))
 		case id.Name != peer.Name:
 			return nil, fmt.Sprintf("the node at %s is called %q, not %s", peer.Raft, id.Name, peer.Name)
 		case id.HasState:
@@ -95,4 +97,16 @@ func survey(ctx context.Context, cfg Config, p *peers) (servers []raft.Server, w
 		})
 	}
 	return servers, ""
+}
+
+// silence says why a founder does not answer, as far as that stays the same from one
+// question to the next.
+func silence(err error) string {
+	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "does not prove to be there: " + wrong.Error()
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return fmt.Sprintf("refuses this node's certificate (%v); its log says why", op.Err)
+	}
+	return "does not answer"
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -38,10 +39,11 @@ type peers struct {
 	node     *node.Node
 	founders string
 	http     *http.Client
+	log      *slog.Logger
 }
 
 func newPeers(cfg Config) *peers {
-	return &peers{node: cfg.Node, founders: describe(cfg.Founders), http: &http.Client{
+	return &peers{node: cfg.Node, founders: describe(cfg.Founders), log: cfg.Logger, http: &http.Client{
 		Timeout:       peerTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -53,6 +55,18 @@ func newPeers(cfg Config) *peers {
 	}}
 }
 
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// speaksFor tells whether a request comes from the member at this address.
+func speaksFor(ctx context.Context, address string) error {
+	conn, ok := ctx.Value(connKey{}).(net.Conn)
+	if !ok {
+		return node.ErrNotMember
+	}
+	return node.SpeaksFor(conn, address) //nolint:wrapcheck // says what it is
+}
+
 // serve answers the other members until the context ends.
 func (p *peers) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
@@ -61,6 +75,9 @@ func (p *peers) serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: peerTimeout, ReadTimeout: peerTimeout, WriteTimeout: 2 * peerTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()

@@ -36,6 +36,9 @@ type Config struct {
 	// Vault decides whether this node may lead.
 	Vault  Vault
 	Logger *slog.Logger
+	// Checks are more lines of readiness, of what only the process around the node
+	// knows; may be nil.
+	Checks func() []Check
 }
 
 // Vault is what a node must know about its key-encryption key.

@@ -111,6 +111,8 @@ type member struct {
 	vault   *fakeVault
 	journal *journal
 	duties  []Duty
+	// security is of the members' port, nil without TLS.
+	security *Security
 }
 
 func newMember(t *testing.T, w *wires, name string) *member {
@@ -138,7 +140,11 @@ func (m *member) listen() *Link {
 	var k *Link
 	eventually(m.t, "listen on "+m.address, func() bool {
 		var err error
-		k, err = Listen(m.t.Context(), m.address, "")
+		if m.security != nil {
+			k, err = ListenTLS(m.t.Context(), m.address, "", *m.security)
+		} else {
+			k, err = Listen(m.t.Context(), m.address, "")
+		}
 		return err == nil
 	})
 	m.address = k.Advertised()

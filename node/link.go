@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -27,6 +29,7 @@ const (
 // that was advertised, never an IP that a pod would lose.
 type Link struct {
 	listener net.Listener
+	guard    *guard // nil without TLS
 	address  raft.ServerAddress
 	raft     *accepted
 	peer     *accepted
@@ -43,21 +46,30 @@ type Link struct {
 }
 
 // errNotLoopback says that a port was to be opened to other machines.
-var errNotLoopback = errors.New("members do not prove themselves to each other yet, so only loopback is allowed")
+var errNotLoopback = errors.New("without TLS members do not prove themselves to each other, so only loopback is allowed")
 
-// Listen opens the port. Only loopback addresses are allowed while members do
-// not prove themselves to each other by TLS.
+// Listen opens the port without TLS, which is allowed on loopback addresses only.
+// Advertise is host:port, the address itself if empty.
 func Listen(ctx context.Context, address, advertise string) (*Link, error) {
+	return open(ctx, address, advertise, nil)
+}
+
+// ListenTLS opens the port to members who prove themselves by certificates.
+func ListenTLS(ctx context.Context, address, advertise string, security Security) (*Link, error) {
+	return open(ctx, address, advertise, newGuard(security))
+}
+
+func open(ctx context.Context, address, advertise string, g *guard) (*Link, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for members: %w", err)
 	}
-	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+	if a, ok := l.Addr().(*net.TCPAddr); g == nil && (!ok || !a.IP.IsLoopback()) {
 		_ = l.Close()
 		return nil, fmt.Errorf("listen for members on %s: %w", l.Addr(), errNotLoopback)
 	}
-	k := &Link{listener: l, address: raft.ServerAddress(advertise), open: make(map[*linkConn]struct{})}
+	k := &Link{listener: l, guard: g, address: raft.ServerAddress(advertise), open: make(map[*linkConn]struct{})}
 	if advertise == "" {
 		k.address = raft.ServerAddress(l.Addr().String())
 	}
@@ -131,7 +143,10 @@ func (k *Link) accept() {
 
 // admit takes a connection in, or closes it and returns nil.
 func (k *Link) admit(conn net.Conn) *linkConn {
-	c := &linkConn{Conn: conn, link: k, incoming: true}
+	c := &linkConn{Conn: conn, raw: conn, link: k, incoming: true}
+	if k.guard != nil {
+		c.Conn = tls.Server(conn, k.guard.config) // the handshake is not made here
+	}
 	k.mu.Lock()
 	if k.ctx.Err() != nil || k.accepted >= maxAccepted {
 		k.mu.Unlock()
@@ -155,13 +170,13 @@ func (k *Link) admit(conn net.Conn) *linkConn {
 // sort hands a connection to the protocol that its hello names.
 func (k *Link) sort(c *linkConn) {
 	defer k.sorted(c)
-	_ = c.SetReadDeadline(time.Now().Add(helloTimeout))
-	protocol, target, err := readHello(c)
+	_ = c.SetDeadline(time.Now().Add(helloTimeout))
+	protocol, target, err := k.welcome(c)
 	if err != nil {
 		_ = c.Close()
 		return
 	}
-	_ = c.SetReadDeadline(time.Time{})
+	_ = c.SetDeadline(time.Time{})
 	c.target = target
 	to := k.peer
 	if protocol == protocolRaft {
@@ -175,6 +190,26 @@ func (k *Link) sort(c *linkConn) {
 	case <-k.ctx.Done():
 	}
 	_ = c.Close()
+}
+
+// welcome makes the handshake, where there is TLS, and reads the hello.
+func (k *Link) welcome(c *linkConn) (protocol byte, target string, err error) {
+	secured, ok := c.Conn.(*tls.Conn)
+	if ok {
+		if err := secured.HandshakeContext(k.ctx); err != nil {
+			if k.ctx.Err() == nil {
+				k.guard.report(c.raw.RemoteAddr(), err)
+			}
+			return 0, "", fmt.Errorf("handshake: %w", err)
+		}
+	}
+	if protocol, target, err = readHello(c); err != nil {
+		return 0, "", err
+	}
+	if ok && secured.ConnectionState().NegotiatedProtocol != alpnOf(protocol) {
+		return 0, "", fmt.Errorf("%w: protocol %q under another name", errHello, protocol)
+	}
+	return protocol, target, nil
 }
 
 func (k *Link) sorted(c *linkConn) {
@@ -202,7 +237,15 @@ func (k *Link) dial(ctx context.Context, address string, protocol byte, target s
 	if err != nil {
 		return nil, fmt.Errorf("connect to member: %w", err)
 	}
-	c := &linkConn{Conn: conn, link: k}
+	c := &linkConn{Conn: conn, raw: conn, link: k}
+	if k.guard != nil {
+		config, err := k.guard.dialing(address, protocol)
+		if err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		c.Conn = tls.Client(conn, config)
+	}
 	k.mu.Lock()
 	over := k.ctx.Err() != nil
 	if !over {
@@ -213,22 +256,37 @@ func (k *Link) dial(ctx context.Context, address string, protocol byte, target s
 		_ = conn.Close()
 		return nil, fmt.Errorf("connect to member: %w", net.ErrClosed)
 	}
-	if _, err := c.Write(hello); err != nil {
+	if err := c.greet(ctx, hello); err != nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("connect to member: %w", err)
+		return nil, fmt.Errorf("connect to member at %s: %w", address, err)
 	}
 	return c, nil
 }
 
 // linkConn is a connection that ends with its link.
 type linkConn struct {
-	net.Conn
+	net.Conn          // with TLS where there is TLS
+	raw      net.Conn // without
 	link     *Link
 	incoming bool
 	target   string // ID of the node that the other side means to reach
 }
 
-// Close implements net.Conn.
+// greet makes the handshake, where there is TLS, and says the hello.
+func (c *linkConn) greet(ctx context.Context, hello []byte) error {
+	if secured, ok := c.Conn.(*tls.Conn); ok {
+		ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+		defer cancel()
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return err //nolint:wrapcheck // the caller wraps
+		}
+	}
+	_, err := c.Write(hello)
+	return err //nolint:wrapcheck // the caller wraps
+}
+
+// Close implements net.Conn. It closes by force: a farewell of TLS could wait for
+// somebody who does not read.
 func (c *linkConn) Close() error {
 	c.link.mu.Lock()
 	if _, ok := c.link.open[c]; ok {
@@ -238,5 +296,19 @@ func (c *linkConn) Close() error {
 		}
 	}
 	c.link.mu.Unlock()
-	return c.Conn.Close() //nolint:wrapcheck // the connection itself
+	return c.raw.Close() //nolint:wrapcheck // the connection itself
+}
+
+// Describe implements prometheus.Collector.
+func (k *Link) Describe(ch chan<- *prometheus.Desc) {
+	if k.guard != nil {
+		k.guard.count.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (k *Link) Collect(ch chan<- prometheus.Metric) {
+	if k.guard != nil {
+		k.guard.count.Collect(ch)
+	}
 }

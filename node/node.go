@@ -129,7 +129,18 @@ func (n *Node) startRaft() error {
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.replica.live.Store(true)
+	if n.link.guard != nil {
+		n.link.guard.follow(n.memberAddresses)
+	}
 	return nil
+}
+
+func (n *Node) memberAddresses() []string {
+	var list []string
+	for _, s := range n.servers() {
+		list = append(list, string(s.Address))
+	}
+	return list
 }
 
 func (n *Node) raftConfig() *raft.Config {

@@ -104,13 +104,17 @@ func (n *Node) Checks() []Check {
 	s := n.Status()
 	member := slices.ContainsFunc(s.Peers, func(p Peer) bool { return p.ID == s.NodeID })
 	reason, usable := n.cfg.Vault.Usable(n.View())
-	return []Check{
+	checks := []Check{
 		{Name: "serving", OK: !n.leaving.Load(), Detail: pick(!n.leaving.Load(), "accepting work", "shutting down")},
 		{Name: "member", OK: member, Detail: pick(member, fmt.Sprintf("part of a cluster of %d", len(s.Peers)), "not part of a cluster yet")},
 		{Name: "leader", OK: s.LeaderAPI != "", Detail: n.ledBy(s)},
 		n.caughtUp(s),
 		{Name: "unsealed", OK: usable, Detail: pick(usable, "secrets can be opened", reason)},
 	}
+	if n.cfg.Checks != nil {
+		checks = append(checks, n.cfg.Checks()...)
+	}
+	return checks
 }
 
 // ledBy says who leads, or what is missing for that.
