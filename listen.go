@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -13,26 +12,28 @@ import (
 
 // listen opens both ports.
 func (o *serverOptions) listen(ctx context.Context, p *parts) error {
+	var err error
+	if p.certificates, err = o.tls.open(o.raftHost(), p.log); err != nil {
+		return err
+	}
 	scheme := "http"
-	if o.tlsCert != "" {
-		pair, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
-		if err != nil {
-			return fmt.Errorf("--tls-cert: %w", err)
-		}
-		p.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+	if p.certificates.api != nil {
+		p.tls = p.certificates.api.ServerConfig()
 		scheme = "https"
 	}
-	var (
-		lc  net.ListenConfig
-		err error
-	)
+	var lc net.ListenConfig
 	if p.listener, err = lc.Listen(ctx, "tcp", o.apiAddr); err != nil {
 		return fmt.Errorf("--api-addr: %w", err)
 	}
 	if p.apiURL = strings.TrimSuffix(o.apiAdvertise, "/"); p.apiURL == "" {
 		p.apiURL = scheme + "://" + p.listener.Addr().String()
 	}
-	if p.link, err = node.Listen(ctx, o.raftAddr, o.raftAdvertise); err != nil {
+	if p.certificates.raft != nil {
+		p.link, err = node.ListenTLS(ctx, o.raftAddr, o.raftAdvertise, p.certificates.security(p.founders, p.log))
+	} else {
+		p.link, err = node.Listen(ctx, o.raftAddr, o.raftAdvertise)
+	}
+	if err != nil {
 		return fmt.Errorf("--raft-addr: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,7 +22,8 @@ type serverOptions struct {
 	apiAddr, apiAdvertise   string
 	raftAddr, raftAdvertise string
 	peers                   []string
-	tlsCert, tlsKey         string
+	tls                     tlsOptions
+	maxConnections          int
 	tokenHashes             string
 	seal                    []string
 	witness                 string
@@ -68,11 +68,11 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.dataDir, "data-dir", "", "folder for log, snapshots and the node's ID (required)")
 	f.StringVar(&o.apiAddr, "api-addr", "127.0.0.1:8200", "address of the API; beyond loopback it needs --tls-cert")
 	f.StringVar(&o.apiAdvertise, "advertise-api", "", "URL under which clients reach this node (default: from --api-addr)")
-	f.StringVar(&o.raftAddr, "raft-addr", "127.0.0.1:8300", "address for the other members, on loopback")
+	f.StringVar(&o.raftAddr, "raft-addr", "127.0.0.1:8300", "address for the other members; beyond loopback it needs --raft-tls-cert")
 	f.StringVar(&o.raftAdvertise, "advertise-raft", "", "host:port under which the other members reach this node (default: --raft-addr)")
 	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…, this node included")
-	f.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain of the API, PEM")
-	f.StringVar(&o.tlsKey, "tls-key", "", "private key of the API, PEM")
+	o.tls.bind(f)
+	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")
 	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
 	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:PATH with 64 hex digits, such as openssl rand -hex 32 writes; passphrase:PATH; tpm:DEVICE; kms:[NAME@]unix:///SOCKET (at least one is required)")
 	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
@@ -143,8 +143,8 @@ func (o *serverOptions) check() error {
 		return err
 	}
 	switch {
-	case (o.tlsCert == "") != (o.tlsKey == ""):
-		return errors.New("--tls-cert and --tls-key go together")
+	case o.maxConnections < 1:
+		return fmt.Errorf("--max-connections %d: at least 1", o.maxConnections)
 	case o.witness != api.WitnessNone && o.witness != api.WitnessOperator:
 		return fmt.Errorf("--witness %q: want %s or %s", o.witness, api.WitnessOperator, api.WitnessNone)
 	case o.maxKeysPerPod < 1:
@@ -167,13 +167,7 @@ func (o *serverOptions) checkAddresses() error {
 			return fmt.Errorf("--advertise-api %q: want http://HOST:PORT or https://HOST:PORT", o.apiAdvertise)
 		}
 	}
-	if !isLoopback(o.raftAddr) {
-		return fmt.Errorf("--raft-addr %s: members do not speak TLS to each other yet, so only loopback is allowed", o.raftAddr)
-	}
-	if !isLoopback(o.apiAddr) && o.tlsCert == "" {
-		return fmt.Errorf("--api-addr %s: beyond loopback the API needs --tls-cert and --tls-key", o.apiAddr)
-	}
-	return nil
+	return o.tls.check(o)
 }
 
 func (o *serverOptions) checkTimes() error {

@@ -74,6 +74,9 @@ type parts struct {
 	listener net.Listener
 	tls      *tls.Config
 	apiURL   string
+
+	certificates certificates
+
 	link     *node.Link
 	node     *node.Node
 	vault    *seal.Vault
@@ -114,7 +117,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
-		Vault: p.vault, Logger: log,
+		Vault: p.vault, Logger: log, Checks: p.certificates.checks,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
@@ -138,6 +141,9 @@ func (o *serverOptions) vault(log *slog.Logger) (*seal.Vault, error) {
 func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.Tokens) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := errors.Join(registry.Register(p.link), p.certificates.register(registry)); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	seeds := ethereum.NewSeeds(p.vault, p.node)
 	deposits.Logger, deposits.Metrics = p.log, registry
 	deposits.IndexFile = filepath.Join(o.dataDir, "deposit-events.db")
@@ -153,7 +159,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 	}
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Seal: p.vault, Tokens: tokens,
-		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, PoolOnly: o.deposits.off(),
+		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
 	})
@@ -178,6 +184,12 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 		return nil
 	})
 	g.Go(func() error { return p.vault.Run(background, p.node.View) })
+	for _, c := range p.certificates.sources() {
+		g.Go(func() error {
+			c.Run(background)
+			return nil
+		})
+	}
 	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
 	if p.shipper != nil {
 		g.Go(func() error { return p.shipper.Run(background) })

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/client/cli"
+	"github.com/keysteward/keysteward/node/pki"
+	"github.com/keysteward/keysteward/node/pki/pkitest"
 )
 
 // flagsOf are valid flags for a node without deposits; later ones win.
@@ -62,6 +64,10 @@ func TestServerRefusesFlags(t *testing.T) {
 		"amount without chain":   {[]string{"--amount-gwei", "5"}, "--execution-rpc is missing: --amount-gwei"},
 		"fee cap":                {[]string{"--execution-rpc", "http://127.0.0.1:1", "--network", "hoodi", "--max-fee-gwei", "0"}, "--max-fee-gwei 0"},
 		"half of a certificate":  {[]string{"--tls-cert", "x"}, "--tls-cert and --tls-key go together"},
+		"half of raft's files":   {[]string{"--raft-tls-cert", "x", "--raft-tls-ca", "y"}, "--raft-tls-cert, --raft-tls-key and --raft-tls-ca go together"},
+		"callers without TLS":    {[]string{"--tls-client-ca", "x"}, "--tls-client-ca needs --tls-cert"},
+		"certificate not there":  {[]string{"--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"}, "--tls-cert, --tls-key, --tls-client-ca: certificate files: open /nonexistent"},
+		"no connections":         {[]string{"--max-connections", "0"}, "--max-connections 0"},
 		"raft beyond loopback":   {[]string{"--raft-addr", "0.0.0.0:1"}, "--raft-addr 0.0.0.0:1"},
 		"api beyond loopback":    {[]string{"--api-addr", ":8200"}, "--api-addr :8200"},
 		"peers malformed":        {[]string{"--peers", "n1"}, `peer "n1"`},
@@ -111,6 +117,45 @@ func TestServerRefusesFlags(t *testing.T) {
 			require.NotContains(t, stderr, "geheim", "a password was told")
 			require.NoFileExists(t, filepath.Join(dataDir, "node-id"), "data was touched")
 		})
+	}
+}
+
+// Certificates that can not work are told before the node starts.
+func TestServerRefusesCertificates(t *testing.T) {
+	t.Parallel()
+	raftCA, apiCA := pkitest.NewAuthority(t, "Raft CA"), pkitest.NewAuthority(t, "API CA")
+	raft := func(f pki.Files) []string {
+		return []string{"--raft-tls-cert", f.Cert, "--raft-tls-key", f.Key, "--raft-tls-ca", f.CA}
+	}
+	good := raftCA.Write(t, t.TempDir(), []string{"127.0.0.1"})
+	mixed := apiCA.Write(t, t.TempDir(), []string{"127.0.0.1"})
+	mixed.CA = good.CA
+	open := raftCA.Write(t, t.TempDir(), []string{"127.0.0.1"})
+	require.NoError(t, os.Chmod(open.Key, 0o604))
+	for name, c := range map[string]struct {
+		flags []string
+		says  string
+	}{
+		"of the API's CA": {raft(mixed), "issued by CN=API CA) is not by the authorities in"},
+		"other host":      {append(raft(good), "--advertise-raft", "n1.example:8300"), "is not for n1.example"},
+		"key for all":     {raft(open), "lets everybody in"},
+		"one CA for both": {append(raft(good), "--tls-cert", good.Cert, "--tls-key", good.Key, "--tls-client-ca", good.CA), "--tls-client-ca and --raft-tls-ca both hold CN=Raft CA"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			flags, dataDir := flagsOf(t, c.flags...)
+			code, stderr := runServer(t, flags)
+			require.NotEqual(t, cli.ExitOK, code)
+			require.Contains(t, stderr, c.says)
+			require.NoDirExists(t, dataDir)
+		})
+	}
+}
+
+func TestAllowedConnections(t *testing.T) {
+	t.Parallel()
+	for files, want := range map[uint64]int{0: 16, 256: 128, 1024: 512, 20_000: 20_000 - reservedFiles, ^uint64(0): 1<<30 - reservedFiles} {
+		require.Equal(t, want, allowedConnections(files), files)
 	}
 }
 

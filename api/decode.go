@@ -42,11 +42,14 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		p.field = "Content-Type"
 		return nil, p
 	}
-	// The deadline is taken back afterwards: it would end a request that is held.
+	// The deadline is taken back afterwards: it would end a request that is held. It
+	// stays where the body did not come: net/http reads the rest before it answers.
 	deadlines := http.NewResponseController(w)
 	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = deadlines.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = deadlines.SetReadDeadline(time.Time{})
+	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, newProblem(bodyTooLarge, "the body has more than %d bytes", tooLarge.Limit)

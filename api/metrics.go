@@ -29,7 +29,10 @@ func newMetrics(s *Server) (*metrics, error) {
 	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keysteward_http_held_requests", Help: "Requests that are held while keys are on their way.",
 	}, func() float64 { return float64(s.holds.held()) })
-	for _, c := range []prometheus.Collector{m.requests, m.duration, held, stateCollector{s}} {
+	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keysteward_http_connections", Help: "Connections that are open.",
+	}, s.connections.count)
+	for _, c := range []prometheus.Collector{m.requests, m.duration, held, open, s.connections.closed, stateCollector{s}} {
 		if err := s.cfg.Registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register: %w", err)
 		}

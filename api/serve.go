@@ -23,28 +23,37 @@ const (
 	drainTimeout = 10 * time.Second
 
 	maxHeaderBytes = 32 << 10
+
+	// Of HTTP/2: requests that one connection may have open, and silence after which a
+	// connection must prove that somebody is there.
+	maxStreams  = 100
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
 )
 
 // Serve answers requests on the listener until ctx ends; it then wakes the
 // requests that are held, lets those under way finish within 10 seconds, and
 // closes what is left. It returns nil after such an end. A nil tlsConfig is
-// plain HTTP, which is refused with [ErrPlainHTTP] beyond loopback. Serve
-// closes the listener.
+// plain HTTP, which is refused with [ErrPlainHTTP] beyond loopback; otherwise it is
+// TLS 1.3. Serve closes the listener. At most MaxConnections of the
+// [Config] are open at a time, of all calls together.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config) error {
 	if tlsConfig == nil && !isLoopback(ln.Addr().String()) {
 		_ = ln.Close()
 		return fmt.Errorf("listen on %s: %w", ln.Addr(), ErrPlainHTTP)
 	}
 	server := &http.Server{
-		Handler:           s.echo,
+		Handler:           s.connections.watch(s.echo),
 		ReadHeaderTimeout: headerTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		ConnContext:       s.connections.remember,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- listen(server, ln, tlsConfig) }()
+	go func() { served <- listen(server, s.connections.listener(ln), tlsConfig) }()
 	select {
 	case err := <-served:
 		s.stop()

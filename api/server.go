@@ -47,6 +47,9 @@ type Config struct {
 	MaxKeysPerPod int
 	// MaxHeld bounds the requests held by ?wait at any time; 0 is [DefaultMaxHeld].
 	MaxHeld int
+	// MaxConnections bounds the connections that are open at any time; 0 is
+	// [DefaultMaxConnections].
+	MaxConnections int
 	// PoolOnly refuses requests that the pool can not fill whole, because no new
 	// deposits are made.
 	PoolOnly bool
@@ -76,6 +79,8 @@ type Server struct {
 	echo    *echo.Echo
 	metrics *metrics
 	holds   *holds
+	// connections are bounded over all listeners.
+	connections *connections
 	// refused bounds how often refused callers are logged.
 	refused *rate.Limiter
 	// To the seed key the first seed is sealed; it lives as long as the process.
@@ -97,7 +102,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, node: cfg.Node, vault: cfg.Vault, log: cfg.Logger,
-		holds:   &holds{node: cfg.Node, limit: cfg.MaxHeld},
+		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		seedKey: key, seedRecipient: recipient,
 	}
@@ -125,6 +130,9 @@ func (c *Config) complete() error {
 	}
 	if c.MaxKeysPerPod == 0 {
 		c.MaxKeysPerPod = DefaultMaxKeysPerPod
+	}
+	if c.MaxConnections <= 0 {
+		c.MaxConnections = DefaultMaxConnections
 	}
 	if c.MaxHeld == 0 {
 		c.MaxHeld = DefaultMaxHeld

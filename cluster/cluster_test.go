@@ -19,6 +19,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/pki/pkitest"
 )
 
 // apis are the URLs that a node's state knows, by the members' names.
@@ -315,4 +316,64 @@ func TestLagOfALostMember(t *testing.T) {
 	eventually(t, "the lag is told", func() bool { return lag(lost.name) >= 0 })
 	lost.down()
 	eventually(t, "the lag is not known any more", func() bool { return lag(lost.name) == -1 || !l.node.Status().IsLeader })
+}
+
+// Under TLS nobody announces for a member whose host he has no certificate for, not
+// even another member.
+func TestAnnouncementsAreAuthentic(t *testing.T) {
+	t.Parallel()
+	ca := pkitest.NewAuthority(t, "Raft CA")
+	list := placesAt(t, []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}, "n1", "n2", "n3")
+	for _, p := range list {
+		host, _, err := net.SplitHostPort(p.address)
+		require.NoError(t, err)
+		p.security = &node.Security{Certificates: certificates(t, ca, host)}
+		for _, other := range list {
+			p.security.Founders = append(p.security.Founders, other.address)
+		}
+		p.up()
+	}
+	l := leader(t, list...)
+	eventually(t, "all are known", func() bool { return len(apis(l)) == 3 })
+	var liar, victim *place
+	for _, p := range list {
+		switch {
+		case p == l:
+		case liar == nil:
+			liar = p
+		default:
+			victim = p
+		}
+	}
+	lie := func(a announcement) int {
+		body, err := json.Marshal(a)
+		require.NoError(t, err)
+		return post(t, liar.link, l.address, body)
+	}
+	require.Equal(t, http.StatusForbidden, lie(announcement{ID: victim.node.ID(), Name: victim.name, Raft: victim.address, API: "http://evil.test"}))
+	require.Equal(t, http.StatusForbidden, lie(announcement{ID: victim.node.ID(), Name: victim.name, Raft: liar.address, API: "http://evil.test"}))
+	require.Equal(t, http.StatusForbidden, lie(announcement{ID: liar.node.ID(), Name: liar.name, Raft: victim.address, API: "http://evil.test"}))
+	require.True(t, l.journal.has("an announcement was refused"))
+	require.NotContains(t, apis(l), "http://evil.test")
+	require.Equal(t, http.StatusOK, lie(announcement{ID: liar.node.ID(), Name: liar.name, Raft: liar.address, API: "http://moved.test"}), "for itself it may")
+}
+
+// A founder that can not prove to be one is not waited for in silence.
+func TestFoundingSaysWhoseCertificateIsWrong(t *testing.T) {
+	t.Parallel()
+	ca := pkitest.NewAuthority(t, "Raft CA")
+	list := places(t, "n1", "n2")
+	for i, hosts := range [][]string{{"127.0.0.1"}, {"n2.example"}} {
+		list[i].security = &node.Security{Certificates: certificates(t, ca, hosts...), Founders: []string{"127.0.0.1:1", "n2.example:1"}}
+		list[i].up()
+	}
+	eventually(t, "it is said", func() bool { return list[0].journal.has("does not prove to be there") })
+	require.False(t, list[0].node.HasState())
+
+	list = places(t, "n1", "n2")
+	for i, founders := range [][]string{{"127.0.0.1:1"}, {"n2.example:1"}} {
+		list[i].security = &node.Security{Certificates: certificates(t, ca, "127.0.0.1"), Founders: founders}
+		list[i].up()
+	}
+	eventually(t, "it is said", func() bool { return list[0].journal.has("refuses this node's certificate") })
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/pki"
+	"github.com/keysteward/keysteward/node/pki/pkitest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,6 +60,8 @@ type place struct {
 	terms   string
 	peers   []string
 	journal *journal
+	// security is of the members' port, nil without TLS.
+	security *node.Security
 
 	node *node.Node
 	link *node.Link
@@ -67,10 +72,16 @@ type place struct {
 // places reserves an address for each name.
 func places(t *testing.T, names ...string) []*place {
 	t.Helper()
+	return placesAt(t, slices.Repeat([]string{"127.0.0.1"}, len(names)), names...)
+}
+
+// placesAt does so on a host for each.
+func placesAt(t *testing.T, hosts []string, names ...string) []*place {
+	t.Helper()
 	var list []*place
 	var peers []string
-	for _, name := range names {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	for i, name := range names {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", hosts[i]+":0")
 		require.NoError(t, err)
 		p := &place{t: t, name: name, address: l.Addr().String(), folder: t.TempDir(), api: "http://" + name + ".test:80", journal: &journal{}}
 		require.NoError(t, l.Close())
@@ -91,12 +102,24 @@ func places(t *testing.T, names ...string) []*place {
 	return list
 }
 
+// certificates are a member's, for these hosts.
+func certificates(t *testing.T, ca *pkitest.Authority, hosts ...string) *pki.Source {
+	t.Helper()
+	s, err := pki.Open(pki.Config{Port: "raft", Files: ca.Write(t, t.TempDir(), hosts), Mutual: true})
+	require.NoError(t, err)
+	return s
+}
+
 // open starts the node, but nothing that lets it find the others.
 func (p *place) open() {
 	p.t.Helper()
 	eventually(p.t, "listen on "+p.address, func() bool {
 		var err error
-		p.link, err = node.Listen(p.t.Context(), p.address, "")
+		if p.security != nil {
+			p.link, err = node.ListenTLS(p.t.Context(), p.address, "", *p.security)
+		} else {
+			p.link, err = node.Listen(p.t.Context(), p.address, "")
+		}
 		return err == nil
 	})
 	log := slog.New(slog.NewTextHandler(p.journal, &slog.HandlerOptions{Level: slog.LevelDebug}))
