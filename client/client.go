@@ -50,6 +50,9 @@ func New(config Config) (*Client, error) {
 	if err := config.Token.check(); err != nil {
 		return nil, err
 	}
+	if err := c.checkCertificate(); err != nil {
+		return nil, err
+	}
 	transport, err := newTransport(c.config)
 	if err != nil {
 		return nil, err
@@ -68,10 +71,17 @@ func newTransport(config Config) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+	if config.CertFile != "" {
+		secure.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := readCertificate(config.CertFile, config.KeyFile)
+			return &pair, err
+		}
+	}
 	dialer := &net.Dialer{Timeout: config.DialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
 		DialContext:         dialer.DialContext,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots},
+		TLSClientConfig:     secure,
 		TLSHandshakeTimeout: config.DialTimeout,
 		ForceAttemptHTTP2:   true,
 		// A server that vanished without a word is noticed while it holds a request.

@@ -21,6 +21,11 @@ type Config struct {
 	// CAFile holds the PEM certificates of the authorities that vouch for members;
 	// the system's if empty.
 	CAFile string
+	// CertFile and KeyFile hold a certificate, with what is between it and its
+	// authority, and its private key, PEM: the caller proves by them who it is. They
+	// are read for every connection, because short-lived ones are replaced. All
+	// Servers must be https then.
+	CertFile, KeyFile string
 	// DialTimeout bounds making a connection with its TLS handshake: 3 s if zero.
 	DialTimeout time.Duration
 	// RequestTimeout bounds one request to one server, beyond the time for which

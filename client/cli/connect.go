@@ -15,6 +15,7 @@ type connection struct {
 	servers   []string
 	tokenFile string
 	caFile    string
+	cert, key string // of the caller
 	timeout   time.Duration
 	quiet     bool
 	verbose   bool
@@ -26,11 +27,15 @@ func (n *connection) addTo(cmd *cobra.Command, timeout time.Duration) {
 	flags.StringSliceVar(&n.servers, "server", nil, "URLs of members, separated by commas; the other members are found through them")
 	flags.StringVar(&n.tokenFile, "token-file", "", "file with the bearer token")
 	flags.StringVar(&n.caFile, "ca-file", "", "PEM file with the authorities that vouch for the servers (default: the system's)")
+	flags.StringVar(&n.cert, "client-cert", "", "PEM file with the caller's certificate, in place of a token (needs --client-key)")
+	flags.StringVar(&n.key, "client-key", "", "PEM file with the private key of --client-cert")
 	flags.DurationVar(&n.timeout, "timeout", timeout, "give up after this time; 0 means never")
 	flags.BoolVarP(&n.quiet, "quiet", "q", false, "tell errors only")
 	flags.BoolVarP(&n.verbose, "verbose", "v", false, "tell about every try")
 	_ = cmd.MarkFlagFilename("token-file")
 	_ = cmd.MarkFlagFilename("ca-file")
+	_ = cmd.MarkFlagFilename("client-cert")
+	_ = cmd.MarkFlagFilename("client-key")
 }
 
 // open checks the flags and returns a client, which the caller closes. Nobody is
@@ -42,13 +47,16 @@ func (n *connection) open(cmd *cobra.Command, version string) (*client.Client, e
 	if n.timeout < 0 {
 		return nil, usagef("--timeout %s is negative", n.timeout)
 	}
+	if (n.cert == "") != (n.key == "") {
+		return nil, usagef("--client-cert and --client-key go together")
+	}
 	if n.tokenFile != "" { // told now rather than after keys were prepared for
 		if _, err := client.ReadToken(n.tokenFile); err != nil {
 			return nil, err
 		}
 	}
 	return client.New(client.Config{
-		Servers: n.servers, TokenFile: n.tokenFile, CAFile: n.caFile,
+		Servers: n.servers, TokenFile: n.tokenFile, CAFile: n.caFile, CertFile: n.cert, KeyFile: n.key,
 		RetryFor: -1, // --timeout decides
 		Logger:   n.logger(cmd), UserAgent: "keysteward/" + version,
 	})
