@@ -37,9 +37,9 @@ func poll(ctx context.Context, check func() (bool, error)) error {
 }
 
 // newClient returns a client of these servers that does not insist.
-func newClient(token string, servers ...string) (*client.Client, error) {
+func (s *site) newClient(token string, servers ...string) (*client.Client, error) {
 	c, err := client.New(client.Config{
-		Servers: servers, TokenFile: token, UserAgent: "keysteward-local",
+		Servers: servers, TokenFile: token, CAFile: s.tls.ca(), UserAgent: "keysteward-local",
 		RequestTimeout: 5 * time.Second, RetryFor: time.Second, BackoffMax: pollTime, BackoffMin: pollTime,
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func awaitReady(ctx context.Context, v *supervisor) error {
 }
 
 func awaitNode(ctx context.Context, v *supervisor, i int) error {
-	c, err := newClient("", v.site.apiURL(i))
+	c, err := v.site.newClient("", v.site.apiURL(i))
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func whyNotReady(r wire.Readiness) string {
 // awaitMembers returns the cluster when it has a leader and knows every node's API.
 func awaitMembers(ctx context.Context, s *site) (wire.Cluster, error) {
 	var cluster wire.Cluster
-	c, err := newClient(s.tokens.Viewer, s.apiURLs()...)
+	c, err := s.newClient(s.tokens.Viewer, s.apiURLs()...)
 	if err != nil {
 		return cluster, err
 	}

@@ -20,6 +20,8 @@ type ClusterFile struct {
 	AdminTokenFile string `json:"adminTokenFile"`
 	// MnemonicFile holds the 24 words of the cluster's seed.
 	MnemonicFile string `json:"mnemonicFile"`
+	// CAFile holds the authority of the nodes' APIs; not there without TLS.
+	CAFile string `json:"caFile,omitempty"`
 }
 
 // ClusterNode is one node.

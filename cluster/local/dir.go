@@ -39,6 +39,8 @@ type memory struct {
 	Ports   ports `json:"ports"`
 	// FundingETH is what the funding account had at the beginning; 0 means plenty.
 	FundingETH uint64 `json:"fundingEth,omitempty"`
+	// TLS is true if the nodes speak TLS on both ports.
+	TLS bool `json:"tls,omitempty"`
 }
 
 const memoryVersion = 1

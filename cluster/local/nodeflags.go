@@ -20,12 +20,13 @@ type site struct {
 	faucet  funding // gives ether away; not there where the funding account has plenty
 	tokens  tokens
 	kek     string // file
+	tls     certificates
 	chain   ClusterChain
 	more    func(i int) []string // flags of a node that overrule ours; may be nil
 	env     []string             // of the nodes besides
 }
 
-func (s *site) apiURL(i int) string { return "http://" + address(s.ports.API[i]) }
+func (s *site) apiURL(i int) string { return s.tls.scheme() + "://" + address(s.ports.API[i]) }
 
 func (s *site) apiURLs() []string {
 	list := make([]string, len(s.ports.API))
@@ -78,6 +79,7 @@ func (s *site) serverArgs(i int) []string {
 		"--log-format", "text",
 		"--log-level", "info",
 	}
+	args = append(args, s.tls.serverArgs(i)...)
 	if s.more != nil {
 		args = append(args, s.more(i)...)
 	}
@@ -86,7 +88,8 @@ func (s *site) serverArgs(i int) []string {
 
 // clientArgs is the command line of one of our own client commands, under the token in a file.
 func (s *site) clientArgs(token, name string, args ...string) []string {
-	return append([]string{name, "--server", strings.Join(s.apiURLs(), ","), "--token-file", token}, args...)
+	access := append([]string{name, "--server", strings.Join(s.apiURLs(), ","), "--token-file", token}, s.tls.clientArgs()...)
+	return append(access, args...)
 }
 
 func (s *site) mnemonic() string { return s.folder.in("mnemonic") }

@@ -43,6 +43,9 @@ type Options struct {
 	FundingETH uint64
 	// Examples is how many example pods get keys.
 	Examples int
+	// TLS makes certificates and has the nodes speak TLS on both ports; a folder that
+	// was made so stays so.
+	TLS bool
 	// Once stops everything when the examples have their keys.
 	Once bool
 	// Keysteward is the node's binary; empty looks beside this program, then in PATH.

@@ -33,7 +33,7 @@ func (l *launcher) writeClusterFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	file := &ClusterFile{Chain: l.site.chain, AdminTokenFile: l.site.tokens.Admin, MnemonicFile: l.site.mnemonic()}
+	file := &ClusterFile{Chain: l.site.chain, AdminTokenFile: l.site.tokens.Admin, MnemonicFile: l.site.mnemonic(), CAFile: l.site.tls.ca()}
 	for i := range l.site.ports.API {
 		file.Nodes = append(file.Nodes, ClusterNode{
 			ID: member(cluster, l.site, i).ID, API: l.site.apiURL(i), Raft: address(l.site.ports.Raft[i]),
@@ -61,7 +61,7 @@ func (l *launcher) rewriteClusterFile() error {
 // firstFree returns the number of the first example pod that has no folder, holds no
 // keys and waits for none: a command that asks for its keys works.
 func (l *launcher) firstFree(ctx context.Context) (int, error) {
-	c, err := newClient(l.site.tokens.Viewer, l.site.apiURLs()...)
+	c, err := l.site.newClient(l.site.tokens.Viewer, l.site.apiURLs()...)
 	if err != nil {
 		return 0, err
 	}

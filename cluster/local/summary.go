@@ -35,6 +35,9 @@ func (s summary) String() string {
 	fmt.Fprintf(&b, "\n  %-12s %s\n", "page", page)
 	fmt.Fprintf(&b, "  %-12s %s   chain ID %d\n", "chain RPC", s.Chain.RPC, s.Chain.ChainID)
 	fmt.Fprintf(&b, "  %-12s %s\n", "admin token", s.AdminTokenFile)
+	if s.CAFile != "" {
+		fmt.Fprintf(&b, "  %-12s %s\n", "authority", s.CAFile)
+	}
 	fmt.Fprintf(&b, "  %-12s %s\n", "for scripts", filepath.Join(s.Dir, ClusterFileName))
 	fmt.Fprintf(&b, "\nTry in another terminal:\n")
 	s.try(&b, "keys for another pod", s.allocate())
@@ -66,12 +69,19 @@ func (s summary) access() string {
 	for i, n := range s.Nodes {
 		urls[i] = n.API
 	}
-	return "--server " + strings.Join(urls, ",") + " --token-file " + quote(s.OperatorTokenFile)
+	access := "--server " + strings.Join(urls, ",") + " --token-file " + quote(s.OperatorTokenFile)
+	if s.CAFile != "" {
+		access += " --ca-file " + quote(s.CAFile)
+	}
+	return access
 }
 
 // look shows the page with what this machine has.
 func (s summary) look(page string) string {
 	if _, err := exec.LookPath("curl"); err == nil {
+		if s.CAFile != "" {
+			return "curl -s --cacert " + quote(s.CAFile) + " " + page
+		}
 		return "curl -s " + page
 	}
 	return quote(s.Binary) + " assignments " + s.access()

@@ -60,6 +60,7 @@ func nodesStep(count int) string {
 func (l *launcher) remember(count int) error {
 	m := l.folder.memory
 	m.Nodes, m.Ports = count, l.site.ports
+	m.TLS = m.TLS || l.options.TLS
 	if l.folder.fresh {
 		m.FundingETH = l.options.FundingETH
 	}
@@ -84,6 +85,11 @@ func (l *launcher) openSecrets(context.Context) (err error) {
 	}
 	if s.tokens, err = openTokens(l.folder); err != nil {
 		return err
+	}
+	if l.folder.memory.TLS {
+		if s.tls, err = openCertificates(l.folder, l.folder.memory.Nodes); err != nil {
+			return err
+		}
 	}
 	s.kek = l.folder.in("kek")
 	if _, err := keepFile(s.kek, randomHex); err != nil {
@@ -148,7 +154,7 @@ func (l *launcher) initSeed(ctx context.Context) error {
 
 // seedInstalled asks until the leader answers.
 func seedInstalled(ctx context.Context, s *site) (bool, error) {
-	c, err := newClient(s.tokens.Admin, s.apiURLs()...)
+	c, err := s.newClient(s.tokens.Admin, s.apiURLs()...)
 	if err != nil {
 		return false, err
 	}

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// warnBefore is how long before an end of validity people are told.
+// warnBefore is how long before an end of validity people are told, or a third of its
+// life for a certificate that lives short.
 const warnBefore = 14 * 24 * time.Hour
 
 // fits tells whether the certificate can serve its port at all, whatever the time.
@@ -106,7 +107,8 @@ func (m *Material) validity(cfg Config, now time.Time) (code, detail string) {
 	if !last.IsZero() {
 		until = earlier(until, last)
 	}
-	if left := until.Sub(now); left < warnBefore {
+	life := m.chain[0].NotAfter.Sub(m.chain[0].NotBefore)
+	if left := until.Sub(now); left < min(warnBefore, life/3) {
 		return codeSoon, fmt.Sprintf("%s or its authority expires in %s, at %s", cfg.Cert, inWords(left), stamp(until))
 	}
 	return codeFine, "valid until " + stamp(until)
