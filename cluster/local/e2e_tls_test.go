@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +41,7 @@ func TestClusterOverTLS(t *testing.T) {
 
 	requireRenewed(t, l)
 	requireStrangerStaysOut(t, l)
+	requireFloodIsBorne(t, l, leader)
 
 	require.Equal(t, leader.ID, l.leader().ID)
 	require.Equal(t, term, l.clusterBy(leader).Term, "nobody else was elected meanwhile")
@@ -48,7 +51,7 @@ func TestClusterOverTLS(t *testing.T) {
 	// The folder stays one with TLS.
 	l = launch(t, dir).up()
 	require.True(t, strings.HasPrefix(l.file().Nodes[0].API, "https://"))
-	require.Len(t, l.assignments(), 2)
+	require.Len(t, l.assignments(), 3)
 }
 
 // requireRedirected allocates through a follower, who sends on to the leader; nobody
@@ -189,4 +192,37 @@ func requireStrangerStaysOut(t *testing.T, l *launched) {
 	require.NoError(t, err)
 	require.Contains(t, string(log), "a connection on the members' port was refused")
 	require.Contains(t, string(log), "issued by CN=Keysteward API CA,O=Keysteward, does not hold under the authorities of members")
+}
+
+// requireFloodIsBorne opens connections to the leader that say nothing, far more than
+// it keeps.
+func requireFloodIsBorne(t *testing.T, l *launched, leader ClusterNode) {
+	t.Helper()
+	var files syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files))
+	before := resident(t, leader.PID)
+	for range min(10_000, files.Cur/2) {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(leader.API, "https://"))
+		require.NoError(t, err)
+		defer c.Close()
+	}
+	_, err := l.keysteward("allocate", "--pod", "flood", "--keys", "1", "--out", filepath.Join(l.dir, "pods", "flood"), "--layout", "teku")
+	require.NoError(t, err)
+	status, answer := ask(t, "GET", leader.API+"/readyz", "", asJSON, nil)
+	require.Equal(t, 200, status, "%s", answer)
+	grown := resident(t, leader.PID) - before
+	t.Logf("the leader grew by %d KiB", grown)
+	require.Less(t, grown, 256<<10)
+}
+
+// resident is the memory of a process in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(text), "VmRSS:")
+	require.True(t, found)
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	require.NoError(t, err)
+	return kib
 }
