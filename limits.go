@@ -29,5 +29,5 @@ func (o *serverOptions) connections(log *slog.Logger) int {
 func allowedConnections(files uint64) int {
 	const enough = 1 << 30
 	files = min(files, enough)
-	return int(max(16, files/2, files-min(files, reservedFiles))) //nolint:gosec // at most enough
+	return int(max(16, files/2, files-min(files, reservedFiles)))
 }

@@ -86,7 +86,7 @@ func (c *connections) admit(raw net.Conn) *conn {
 			_ = raw.Close()
 			return nil
 		}
-		victim = front.Value.(*conn) //nolint:forcetypeassert,errcheck // nothing else is in it
+		victim = front.Value.(*conn)
 		victim.forget()
 	}
 	admitted := &conn{Conn: raw, all: c}
@@ -197,7 +197,7 @@ type arrival struct {
 // Read implements io.Reader.
 func (a *arrival) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // as io.Reader promises it
+	if err == io.EOF {
 		a.arrived()
 	}
 	return n, err //nolint:wrapcheck // as io.Reader promises it

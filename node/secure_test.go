@@ -164,7 +164,7 @@ func TestServersThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{ //nolint:gosec // TLS 1.2 is what is tried
+			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 				Certificates: []tls.Certificate{c.pair}, MaxVersion: c.max, NextProtos: c.protos, ClientAuth: tls.RequireAnyClientCert,
 			})
 			require.NoError(t, err)
@@ -189,9 +189,9 @@ func TestServersThatAreRefused(t *testing.T) {
 	k, _ := secured(t, ca)
 	dead, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0") // never answers
 	require.NoError(t, err)
-	defer dead.Close()
+	t.Cleanup(func() { _ = dead.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
+	t.Cleanup(cancel)
 	_, err = k.Dial(ctx, dead.Addr().String())
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }

@@ -105,8 +105,8 @@ func shownByAll(t *testing.T, l *launched) (serials []string) {
 	require.NoError(t, err)
 	for _, n := range l.file().Nodes {
 		serials = append(serials,
-			shown(t, strings.TrimPrefix(n.API, "https://"), "h2", &tls.Config{RootCAs: trust("api.crt")}),                           //nolint:gosec // set in shown
-			shown(t, n.Raft, "keysteward-peer/1", &tls.Config{RootCAs: trust("raft.crt"), Certificates: []tls.Certificate{member}}), //nolint:gosec // set in shown
+			shown(t, strings.TrimPrefix(n.API, "https://"), "h2", &tls.Config{RootCAs: trust("api.crt")}),
+			shown(t, n.Raft, "keysteward-peer/1", &tls.Config{RootCAs: trust("raft.crt"), Certificates: []tls.Certificate{member}}),
 		)
 	}
 	return serials
@@ -170,15 +170,15 @@ func requireStrangerStaysOut(t *testing.T, l *launched) {
 	require.NoError(t, err)
 	address := free.Addr().String()
 	require.NoError(t, free.Close())
-	peers := "n0=" + address
+	peers := []string{"n0=" + address}
 	for i, n := range file.Nodes {
-		peers += "," + nodeName(i) + "=" + n.Raft
+		peers = append(peers, nodeName(i)+"="+n.Raft)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var out output
 	cmd := exec.CommandContext(ctx, keysteward, "server", "--name", "n0", "--data-dir", filepath.Join(dir, "data"),
 		"--token-hashes", filepath.Join(l.dir, "tokens", "hashes.json"), "--seal", "file:"+filepath.Join(l.dir, "kek"),
-		"--api-addr", "127.0.0.1:0", "--raft-addr", address, "--peers", peers,
+		"--api-addr", "127.0.0.1:0", "--raft-addr", address, "--peers", strings.Join(peers, ","),
 		"--raft-tls-cert", filepath.Join(own, "raft.crt"), "--raft-tls-key", filepath.Join(own, "raft.key"), "--raft-tls-ca", both)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())

@@ -18,7 +18,7 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (*Source) Describe(ch chan<- *prometheus.Desc) {
+func (*Source) Describe(chan<- *prometheus.Desc) {
 	// None, so that a registry takes several sources of different ports.
 }
 
