@@ -46,8 +46,9 @@ func gone(t *testing.T, c net.Conn) {
 func withConnections(n int) func(*Config) { return func(c *Config) { c.MaxConnections = n } }
 
 // Ten thousand connections that say nothing take little memory and keep nobody out.
+//
+//nolint:paralleltest // it measures the memory of the process
 func TestTenThousandIdleConnections(t *testing.T) {
-	t.Parallel()
 	const limit, flood = 500, 10_000
 	h := seeded(t, withConnections(limit))
 	files := pkitest.NewAuthority(t, "API CA").Write(t, t.TempDir(), []string{"127.0.0.1"})
