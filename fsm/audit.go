@@ -27,13 +27,22 @@ func (w *write) audited() bool { return w.cmd.GetVersion() >= auditedVersion }
 // record adds an audit record about a change that the command makes.
 func (w *write) record(action, object, detail string) {
 	if !w.audited() {
-		w.append(&fsmpb.Audit{Caller: w.cmd.GetCaller(), Action: action, Object: object, Detail: detail})
+		w.append(&fsmpb.Audit{Caller: plainCaller(w.cmd.GetCaller()), Action: action, Object: object, Detail: detail})
 		return
 	}
 	w.append(&fsmpb.Audit{
 		Version: audit.Version, Term: w.term, Caller: w.auditCaller(),
 		Action: brief(action), Object: brief(object), Detail: brief(detail), Outcome: audit.OutcomeDone,
 	})
+}
+
+// plainCaller is what records of older entries cover. Entries that have more are
+// newer, but nothing keeps one from coming.
+func plainCaller(c *fsmpb.Caller) *fsmpb.Caller {
+	if c == nil {
+		return nil
+	}
+	return &fsmpb.Caller{Name: c.GetName(), Role: c.GetRole(), Remote: c.GetRemote()}
 }
 
 // note is record with a detail, and a record at all, that older entries do not leave.
@@ -122,6 +131,9 @@ func callerFields(c *fsmpb.Caller) map[string]string {
 		audit.CallerName:   c.GetName(),
 		audit.CallerRole:   c.GetRole(),
 		audit.CallerRemote: c.GetRemote(),
+
+		audit.CallerMethod:     c.GetMethod(),
+		audit.CallerCredential: c.GetCredential(),
 	}
 }
 

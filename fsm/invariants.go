@@ -27,6 +27,7 @@ func (v *View) Check() error {
 	c.checkSearch()
 	c.checkSealed()
 	c.checkAudit()
+	c.checkTokens()
 	return errors.Join(c.found...)
 }
 

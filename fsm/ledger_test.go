@@ -22,6 +22,7 @@ type world struct {
 	deposits    map[string]*fsmpb.Deposit
 	accounts    map[string]*fsmpb.Account
 	seed        *fsmpb.Secret
+	tokens      map[string]*fsmpb.Token
 }
 
 func look(v *View) *world {
@@ -29,8 +30,11 @@ func look(v *View) *world {
 		digest: digest(v), bare: bare(v), substance: substance(v), keys: map[string]*fsmpb.Key{}, requests: map[string]*fsmpb.Request{},
 		allocations: map[string]*fsmpb.Allocation{}, deposits: map[string]*fsmpb.Deposit{}, accounts: map[string]*fsmpb.Account{},
 	}
-	w.meta = proto.CloneOf(v.Meta())
 	w.seed = proto.CloneOf(v.Secret(SecretSeed))
+	w.meta, w.tokens = proto.CloneOf(v.Meta()), map[string]*fsmpb.Token{}
+	for x := range v.Tokens("") {
+		w.tokens[x.GetId()] = proto.CloneOf(x)
+	}
 	for k := range v.Keys(nil) {
 		w.keys[string(k.GetPubkey())] = proto.CloneOf(k)
 	}
@@ -77,22 +81,23 @@ func (w *world) planned() int {
 // plain maps and says what must be so after each of them.
 type ledger struct {
 	clock    uint64
-	pods     map[string]*holding  // pod name → what it holds
-	ended    map[string]bool      // pods whose holding was ended by the last command, by proof
-	deposits map[string]*paid     // public key → its stake, once something was signed
-	nonces   map[string]string    // account and nonce → public key
-	last     map[string]string    // public key → last holder
-	rested   map[string]bool      // public keys whose last holder is proven gone
-	births   map[string]uint64    // public key → derivation index
-	accounts map[string]*purse    // accounts that were ever stopped
-	spares   int                  // keys that are wanted beyond those of requests
-	retired  map[string]string    // public key → the first reason
-	seen     map[string]string    // public key → status of the validator
-	imports  map[string]*imported // public key → what is known of it since its import or adoption
-	next     uint64               // index of the seed that was neither used nor passed over
-	searches map[string]*searched // contract → how far it was searched for deposits of the seed
-	latest   string               // the contract that was searched last
-	final    *fsmpb.FinalBlock    // the block that every chain must hold
+	pods     map[string]*holding     // pod name → what it holds
+	ended    map[string]bool         // pods whose holding was ended by the last command, by proof
+	deposits map[string]*paid        // public key → its stake, once something was signed
+	nonces   map[string]string       // account and nonce → public key
+	last     map[string]string       // public key → last holder
+	rested   map[string]bool         // public keys whose last holder is proven gone
+	births   map[string]uint64       // public key → derivation index
+	accounts map[string]*purse       // accounts that were ever stopped
+	spares   int                     // keys that are wanted beyond those of requests
+	retired  map[string]string       // public key → the first reason
+	seen     map[string]string       // public key → status of the validator
+	imports  map[string]*imported    // public key → what is known of it since its import or adoption
+	next     uint64                  // index of the seed that was neither used nor passed over
+	searches map[string]*searched    // contract → how far it was searched for deposits of the seed
+	latest   string                  // the contract that was searched last
+	final    *fsmpb.FinalBlock       // the block that every chain must hold
+	tokens   map[string]*fsmpb.Token // ID → token that was made and not taken back
 }
 
 type holding struct {
@@ -121,6 +126,7 @@ func newLedger() *ledger {
 		accounts: map[string]*purse{},
 		retired:  map[string]string{}, seen: map[string]string{},
 		imports: map[string]*imported{}, searches: map[string]*searched{},
+		tokens: map[string]*fsmpb.Token{},
 	}
 }
 
@@ -177,9 +183,12 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 				l.seen[string(v.GetPubkey())] = v.GetStatus()
 			}
 		}
+	case c.GetCreateToken() != nil, c.GetRevokeToken() != nil:
+		l.token(t, c)
 	default:
 		l.account(t, c, before)
 	}
+	l.checkTokens(t, after)
 	for name, h := range l.pods {
 		if h.proven && l.clock >= h.deadline {
 			l.ended[name] = true

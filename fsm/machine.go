@@ -170,6 +170,10 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.seeFinal(b.SeeFinal.GetBlock())
 	case *fsmpb.Command_ConfirmStopped:
 		return w.confirmStopped(b.ConfirmStopped)
+	case *fsmpb.Command_CreateToken:
+		return w.createToken(b.CreateToken.GetToken())
+	case *fsmpb.Command_RevokeToken:
+		return w.revokeToken(b.RevokeToken)
 	}
 	return w.applySecrets(c)
 }

@@ -42,6 +42,8 @@ var onRecord = map[protoreflect.Name]string{
 	"retire_keys":      "",
 	"import_keys":      "",
 	"confirm_stopped":  "",
+	"create_token":     "",
+	"revoke_token":     "",
 	"adopt_keys":       "", // each key that is adopted, and the end of the search
 
 	"tick":               "time passes; what it ends is recorded",

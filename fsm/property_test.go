@@ -165,6 +165,7 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 		drawRetire, drawValidators,
 		drawImport, drawStopped, drawStopped, drawAdopt, drawSeeFinal,
 		drawKeyring, drawReseal,
+		drawToken,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)
 }

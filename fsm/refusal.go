@@ -39,6 +39,10 @@ const (
 	AccountStopped Code = "account-stopped"
 	// PoolShort: the request is for the pool only, which has too few free keys.
 	PoolShort Code = "pool-short"
+	// TokenExists: the cluster has this token for another caller, or one with the same ID.
+	TokenExists Code = "token-exists"
+	// TooManyTokens: as many as are kept; some have to be revoked first.
+	TooManyTokens Code = "too-many-tokens"
 	// NotPending: the deposit is not signed and waiting for a block.
 	NotPending Code = "not-pending"
 )

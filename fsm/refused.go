@@ -95,6 +95,10 @@ func subject(c *fsmpb.Command) (action, object string) {
 		return "key.import", ""
 	case *fsmpb.Command_InstallSeed:
 		return "seed.install", SecretSeed
+	case *fsmpb.Command_CreateToken:
+		return "token.create", tokenID(b.CreateToken.GetToken())
+	case *fsmpb.Command_RevokeToken:
+		return "token.revoke", b.RevokeToken.GetId()
 	case *fsmpb.Command_ResumeDeposits:
 		return "deposits.resume", hexName(b.ResumeDeposits.GetAccount())
 	}

@@ -110,6 +110,8 @@ func isSound(row any) bool {
 		return r.GetNodeId() != ""
 	case *fsmpb.Secret:
 		return r.GetName() != ""
+	case *fsmpb.Token:
+		return checkToken(r) == nil && r.GetId() == tokenID(r)
 	}
 	return true
 }
@@ -134,6 +136,8 @@ func rowOfRecord(rec *fsmpb.Record) (string, any) {
 		return tableAccounts, r.Account
 	case *fsmpb.Record_DepositStatus:
 		return tableStatus, r.DepositStatus
+	case *fsmpb.Record_Token:
+		return tableTokens, r.Token
 	case *fsmpb.Record_Audit:
 		return tableAudit, r.Audit
 	}

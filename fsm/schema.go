@@ -22,6 +22,7 @@ const (
 	tableAccounts    = "accounts"
 	tableStatus      = "status"
 	tableAudit       = "audit"
+	tableTokens      = "tokens"
 )
 
 // Indexes besides "id". All are partial: a row that does not qualify is absent.
@@ -34,6 +35,7 @@ const (
 	indexUnfilled = "unfilled" // requests that still lack reserved keys and are not blocked, oldest first
 	indexFreeAt   = "free_at"  // allocations that rest with proof, by the cluster time that ends it
 	indexState    = "state"    // deposits that are not final, by state, then order
+	indexHash     = "hash"     // tokens, by SHA-256
 )
 
 func schema() *memdb.DBSchema {
@@ -43,6 +45,7 @@ func schema() *memdb.DBSchema {
 		tableMembers: table(tableMembers, func(m *fsmpb.Member) []byte { return []byte(m.GetNodeId()) }),
 		tableSecrets: table(tableSecrets, func(s *fsmpb.Secret) []byte { return []byte(s.GetName()) }),
 		tableAudit:   table(tableAudit, func(a *fsmpb.Audit) []byte { return orderKey(a.GetSeq()) }),
+		tableTokens:  tokenTable(),
 		tableAccounts: table(tableAccounts, func(a *fsmpb.Account) []byte {
 			return accountKey(a.GetChainId(), a.GetAddress())
 		}),

@@ -67,6 +67,8 @@ func (v *View) records() iter.Seq[*fsmpb.Record] {
 			return &fsmpb.Record{Record: &fsmpb.Record_Account{Account: a}}
 		}) && each(v, tableStatus, yield, func(s *fsmpb.DepositStatus) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_DepositStatus{DepositStatus: s}}
+		}) && each(v, tableTokens, yield, func(t *fsmpb.Token) *fsmpb.Record {
+			return &fsmpb.Record{Record: &fsmpb.Record_Token{Token: t}}
 		}) && each(v, tableAudit, yield, func(a *fsmpb.Audit) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Audit{Audit: a}}
 		})

@@ -103,6 +103,12 @@ const (
 	CallerRemote = "remote"
 )
 
+// Fields of a caller besides: how it proved who it is, and what with.
+const (
+	CallerMethod     = "method"
+	CallerCredential = "credential"
+)
+
 // Sum computes the record's hash from its fields and the hash of the record
 // before it; its own Hash is not looked at. The error is [ErrVersion], or says
 // that the record has fields which its version does not cover.

@@ -252,7 +252,7 @@ func (x UpdateKeyring_Change) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpdateKeyring_Change.Descriptor instead.
 func (UpdateKeyring_Change) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10, 0}
 }
 
 type Observation_Kind int32
@@ -314,7 +314,7 @@ func (x Observation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Observation_Kind.Descriptor instead.
 func (Observation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type Proof_Kind int32
@@ -377,7 +377,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -466,6 +466,8 @@ type Command struct {
 	//	*Command_ObserveValidators
 	//	*Command_UpdateKeyring
 	//	*Command_Reseal
+	//	*Command_CreateToken
+	//	*Command_RevokeToken
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -777,6 +779,24 @@ func (x *Command) GetReseal() *Reseal {
 	return nil
 }
 
+func (x *Command) GetCreateToken() *CreateToken {
+	if x != nil {
+		if x, ok := x.Body.(*Command_CreateToken); ok {
+			return x.CreateToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeToken() *RevokeToken {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RevokeToken); ok {
+			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -885,6 +905,14 @@ type Command_Reseal struct {
 	Reseal *Reseal `protobuf:"bytes,71,opt,name=reseal,proto3,oneof"`
 }
 
+type Command_CreateToken struct {
+	CreateToken *CreateToken `protobuf:"bytes,80,opt,name=create_token,json=createToken,proto3,oneof"`
+}
+
+type Command_RevokeToken struct {
+	RevokeToken *RevokeToken `protobuf:"bytes,81,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -937,12 +965,21 @@ func (*Command_UpdateKeyring) isCommand_Body() {}
 
 func (*Command_Reseal) isCommand_Body() {}
 
+func (*Command_CreateToken) isCommand_Body() {}
+
+func (*Command_RevokeToken) isCommand_Body() {}
+
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Role  string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
 	// Address the request came from, host only.
-	Remote        string `protobuf:"bytes,3,opt,name=remote,proto3" json:"remote,omitempty"`
+	Remote string `protobuf:"bytes,3,opt,name=remote,proto3" json:"remote,omitempty"`
+	// How the caller proved who it is: token, token-file, certificate or pod; empty for a duty.
+	Method string `protobuf:"bytes,10,opt,name=method,proto3" json:"method,omitempty"`
+	// What it proved it with: the ID of a token, the serial number of a certificate,
+	// the UID of a pod. Never a secret, nor a hash of one.
+	Credential    string `protobuf:"bytes,11,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -998,6 +1035,111 @@ func (x *Caller) GetRemote() string {
 	return ""
 }
 
+func (x *Caller) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Caller) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+// CreateToken lets whoever has a bearer token in. Its ID, creator and time of
+// creation are left to the state machine. The same token again changes nothing.
+type CreateToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateToken) Reset() {
+	*x = CreateToken{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateToken) ProtoMessage() {}
+
+func (x *CreateToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
+func (*CreateToken) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CreateToken) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// RevokeToken takes a bearer token back.
+type RevokeToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeToken) Reset() {
+	*x = RevokeToken{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeToken) ProtoMessage() {}
+
+func (x *RevokeToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
+func (*RevokeToken) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RevokeToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // BeginSession opens the leadership session whose number is the entry's log term.
 type BeginSession struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1010,7 +1152,7 @@ type BeginSession struct {
 
 func (x *BeginSession) Reset() {
 	*x = BeginSession{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1164,7 @@ func (x *BeginSession) String() string {
 func (*BeginSession) ProtoMessage() {}
 
 func (x *BeginSession) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1177,7 @@ func (x *BeginSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSession.ProtoReflect.Descriptor instead.
 func (*BeginSession) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{3}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BeginSession) GetNodeId() string {
@@ -1062,7 +1204,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1216,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1229,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{4}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tick) GetElapsedMs() uint64 {
@@ -1106,7 +1248,7 @@ type SetMember struct {
 
 func (x *SetMember) Reset() {
 	*x = SetMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1260,7 @@ func (x *SetMember) String() string {
 func (*SetMember) ProtoMessage() {}
 
 func (x *SetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1273,7 @@ func (x *SetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
 func (*SetMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{5}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetMember) GetMember() *Member {
@@ -1150,7 +1292,7 @@ type RemoveMember struct {
 
 func (x *RemoveMember) Reset() {
 	*x = RemoveMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1304,7 @@ func (x *RemoveMember) String() string {
 func (*RemoveMember) ProtoMessage() {}
 
 func (x *RemoveMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1317,7 @@ func (x *RemoveMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMember.ProtoReflect.Descriptor instead.
 func (*RemoveMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{6}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RemoveMember) GetNodeId() string {
@@ -1195,7 +1337,7 @@ type InstallKeyring struct {
 
 func (x *InstallKeyring) Reset() {
 	*x = InstallKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1349,7 @@ func (x *InstallKeyring) String() string {
 func (*InstallKeyring) ProtoMessage() {}
 
 func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1362,7 @@ func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallKeyring.ProtoReflect.Descriptor instead.
 func (*InstallKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{7}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *InstallKeyring) GetSealed() []byte {
@@ -1248,7 +1390,7 @@ type UpdateKeyring struct {
 
 func (x *UpdateKeyring) Reset() {
 	*x = UpdateKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1402,7 @@ func (x *UpdateKeyring) String() string {
 func (*UpdateKeyring) ProtoMessage() {}
 
 func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1415,7 @@ func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyring.ProtoReflect.Descriptor instead.
 func (*UpdateKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateKeyring) GetSealed() []byte {
@@ -1328,7 +1470,7 @@ type Reseal struct {
 
 func (x *Reseal) Reset() {
 	*x = Reseal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1482,7 @@ func (x *Reseal) String() string {
 func (*Reseal) ProtoMessage() {}
 
 func (x *Reseal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1495,7 @@ func (x *Reseal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
 func (*Reseal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Reseal) GetRecords() []*Resealed {
@@ -1377,7 +1519,7 @@ type Resealed struct {
 
 func (x *Resealed) Reset() {
 	*x = Resealed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1531,7 @@ func (x *Resealed) String() string {
 func (*Resealed) ProtoMessage() {}
 
 func (x *Resealed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1544,7 @@ func (x *Resealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resealed.ProtoReflect.Descriptor instead.
 func (*Resealed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resealed) GetSecret() string {
@@ -1444,7 +1586,7 @@ type InstallSeed struct {
 
 func (x *InstallSeed) Reset() {
 	*x = InstallSeed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1598,7 @@ func (x *InstallSeed) String() string {
 func (*InstallSeed) ProtoMessage() {}
 
 func (x *InstallSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1611,7 @@ func (x *InstallSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSeed.ProtoReflect.Descriptor instead.
 func (*InstallSeed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *InstallSeed) GetSealed() []byte {
@@ -1501,7 +1643,7 @@ type Allocate struct {
 
 func (x *Allocate) Reset() {
 	*x = Allocate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1655,7 @@ func (x *Allocate) String() string {
 func (*Allocate) ProtoMessage() {}
 
 func (x *Allocate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1668,7 @@ func (x *Allocate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocate.ProtoReflect.Descriptor instead.
 func (*Allocate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Allocate) GetPod() *Pod {
@@ -1575,7 +1717,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1729,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1742,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Release) GetNamespace() string {
@@ -1656,7 +1798,7 @@ type GenerateKeys struct {
 
 func (x *GenerateKeys) Reset() {
 	*x = GenerateKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1810,7 @@ func (x *GenerateKeys) String() string {
 func (*GenerateKeys) ProtoMessage() {}
 
 func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1823,7 @@ func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeys.ProtoReflect.Descriptor instead.
 func (*GenerateKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GenerateKeys) GetFirstIndex() uint64 {
@@ -1708,7 +1850,7 @@ type OpenAccount struct {
 
 func (x *OpenAccount) Reset() {
 	*x = OpenAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1862,7 @@ func (x *OpenAccount) String() string {
 func (*OpenAccount) ProtoMessage() {}
 
 func (x *OpenAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1875,7 @@ func (x *OpenAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccount.ProtoReflect.Descriptor instead.
 func (*OpenAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OpenAccount) GetAccount() *Account {
@@ -1755,7 +1897,7 @@ type SignDeposits struct {
 
 func (x *SignDeposits) Reset() {
 	*x = SignDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1909,7 @@ func (x *SignDeposits) String() string {
 func (*SignDeposits) ProtoMessage() {}
 
 func (x *SignDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1922,7 @@ func (x *SignDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDeposits.ProtoReflect.Descriptor instead.
 func (*SignDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SignDeposits) GetChainId() uint64 {
@@ -1817,7 +1959,7 @@ type SignedDeposit struct {
 
 func (x *SignedDeposit) Reset() {
 	*x = SignedDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +1971,7 @@ func (x *SignedDeposit) String() string {
 func (*SignedDeposit) ProtoMessage() {}
 
 func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +1984,7 @@ func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedDeposit.ProtoReflect.Descriptor instead.
 func (*SignedDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignedDeposit) GetPubkey() []byte {
@@ -1890,7 +2032,7 @@ type ObserveDeposits struct {
 
 func (x *ObserveDeposits) Reset() {
 	*x = ObserveDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2044,7 @@ func (x *ObserveDeposits) String() string {
 func (*ObserveDeposits) ProtoMessage() {}
 
 func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2057,7 @@ func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDeposits.ProtoReflect.Descriptor instead.
 func (*ObserveDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ObserveDeposits) GetObservations() []*Observation {
@@ -1942,7 +2084,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2096,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2109,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Observation) GetPubkey() []byte {
@@ -2032,7 +2174,7 @@ type SetDepositStatus struct {
 
 func (x *SetDepositStatus) Reset() {
 	*x = SetDepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2186,7 @@ func (x *SetDepositStatus) String() string {
 func (*SetDepositStatus) ProtoMessage() {}
 
 func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2199,7 @@ func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDepositStatus.ProtoReflect.Descriptor instead.
 func (*SetDepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetDepositStatus) GetCode() string {
@@ -2092,7 +2234,7 @@ type SetSpareKeys struct {
 
 func (x *SetSpareKeys) Reset() {
 	*x = SetSpareKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2246,7 @@ func (x *SetSpareKeys) String() string {
 func (*SetSpareKeys) ProtoMessage() {}
 
 func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2259,7 @@ func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSpareKeys.ProtoReflect.Descriptor instead.
 func (*SetSpareKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetSpareKeys) GetKeys() uint32 {
@@ -2140,7 +2282,7 @@ type StopAccount struct {
 
 func (x *StopAccount) Reset() {
 	*x = StopAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2294,7 @@ func (x *StopAccount) String() string {
 func (*StopAccount) ProtoMessage() {}
 
 func (x *StopAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2307,7 @@ func (x *StopAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
 func (*StopAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StopAccount) GetChainId() uint64 {
@@ -2203,7 +2345,7 @@ type ResumeDeposits struct {
 
 func (x *ResumeDeposits) Reset() {
 	*x = ResumeDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2357,7 @@ func (x *ResumeDeposits) String() string {
 func (*ResumeDeposits) ProtoMessage() {}
 
 func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2370,7 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResumeDeposits) GetChainId() uint64 {
@@ -2267,7 +2409,7 @@ type AdvanceNonce struct {
 
 func (x *AdvanceNonce) Reset() {
 	*x = AdvanceNonce{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2421,7 @@ func (x *AdvanceNonce) String() string {
 func (*AdvanceNonce) ProtoMessage() {}
 
 func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2434,7 @@ func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
 func (*AdvanceNonce) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AdvanceNonce) GetChainId() uint64 {
@@ -2335,7 +2477,7 @@ type ReplaceDeposit struct {
 
 func (x *ReplaceDeposit) Reset() {
 	*x = ReplaceDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2489,7 @@ func (x *ReplaceDeposit) String() string {
 func (*ReplaceDeposit) ProtoMessage() {}
 
 func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2502,7 @@ func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
 func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReplaceDeposit) GetPubkey() []byte {
@@ -2388,7 +2530,7 @@ type ImportKeys struct {
 
 func (x *ImportKeys) Reset() {
 	*x = ImportKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2542,7 @@ func (x *ImportKeys) String() string {
 func (*ImportKeys) ProtoMessage() {}
 
 func (x *ImportKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2555,7 @@ func (x *ImportKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
 func (*ImportKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ImportKeys) GetKeys() []*ImportedKey {
@@ -2434,7 +2576,7 @@ type ImportedKey struct {
 
 func (x *ImportedKey) Reset() {
 	*x = ImportedKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2588,7 @@ func (x *ImportedKey) String() string {
 func (*ImportedKey) ProtoMessage() {}
 
 func (x *ImportedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2601,7 @@ func (x *ImportedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
 func (*ImportedKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ImportedKey) GetPubkey() []byte {
@@ -2492,7 +2634,7 @@ type ConfirmStopped struct {
 
 func (x *ConfirmStopped) Reset() {
 	*x = ConfirmStopped{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2646,7 @@ func (x *ConfirmStopped) String() string {
 func (*ConfirmStopped) ProtoMessage() {}
 
 func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2659,7 @@ func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
 func (*ConfirmStopped) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConfirmStopped) GetPubkey() []byte {
@@ -2564,7 +2706,7 @@ type RetireKeys struct {
 
 func (x *RetireKeys) Reset() {
 	*x = RetireKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2718,7 @@ func (x *RetireKeys) String() string {
 func (*RetireKeys) ProtoMessage() {}
 
 func (x *RetireKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2731,7 @@ func (x *RetireKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
 func (*RetireKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RetireKeys) GetPubkeys() [][]byte {
@@ -2630,7 +2772,7 @@ type ObserveValidators struct {
 
 func (x *ObserveValidators) Reset() {
 	*x = ObserveValidators{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2784,7 @@ func (x *ObserveValidators) String() string {
 func (*ObserveValidators) ProtoMessage() {}
 
 func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2797,7 @@ func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
 func (*ObserveValidators) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ObserveValidators) GetValidators() []*Validator {
@@ -2679,7 +2821,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2833,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2846,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Validator) GetPubkey() []byte {
@@ -2752,7 +2894,7 @@ type AdoptKeys struct {
 
 func (x *AdoptKeys) Reset() {
 	*x = AdoptKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2764,7 +2906,7 @@ func (x *AdoptKeys) String() string {
 func (*AdoptKeys) ProtoMessage() {}
 
 func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2777,7 +2919,7 @@ func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeys.ProtoReflect.Descriptor instead.
 func (*AdoptKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AdoptKeys) GetFirstIndex() uint64 {
@@ -2812,7 +2954,7 @@ type FoundKey struct {
 
 func (x *FoundKey) Reset() {
 	*x = FoundKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2966,7 @@ func (x *FoundKey) String() string {
 func (*FoundKey) ProtoMessage() {}
 
 func (x *FoundKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2979,7 @@ func (x *FoundKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundKey.ProtoReflect.Descriptor instead.
 func (*FoundKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FoundKey) GetPubkey() []byte {
@@ -2871,7 +3013,7 @@ type SeeFinal struct {
 
 func (x *SeeFinal) Reset() {
 	*x = SeeFinal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3025,7 @@ func (x *SeeFinal) String() string {
 func (*SeeFinal) ProtoMessage() {}
 
 func (x *SeeFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3038,7 @@ func (x *SeeFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeeFinal.ProtoReflect.Descriptor instead.
 func (*SeeFinal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SeeFinal) GetBlock() *FinalBlock {
@@ -2923,6 +3065,7 @@ type Record struct {
 	//	*Record_DepositStatus
 	//	*Record_Audit
 	//	*Record_Trailer
+	//	*Record_Token
 	Record        isRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2930,7 +3073,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3085,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3098,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -3073,6 +3216,15 @@ func (x *Record) GetTrailer() *Trailer {
 	return nil
 }
 
+func (x *Record) GetToken() *Token {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Token); ok {
+			return x.Token
+		}
+	}
+	return nil
+}
+
 type isRecord_Record interface {
 	isRecord_Record()
 }
@@ -3125,6 +3277,10 @@ type Record_Trailer struct {
 	Trailer *Trailer `protobuf:"bytes,12,opt,name=trailer,proto3,oneof"`
 }
 
+type Record_Token struct {
+	Token *Token `protobuf:"bytes,20,opt,name=token,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Record() {}
 
 func (*Record_Meta) isRecord_Record() {}
@@ -3149,6 +3305,8 @@ func (*Record_Audit) isRecord_Record() {}
 
 func (*Record_Trailer) isRecord_Record() {}
 
+func (*Record_Token) isRecord_Record() {}
+
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
@@ -3158,7 +3316,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3328,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3341,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -3204,7 +3362,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3374,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3387,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -3294,7 +3452,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3306,7 +3464,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3477,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -3509,7 +3667,7 @@ type SealState struct {
 
 func (x *SealState) Reset() {
 	*x = SealState{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3521,7 +3679,7 @@ func (x *SealState) String() string {
 func (*SealState) ProtoMessage() {}
 
 func (x *SealState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3534,7 +3692,7 @@ func (x *SealState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealState.ProtoReflect.Descriptor instead.
 func (*SealState) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SealState) GetRevision() uint64 {
@@ -3592,7 +3750,7 @@ type SealTerm struct {
 
 func (x *SealTerm) Reset() {
 	*x = SealTerm{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3604,7 +3762,7 @@ func (x *SealTerm) String() string {
 func (*SealTerm) ProtoMessage() {}
 
 func (x *SealTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3617,7 +3775,7 @@ func (x *SealTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealTerm.ProtoReflect.Descriptor instead.
 func (*SealTerm) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SealTerm) GetTerm() uint32 {
@@ -3665,7 +3823,7 @@ type SeedSearch struct {
 
 func (x *SeedSearch) Reset() {
 	*x = SeedSearch{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3677,7 +3835,7 @@ func (x *SeedSearch) String() string {
 func (*SeedSearch) ProtoMessage() {}
 
 func (x *SeedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3690,7 +3848,7 @@ func (x *SeedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeedSearch.ProtoReflect.Descriptor instead.
 func (*SeedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SeedSearch) GetChainId() uint64 {
@@ -3762,7 +3920,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3774,7 +3932,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3787,7 +3945,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FinalBlock) GetChainId() uint64 {
@@ -3831,7 +3989,7 @@ type Stake struct {
 
 func (x *Stake) Reset() {
 	*x = Stake{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3843,7 +4001,7 @@ func (x *Stake) String() string {
 func (*Stake) ProtoMessage() {}
 
 func (x *Stake) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3856,7 +4014,7 @@ func (x *Stake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stake.ProtoReflect.Descriptor instead.
 func (*Stake) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Stake) GetTxHash() []byte {
@@ -3904,7 +4062,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3916,7 +4074,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3929,7 +4087,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Member) GetNodeId() string {
@@ -3987,7 +4145,7 @@ type KeyEncryptionKey struct {
 
 func (x *KeyEncryptionKey) Reset() {
 	*x = KeyEncryptionKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3999,7 +4157,7 @@ func (x *KeyEncryptionKey) String() string {
 func (*KeyEncryptionKey) ProtoMessage() {}
 
 func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4012,7 +4170,7 @@ func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEncryptionKey.ProtoReflect.Descriptor instead.
 func (*KeyEncryptionKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *KeyEncryptionKey) GetId() string {
@@ -4042,7 +4200,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4054,7 +4212,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4067,7 +4225,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Secret) GetName() string {
@@ -4091,6 +4249,120 @@ func (x *Secret) GetFingerprint() string {
 	return ""
 }
 
+// Token is a bearer token of a caller. Only its hash is known.
+type Token struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first 8 bytes of the hash, in hex.
+	Id   string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// One of: admin, operator, viewer.
+	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	// What the caller is limited to; the whole cluster if both are empty.
+	Namespaces    []string `protobuf:"bytes,4,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	Projects      []string `protobuf:"bytes,5,rep,name=projects,proto3" json:"projects,omitempty"`
+	Sha256        []byte   `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	CreatedWallMs int64    `protobuf:"varint,7,opt,name=created_wall_ms,json=createdWallMs,proto3" json:"created_wall_ms,omitempty"`
+	// When it ends by the wall clock of whoever is asked; 0 is never. The state
+	// machine, which has no clock, keeps it and does not look at it.
+	ExpiresWallMs int64  `protobuf:"varint,8,opt,name=expires_wall_ms,json=expiresWallMs,proto3" json:"expires_wall_ms,omitempty"`
+	CreatedBy     string `protobuf:"bytes,9,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Token) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *Token) GetProjects() []string {
+	if x != nil {
+		return x.Projects
+	}
+	return nil
+}
+
+func (x *Token) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Token) GetCreatedWallMs() int64 {
+	if x != nil {
+		return x.CreatedWallMs
+	}
+	return 0
+}
+
+func (x *Token) GetExpiresWallMs() int64 {
+	if x != nil {
+		return x.ExpiresWallMs
+	}
+	return 0
+}
+
+func (x *Token) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 type Pod struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -4102,7 +4374,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4114,7 +4386,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4127,7 +4399,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -4193,7 +4465,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4205,7 +4477,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4218,7 +4490,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -4369,7 +4641,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4381,7 +4653,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4394,7 +4666,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -4463,7 +4735,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4475,7 +4747,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +4760,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -4524,7 +4796,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4536,7 +4808,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4549,7 +4821,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -4629,7 +4901,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4641,7 +4913,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4654,7 +4926,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -4774,7 +5046,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4786,7 +5058,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4799,7 +5071,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -4864,7 +5136,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4876,7 +5148,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4889,7 +5161,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -4949,7 +5221,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4961,7 +5233,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4974,7 +5246,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -5044,7 +5316,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5056,7 +5328,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5069,7 +5341,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -5099,7 +5371,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5111,7 +5383,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5124,7 +5396,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Stop) GetReason() string {
@@ -5162,7 +5434,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5174,7 +5446,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5187,7 +5459,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -5255,7 +5527,7 @@ type Funds struct {
 
 func (x *Funds) Reset() {
 	*x = Funds{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5267,7 +5539,7 @@ func (x *Funds) String() string {
 func (*Funds) ProtoMessage() {}
 
 func (x *Funds) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5280,7 +5552,7 @@ func (x *Funds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funds.ProtoReflect.Descriptor instead.
 func (*Funds) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Funds) GetChainId() uint64 {
@@ -5392,7 +5664,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5404,7 +5676,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5417,7 +5689,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -5510,7 +5782,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xc5\x0f\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xcf\x10\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -5547,12 +5819,23 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0fconfirm_stopped\x183 \x01(\v2!.keysteward.fsm.v1.ConfirmStoppedH\x00R\x0econfirmStopped\x12U\n" +
 	"\x12observe_validators\x18< \x01(\v2$.keysteward.fsm.v1.ObserveValidatorsH\x00R\x11observeValidators\x12I\n" +
 	"\x0eupdate_keyring\x18F \x01(\v2 .keysteward.fsm.v1.UpdateKeyringH\x00R\rupdateKeyring\x123\n" +
-	"\x06reseal\x18G \x01(\v2\x19.keysteward.fsm.v1.ResealH\x00R\x06resealB\x06\n" +
-	"\x04body\"H\n" +
+	"\x06reseal\x18G \x01(\v2\x19.keysteward.fsm.v1.ResealH\x00R\x06reseal\x12C\n" +
+	"\fcreate_token\x18P \x01(\v2\x1e.keysteward.fsm.v1.CreateTokenH\x00R\vcreateToken\x12C\n" +
+	"\frevoke_token\x18Q \x01(\v2\x1e.keysteward.fsm.v1.RevokeTokenH\x00R\vrevokeTokenB\x06\n" +
+	"\x04body\"\x80\x01\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
-	"\x06remote\x18\x03 \x01(\tR\x06remote\"M\n" +
+	"\x06remote\x18\x03 \x01(\tR\x06remote\x12\x16\n" +
+	"\x06method\x18\n" +
+	" \x01(\tR\x06method\x12\x1e\n" +
+	"\n" +
+	"credential\x18\v \x01(\tR\n" +
+	"credential\"=\n" +
+	"\vCreateToken\x12.\n" +
+	"\x05token\x18\x01 \x01(\v2\x18.keysteward.fsm.v1.TokenR\x05token\"\x1d\n" +
+	"\vRevokeToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"M\n" +
 	"\fBeginSession\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12$\n" +
 	"\x0enew_cluster_id\x18\x02 \x01(\tR\fnewClusterId\"%\n" +
@@ -5702,7 +5985,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12.\n" +
 	"\x05stake\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.StakeR\x05stake\"?\n" +
 	"\bSeeFinal\x123\n" +
-	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\xaa\x05\n" +
+	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\xdc\x05\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -5718,7 +6001,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0edeposit_status\x18\n" +
 	" \x01(\v2 .keysteward.fsm.v1.DepositStatusH\x00R\rdepositStatus\x120\n" +
 	"\x05audit\x18\v \x01(\v2\x18.keysteward.fsm.v1.AuditH\x00R\x05audit\x126\n" +
-	"\atrailer\x18\f \x01(\v2\x1a.keysteward.fsm.v1.TrailerH\x00R\atrailerB\b\n" +
+	"\atrailer\x18\f \x01(\v2\x1a.keysteward.fsm.v1.TrailerH\x00R\atrailer\x120\n" +
+	"\x05token\x18\x14 \x01(\v2\x18.keysteward.fsm.v1.TokenH\x00R\x05tokenB\b\n" +
 	"\x06record\" \n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\";\n" +
@@ -5809,7 +6093,20 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06Secret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12 \n" +
-	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"I\n" +
+	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"\x82\x02\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x04 \x03(\tR\n" +
+	"namespaces\x12\x1a\n" +
+	"\bprojects\x18\x05 \x03(\tR\bprojects\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\fR\x06sha256\x12&\n" +
+	"\x0fcreated_wall_ms\x18\a \x01(\x03R\rcreatedWallMs\x12&\n" +
+	"\x0fexpires_wall_ms\x18\b \x01(\x03R\rexpiresWallMs\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\t \x01(\tR\tcreatedBy\"I\n" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -5991,7 +6288,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),             // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),      // 1: keysteward.fsm.v1.AllocationState
@@ -6002,152 +6299,159 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*Batch)(nil),             // 6: keysteward.fsm.v1.Batch
 	(*Command)(nil),           // 7: keysteward.fsm.v1.Command
 	(*Caller)(nil),            // 8: keysteward.fsm.v1.Caller
-	(*BeginSession)(nil),      // 9: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),              // 10: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),         // 11: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),      // 12: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),    // 13: keysteward.fsm.v1.InstallKeyring
-	(*UpdateKeyring)(nil),     // 14: keysteward.fsm.v1.UpdateKeyring
-	(*Reseal)(nil),            // 15: keysteward.fsm.v1.Reseal
-	(*Resealed)(nil),          // 16: keysteward.fsm.v1.Resealed
-	(*InstallSeed)(nil),       // 17: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),          // 18: keysteward.fsm.v1.Allocate
-	(*Release)(nil),           // 19: keysteward.fsm.v1.Release
-	(*GenerateKeys)(nil),      // 20: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),       // 21: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),      // 22: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),     // 23: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),   // 24: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),       // 25: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil),  // 26: keysteward.fsm.v1.SetDepositStatus
-	(*SetSpareKeys)(nil),      // 27: keysteward.fsm.v1.SetSpareKeys
-	(*StopAccount)(nil),       // 28: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),    // 29: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),      // 30: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),    // 31: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),        // 32: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),       // 33: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),    // 34: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),        // 35: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil), // 36: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),         // 37: keysteward.fsm.v1.Validator
-	(*AdoptKeys)(nil),         // 38: keysteward.fsm.v1.AdoptKeys
-	(*FoundKey)(nil),          // 39: keysteward.fsm.v1.FoundKey
-	(*SeeFinal)(nil),          // 40: keysteward.fsm.v1.SeeFinal
-	(*Record)(nil),            // 41: keysteward.fsm.v1.Record
-	(*Header)(nil),            // 42: keysteward.fsm.v1.Header
-	(*Trailer)(nil),           // 43: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),              // 44: keysteward.fsm.v1.Meta
-	(*SealState)(nil),         // 45: keysteward.fsm.v1.SealState
-	(*SealTerm)(nil),          // 46: keysteward.fsm.v1.SealTerm
-	(*SeedSearch)(nil),        // 47: keysteward.fsm.v1.SeedSearch
-	(*FinalBlock)(nil),        // 48: keysteward.fsm.v1.FinalBlock
-	(*Stake)(nil),             // 49: keysteward.fsm.v1.Stake
-	(*Member)(nil),            // 50: keysteward.fsm.v1.Member
-	(*KeyEncryptionKey)(nil),  // 51: keysteward.fsm.v1.KeyEncryptionKey
-	(*Secret)(nil),            // 52: keysteward.fsm.v1.Secret
-	(*Pod)(nil),               // 53: keysteward.fsm.v1.Pod
-	(*Key)(nil),               // 54: keysteward.fsm.v1.Key
-	(*Request)(nil),           // 55: keysteward.fsm.v1.Request
-	(*Proof)(nil),             // 56: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),        // 57: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),           // 58: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),           // 59: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),              // 60: keysteward.fsm.v1.Loss
-	(*Account)(nil),           // 61: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),        // 62: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),              // 63: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),     // 64: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),             // 65: keysteward.fsm.v1.Funds
-	(*Audit)(nil),             // 66: keysteward.fsm.v1.Audit
+	(*CreateToken)(nil),       // 9: keysteward.fsm.v1.CreateToken
+	(*RevokeToken)(nil),       // 10: keysteward.fsm.v1.RevokeToken
+	(*BeginSession)(nil),      // 11: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),              // 12: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),         // 13: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),      // 14: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),    // 15: keysteward.fsm.v1.InstallKeyring
+	(*UpdateKeyring)(nil),     // 16: keysteward.fsm.v1.UpdateKeyring
+	(*Reseal)(nil),            // 17: keysteward.fsm.v1.Reseal
+	(*Resealed)(nil),          // 18: keysteward.fsm.v1.Resealed
+	(*InstallSeed)(nil),       // 19: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),          // 20: keysteward.fsm.v1.Allocate
+	(*Release)(nil),           // 21: keysteward.fsm.v1.Release
+	(*GenerateKeys)(nil),      // 22: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),       // 23: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),      // 24: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),     // 25: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),   // 26: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),       // 27: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),  // 28: keysteward.fsm.v1.SetDepositStatus
+	(*SetSpareKeys)(nil),      // 29: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),       // 30: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),    // 31: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),      // 32: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),    // 33: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),        // 34: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),       // 35: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),    // 36: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),        // 37: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil), // 38: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),         // 39: keysteward.fsm.v1.Validator
+	(*AdoptKeys)(nil),         // 40: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),          // 41: keysteward.fsm.v1.FoundKey
+	(*SeeFinal)(nil),          // 42: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),            // 43: keysteward.fsm.v1.Record
+	(*Header)(nil),            // 44: keysteward.fsm.v1.Header
+	(*Trailer)(nil),           // 45: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),              // 46: keysteward.fsm.v1.Meta
+	(*SealState)(nil),         // 47: keysteward.fsm.v1.SealState
+	(*SealTerm)(nil),          // 48: keysteward.fsm.v1.SealTerm
+	(*SeedSearch)(nil),        // 49: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),        // 50: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),             // 51: keysteward.fsm.v1.Stake
+	(*Member)(nil),            // 52: keysteward.fsm.v1.Member
+	(*KeyEncryptionKey)(nil),  // 53: keysteward.fsm.v1.KeyEncryptionKey
+	(*Secret)(nil),            // 54: keysteward.fsm.v1.Secret
+	(*Token)(nil),             // 55: keysteward.fsm.v1.Token
+	(*Pod)(nil),               // 56: keysteward.fsm.v1.Pod
+	(*Key)(nil),               // 57: keysteward.fsm.v1.Key
+	(*Request)(nil),           // 58: keysteward.fsm.v1.Request
+	(*Proof)(nil),             // 59: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),        // 60: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),           // 61: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),           // 62: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),              // 63: keysteward.fsm.v1.Loss
+	(*Account)(nil),           // 64: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),        // 65: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),              // 66: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),     // 67: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),             // 68: keysteward.fsm.v1.Funds
+	(*Audit)(nil),             // 69: keysteward.fsm.v1.Audit
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	7,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
 	8,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
-	9,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
-	10, // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
-	11, // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
-	12, // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
-	13, // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
-	17, // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
-	18, // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
-	19, // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
-	20, // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
-	21, // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
-	22, // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
-	24, // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
-	26, // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	28, // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	29, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	30, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	31, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	27, // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
-	35, // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	38, // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
-	40, // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
-	32, // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	34, // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	36, // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	14, // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
-	15, // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
-	50, // 28: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	3,  // 29: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	16, // 30: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	53, // 31: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	56, // 32: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	61, // 33: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	23, // 34: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	59, // 35: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	25, // 36: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	4,  // 37: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	65, // 38: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	63, // 39: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	59, // 40: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	33, // 41: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	56, // 42: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	37, // 43: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	47, // 44: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	39, // 45: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	49, // 46: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	48, // 47: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	42, // 48: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	44, // 49: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	50, // 50: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	52, // 51: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	54, // 52: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	55, // 53: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	57, // 54: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	58, // 55: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	61, // 56: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	64, // 57: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	66, // 58: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	43, // 59: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	47, // 60: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	48, // 61: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	45, // 62: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	46, // 63: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	51, // 64: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,  // 65: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	53, // 66: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	56, // 67: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	49, // 68: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	53, // 69: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	5,  // 70: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	53, // 71: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 72: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	56, // 73: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 74: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	59, // 75: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	60, // 76: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	63, // 77: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	62, // 78: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	65, // 79: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	8,  // 80: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	81, // [81:81] is the sub-list for method output_type
-	81, // [81:81] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	11, // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
+	12, // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
+	13, // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
+	14, // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
+	15, // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
+	19, // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
+	20, // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
+	21, // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
+	22, // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
+	23, // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
+	24, // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
+	26, // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
+	28, // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
+	30, // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	31, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	32, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	33, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	29, // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	37, // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	40, // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	42, // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	34, // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	36, // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	38, // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	16, // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
+	17, // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
+	9,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
+	10, // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
+	55, // 30: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	52, // 31: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	3,  // 32: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	18, // 33: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	56, // 34: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	59, // 35: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	64, // 36: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	25, // 37: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	62, // 38: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	27, // 39: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	4,  // 40: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	68, // 41: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	66, // 42: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	62, // 43: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	35, // 44: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	59, // 45: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	39, // 46: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	49, // 47: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	41, // 48: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	51, // 49: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	50, // 50: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	44, // 51: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	46, // 52: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	52, // 53: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	54, // 54: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	57, // 55: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	58, // 56: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	60, // 57: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	61, // 58: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	64, // 59: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	67, // 60: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	69, // 61: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	45, // 62: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	55, // 63: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	49, // 64: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	50, // 65: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	47, // 66: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	48, // 67: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	53, // 68: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,  // 69: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	56, // 70: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	59, // 71: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	51, // 72: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	56, // 73: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	5,  // 74: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	56, // 75: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,  // 76: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	59, // 77: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,  // 78: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	62, // 79: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	63, // 80: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	66, // 81: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	65, // 82: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	68, // 83: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	8,  // 84: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	85, // [85:85] is the sub-list for method output_type
+	85, // [85:85] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -6182,8 +6486,10 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ObserveValidators)(nil),
 		(*Command_UpdateKeyring)(nil),
 		(*Command_Reseal)(nil),
+		(*Command_CreateToken)(nil),
+		(*Command_RevokeToken)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[35].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[37].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -6196,6 +6502,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Record_DepositStatus)(nil),
 		(*Record_Audit)(nil),
 		(*Record_Trailer)(nil),
+		(*Record_Token)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6203,7 +6510,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   61,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
