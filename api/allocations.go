@@ -16,11 +16,7 @@ func (s *Server) listAllocations(c *call) (answer, error) {
 
 // getAllocation shows what a pod holds, what it waits for, or both.
 func (s *Server) getAllocation(c *call) (answer, error) {
-	namespace, pod, err := c.pod()
-	if err != nil {
-		return answer{}, err
-	}
-	view := c.reading.view
+	namespace, pod, view := c.object.namespace, c.object.pod, c.reading.view
 	a, r := view.Allocation(namespace, pod), view.Request(namespace, pod)
 	if a == nil && r == nil {
 		return answer{}, newProblem(notFound, "pod %s/%s holds no keys and waits for none", namespace, pod)
@@ -48,7 +44,7 @@ func (r reading) writeJSON(w io.Writer) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	comma := ""
-	for a := range r.view.Allocations() {
+	for a := range r.allocations() {
 		row, err := json.Marshal(allocationOf(m, a))
 		if err != nil {
 			return fmt.Errorf("encode an allocation: %w", err)

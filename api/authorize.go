@@ -4,40 +4,27 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
-
-	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
-
-// Role is what a caller may do.
-type Role string
-
-// Roles, from all to least: an admin may do everything, an operator hands out
-// and takes back keys, a viewer reads what is public anyway.
-const (
-	RoleAdmin    Role = "admin"
-	RoleOperator Role = "operator"
-	RoleViewer   Role = "viewer"
-)
-
-// Caller is who sends a request.
-type Caller struct {
-	// Name of the token; "anonymous" where none is needed.
-	Name string
-	Role Role
-	// Remote is the host that the request came from.
-	Remote string
-}
-
-func (c Caller) proto() *fsmpb.Caller {
-	return &fsmpb.Caller{Name: c.Name, Role: string(c.Role), Remote: c.Remote}
-}
 
 // access says who may call a route. Its zero value lets nobody in.
 type access struct {
 	roles []Role
-	// open tells which requests need no token.
+	// open tells which requests need no caller.
 	open func(*Server, *http.Request) bool
+	// object names what the call is about, for callers that are limited to a part
+	// of the cluster. Without it a call is about the whole cluster, and they are
+	// refused.
+	object func(*Server, *call) (object, error)
+}
+
+// object is what a call is about.
+type object struct {
+	// filtered: the answer shows a caller no more than is its own.
+	filtered bool
+	// The pod; its UID is empty where the call does not name it.
+	namespace, pod, uid string
+	// word: the call is an operator's word about a pod, which no pod can give.
+	word bool
 }
 
 var (
@@ -45,11 +32,19 @@ var (
 	changers = access{roles: []Role{RoleAdmin, RoleOperator}}
 	readers  = access{roles: []Role{RoleAdmin, RoleOperator, RoleViewer}}
 
+	// With their own pod, or with what is theirs among all.
+	allocators = access{roles: []Role{RoleAdmin, RoleOperator, RolePod}, object: podOfBody}
+	releasers  = access{roles: []Role{RoleAdmin, RoleOperator, RolePod}, object: podOfPath}
+	podReaders = access{roles: []Role{RoleAdmin, RoleOperator, RoleViewer, RolePod}, object: podOfPath}
+	ownReaders = access{roles: readers.roles, object: whatIsTheirs}
+	allReaders = access{roles: podReaders.roles, object: whatIsTheirs}
+
 	everybody = access{open: func(*Server, *http.Request) bool { return true }}
 	// assignmentReaders: everybody where the server is told so.
 	assignmentReaders = access{
-		roles: readers.roles,
-		open:  func(s *Server, _ *http.Request) bool { return s.cfg.AssignmentsPublic },
+		roles:  readers.roles,
+		open:   func(s *Server, _ *http.Request) bool { return s.cfg.AssignmentsPublic },
+		object: whatIsTheirs,
 	}
 	// metricsReaders: whoever is on the same machine, and not behind a proxy there.
 	metricsReaders = access{
@@ -60,49 +55,116 @@ var (
 	}
 )
 
-// authorize decides who is asking and whether they may; nothing else does.
-func (s *Server) authorize(a access, r *http.Request) (Caller, error) {
-	remote, _, err := net.SplitHostPort(r.RemoteAddr)
+// authorize decides who is asking, and whether callers of that role may. Nothing
+// else does, but permit below, which every call passes too.
+func (s *Server) authorize(r route, request *http.Request) (Caller, error) {
+	remote, _, err := net.SplitHostPort(request.RemoteAddr)
 	if err != nil {
-		remote = r.RemoteAddr
+		remote = request.RemoteAddr
 	}
-	if a.open != nil && a.open(s, r) {
-		return Caller{Name: "anonymous", Remote: remote}, nil
+	if r.access.open != nil && r.access.open(s, request) {
+		caller := Caller{Name: "anonymous", Remote: remote}
+		if r.runs == aside { // probes and scrapers come as often as they like
+			return caller, nil
+		}
+		return caller, s.paced(caller)
 	}
-	token, given := bearer(r)
-	if !given {
-		return Caller{}, s.refuse(remote, challenge("", "send the header Authorization: Bearer <token>"))
-	}
-	caller, known := s.cfg.Tokens.Lookup(token)
-	if !known {
-		return Caller{}, s.refuse(remote, challenge(`, error="invalid_token"`, "the token is not one of this cluster's"))
+	caller, err := s.authenticate(request, remote)
+	if err != nil {
+		return Caller{}, err
 	}
 	caller.Remote = remote
-	if !slices.Contains(a.roles, caller.Role) {
-		return Caller{}, s.refuse(remote, newProblem(forbidden, "%s has the role %s, which may not do this", caller.Name, caller.Role))
+	if err := s.paced(caller); err != nil {
+		return Caller{}, err
+	}
+	if !slices.Contains(r.access.roles, caller.Role) {
+		return Caller{}, s.refuse(remote, "role", newProblem(forbidden, "%s has the role %s, which may not do this", caller.Name, caller.Role))
 	}
 	return caller, nil
 }
 
-// bearer returns the token of the request (RFC 6750).
-func bearer(r *http.Request) (token string, given bool) {
-	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") {
-		return "", false
+// permit decides whether what the call is about is the caller's. A handler learns
+// from nowhere else which pod is meant.
+func (s *Server) permit(a access, c *call) error {
+	refuse := func(format string, args ...any) error {
+		return s.refuse(c.caller.Remote, "limits", newProblem(forbidden, format, args...))
 	}
-	return strings.TrimSpace(token), true
+	if a.object == nil {
+		if c.caller.limited() {
+			return refuse("%s is limited %s, and this concerns the whole cluster", c.caller.Name, c.caller.limits())
+		}
+		return nil
+	}
+	o, err := a.object(s, c)
+	if err != nil {
+		return err
+	}
+	switch own := c.caller.Pod; {
+	case o.filtered:
+	case !c.caller.sees(o.namespace, o.pod):
+		return refuse("%s is limited %s, and this concerns pod %s/%s", c.caller.Name, c.caller.limits(), o.namespace, o.pod)
+	case own == nil:
+	case o.uid != "" && o.uid != own.UID:
+		return refuse("pod %s has the UID %s, not %s", c.caller.Name, own.UID, o.uid)
+	case o.word:
+		return refuse("that a pod is stopped is for an operator to say, not for the pod")
+	}
+	c.object = o
+	return nil
 }
 
-func challenge(more, detail string) *problem {
-	p := newProblem(unauthenticated, "%s", detail)
-	p.challenge = `Bearer realm="keysteward"` + more
-	return p
+// whatIsTheirs is for answers in which everybody sees what is their own.
+func whatIsTheirs(*Server, *call) (object, error) { return object{filtered: true}, nil }
+
+// podOfPath is the pod that the path names, and its UID if the query does.
+func podOfPath(_ *Server, c *call) (object, error) {
+	namespace, name, err := c.pod()
+	if err != nil {
+		return object{}, err
+	}
+	uid, err := c.podUID()
+	if err != nil {
+		return object{}, err
+	}
+	word, err := c.flag("confirmStopped")
+	if err != nil {
+		return object{}, err
+	}
+	if own := c.caller.Pod; own != nil && uid == "" && c.caller.sees(namespace, name) {
+		uid = own.UID // a pod speaks for no other of its name
+	}
+	return object{namespace: namespace, pod: name, uid: uid, word: word}, nil
 }
 
-// refuse logs a refused caller, not too often, and returns the problem.
-func (s *Server) refuse(remote string, p *problem) error {
-	if s.refused.Allow() {
-		s.log.Warn("refused a caller", "remote", remote, "reason", p.detail)
+// podOfBody is the pod of an allocation's request. A pod need not name itself.
+func podOfBody(_ *Server, c *call) (object, error) {
+	body, err := bodyOf[allocationBody](c)
+	if err != nil {
+		return object{}, err
 	}
+	if own := c.caller.Pod; own != nil {
+		for _, f := range []struct {
+			given *string
+			own   string
+		}{{&body.Namespace, own.Namespace}, {&body.Pod, own.Name}, {&body.PodUID, own.UID}} {
+			if *f.given == "" {
+				*f.given = f.own
+			}
+		}
+	}
+	if err := checkNames(body.Namespace, body.Pod); err != nil {
+		return object{}, err
+	}
+	return object{namespace: body.Namespace, pod: body.Pod, uid: body.PodUID}, nil
+}
+
+// refuse counts a refused caller, logs it, not too often, and returns the problem.
+func (s *Server) refuse(remote, reason string, p *problem) error {
+	s.metrics.refused.WithLabelValues(reason).Inc()
+	if !s.refused.Allow() {
+		s.unlogged.Add(1)
+		return p
+	}
+	s.log.Warn("refused a caller", "remote", remote, "why", reason, "reason", p.detail, "notLogged", s.unlogged.Swap(0))
 	return p
 }

@@ -1,70 +1,137 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
+)
+
+// rights are who may call a route: roles; what callers of these roles may do that
+// are limited to the namespace "default"; and what the pod default/web may do.
+type rights struct{ roles, limited, pod string }
+
+const (
+	nothing = ""         // is refused
+	own     = "own"      // with what is theirs
+	shown   = "filtered" // and is shown what is theirs
 )
 
 // whoMay is written down a second time on purpose: a change of the table of
 // routes has to be made here too.
-var whoMay = map[string]string{
-	"POST /v1/allocations":                     "admin operator",
-	"GET /v1/allocations":                      "admin operator viewer",
-	"GET /v1/allocations/{namespace}/{pod}":    "admin operator viewer",
-	"DELETE /v1/allocations/{namespace}/{pod}": "admin operator",
-	"GET /assignments":                         "admin operator viewer",
-	"GET /allocations":                         "admin operator viewer",
-	"GET /v1/keys":                             "admin operator viewer",
-	"GET /v1/keys/{pubkey}":                    "admin operator viewer",
-	"POST /v1/keys/import":                     "admin",
-	"POST /v1/keys/{pubkey}/confirm-stopped":   "admin operator",
-	"POST /v1/keys/{pubkey}/retire":            "admin operator",
-	"GET /v1/deposits":                         "admin operator viewer",
-	"GET /v1/deposits/{pubkey}":                "admin operator viewer",
-	"POST /v1/deposits/resume":                 "admin operator",
-	"GET /v1/audit":                            "admin",
-	"GET /v1/seed":                             "admin",
-	"PUT /v1/seed":                             "admin",
-	"GET /v1/seal":                             "admin operator viewer",
-	"POST /v1/seal/verify":                     "admin operator",
-	"POST /v1/seal/rotate":                     "admin",
-	"POST /v1/seal/keys":                       "admin",
-	"DELETE /v1/seal/keys/{id}":                "admin",
-	"GET /v1/cluster":                          "admin operator viewer",
-	"GET /livez":                               "anyone",
-	"GET /readyz":                              "anyone",
-	"GET /metrics":                             "admin operator viewer",
-	"GET /openapi.yaml":                        "anyone",
-	"GET /":                                    "anyone",
+var whoMay = map[string]rights{
+	"POST /v1/allocations":                     {"admin operator", own, own},
+	"GET /v1/allocations":                      {"admin operator viewer", shown, nothing},
+	"GET /v1/allocations/{namespace}/{pod}":    {"admin operator viewer", own, own},
+	"DELETE /v1/allocations/{namespace}/{pod}": {"admin operator", own, own},
+	"GET /assignments":                         {"admin operator viewer", shown, nothing},
+	"GET /allocations":                         {"admin operator viewer", shown, nothing},
+	"GET /v1/keys":                             {"admin operator viewer", shown, nothing},
+	"GET /v1/keys/{pubkey}":                    {"admin operator viewer", shown, shown},
+	"POST /v1/keys/import":                     {"admin", nothing, nothing},
+	"POST /v1/keys/{pubkey}/confirm-stopped":   {"admin operator", nothing, nothing},
+	"POST /v1/keys/{pubkey}/retire":            {"admin operator", nothing, nothing},
+	"GET /v1/deposits":                         {"admin operator viewer", shown, nothing},
+	"GET /v1/deposits/{pubkey}":                {"admin operator viewer", shown, nothing},
+	"POST /v1/deposits/resume":                 {"admin operator", nothing, nothing},
+	"GET /v1/audit":                            {"admin", nothing, nothing},
+	"GET /v1/tokens":                           {"admin", nothing, nothing},
+	"POST /v1/tokens":                          {"admin", nothing, nothing},
+	"DELETE /v1/tokens/{id}":                   {"admin", nothing, nothing},
+	"GET /v1/seed":                             {"admin", nothing, nothing},
+	"PUT /v1/seed":                             {"admin", nothing, nothing},
+	"GET /v1/seal":                             {"admin operator viewer", nothing, nothing},
+	"POST /v1/seal/verify":                     {"admin operator", nothing, nothing},
+	"POST /v1/seal/rotate":                     {"admin", nothing, nothing},
+	"POST /v1/seal/keys":                       {"admin", nothing, nothing},
+	"DELETE /v1/seal/keys/{id}":                {"admin", nothing, nothing},
+	"GET /v1/cluster":                          {"admin operator viewer", shown, shown},
+	"GET /livez":                               {"anyone", nothing, nothing},
+	"GET /readyz":                              {"anyone", nothing, nothing},
+	"GET /metrics":                             {"admin operator viewer", nothing, nothing},
+	"GET /openapi.yaml":                        {"anyone", nothing, nothing},
+	"GET /":                                    {"anyone", nothing, nothing},
+}
+
+// has reports whether a list of words has this one.
+func has(words, word string) bool { return strings.Contains(" "+words+" ", " "+word+" ") }
+
+// visit calls a route as somebody, about the pod of a namespace.
+func (h *harness) visit(r route, namespace string, as requestOption) *httptest.ResponseRecorder {
+	h.Helper()
+	path := strings.NewReplacer("{namespace}", namespace, "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48), "{id}", "0123456789abcdef").Replace(r.path)
+	body := ""
+	if r.path == "/v1/allocations" && r.method == http.MethodPost {
+		text, err := json.Marshal(wire.AllocationRequest{Namespace: namespace, Pod: "web", PodUID: "u1", Keys: 1})
+		require.NoError(h, err)
+		body = string(text)
+	}
+	h.visits++
+	h.remote = fmt.Sprintf("192.0.2.%d:1", h.visits%250) // so that no address has too many failures
+	return h.do("", r.method, path, body, as)
 }
 
 func TestEveryRouteForEveryCaller(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48), "{id}", "file:00")
+	h := newHarness(t, withPods(map[string]podtoken.Pod{
+		"web": {Namespace: "default", Name: "web", UID: "u1"},
+	}))
 	require.Len(t, routes(), len(whoMay))
+	expired, revoked := h.state("expired", RoleAdmin, time.Now().Add(-time.Minute)), h.state("revoked", RoleAdmin, time.Time{})
+	h.revoke(revoked)
+	strangers := map[string]requestOption{
+		"nobody": func(*http.Request) {}, "wrong": bearing("kst_wrong"), "expired": bearing(expired), "revoked": bearing(revoked),
+		"a forged pod": bearing(podToken("forged")),
+	}
 	for _, r := range routes() {
 		name := r.method + " " + r.path
-		roles, listed := whoMay[name]
+		may, listed := whoMay[name]
 		require.True(t, listed, name)
-		for _, caller := range []Role{"", "wrong", RoleViewer, RoleOperator, RoleAdmin} {
-			w := h.do(caller, r.method, fill.Replace(r.path), "")
-			what := fmt.Sprintf("%s as %q: %s", name, caller, w.Body)
-			switch {
-			case roles == "anyone" || (caller != "" && strings.Contains(" "+roles+" ", " "+string(caller)+" ")):
-				require.NotContains(t, []int{http.StatusUnauthorized, http.StatusForbidden}, w.Code, what)
-			case caller == "" || caller == "wrong":
-				requireProblem(t, w, http.StatusUnauthorized, unauthenticated, "")
-				require.Contains(t, w.Header().Get("WWW-Authenticate"), `Bearer realm="keysteward"`)
-			default:
-				requireProblem(t, w, http.StatusForbidden, forbidden, "")
+		for stranger, as := range strangers {
+			w := h.visit(r, "default", as)
+			if may.roles == "anyone" {
+				requireLetIn(t, w, name+" as "+stranger)
+				continue
 			}
+			requireProblem(t, w, http.StatusUnauthorized, unauthenticated, "")
+			require.Contains(t, w.Header().Get("WWW-Authenticate"), `Bearer realm="keysteward"`)
 		}
+		for _, role := range givenRoles {
+			letIn := may.roles == "anyone" || has(may.roles, string(role))
+			for _, as := range []requestOption{bearing(h.tokens[role]), bearing(h.state(string(role), role, time.Now().Add(time.Hour))), certified(role)} {
+				requireDecision(t, letIn, h.visit(r, "default", as), name+" as "+string(role))
+			}
+			limited := bearing(h.state("limited", role, time.Time{}, "default"))
+			requireDecision(t, letIn && (may.roles == "anyone" || may.limited != nothing), h.visit(r, "default", limited), name+" as limited "+string(role))
+			requireDecision(t, letIn && (may.roles == "anyone" || may.limited == shown), h.visit(r, "other", limited), name+" elsewhere as limited "+string(role))
+		}
+		pod := bearing(podToken("web"))
+		requireDecision(t, may.roles == "anyone" || may.pod != nothing, h.visit(r, "default", pod), name+" as a pod")
+		requireDecision(t, may.roles == "anyone" || may.pod == shown, h.visit(r, "other", pod), name+" as another pod")
 	}
+}
+
+func requireLetIn(t *testing.T, w *httptest.ResponseRecorder, what string) {
+	t.Helper()
+	require.NotContains(t, []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, w.Code, "%s: %s", what, w.Body)
+}
+
+func requireDecision(t *testing.T, letIn bool, w *httptest.ResponseRecorder, what string) {
+	t.Helper()
+	if letIn {
+		requireLetIn(t, w, what)
+		return
+	}
+	require.Equal(t, http.StatusForbidden, w.Code, "%s: %s", what, w.Body)
+	requireProblem(t, w, http.StatusForbidden, forbidden, "")
 }
 
 func TestAuthorizationHeader(t *testing.T) {
@@ -85,6 +152,20 @@ func TestAuthorizationHeader(t *testing.T) {
 	} {
 		require.Equal(t, status, h.do("", http.MethodGet, "/v1/cluster", "", header("Authorization", value)).Code, value)
 	}
+}
+
+func FuzzAuthorization(f *testing.F) {
+	f.Add("Bearer kst_" + strings.Repeat("ab", 32))
+	f.Add("Bearer " + podToken("web"))
+	f.Add("bearer\t\x00")
+	f.Fuzz(func(t *testing.T, value string) {
+		h := newHarness(t, withPods(map[string]podtoken.Pod{"web": {Namespace: "default", Name: "web", UID: "u1"}}))
+		w := h.do("", http.MethodGet, "/v1/keys", "", func(r *http.Request) { r.Header["Authorization"] = []string{value} })
+		if w.Code != http.StatusUnauthorized { // a pod may not list keys
+			require.Equal(t, http.StatusForbidden, w.Code)
+			require.Contains(t, value, podToken("web"))
+		}
+	})
 }
 
 func TestAssignmentsPublic(t *testing.T) {
@@ -128,12 +209,14 @@ func TestRefusedCallersAreLoggedWithoutTheirToken(t *testing.T) {
 func TestAccessWithoutRolesLetsNobodyIn(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	r := func() *http.Request {
+	for _, as := range []requestOption{bearing(h.tokens[RoleAdmin]), certified(RoleAdmin)} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 		require.NoError(t, err)
-		r.Header.Set("Authorization", "Bearer "+h.tokens[RoleAdmin])
-		return r
-	}()
-	_, err := h.server.authorize(access{}, r)
-	require.ErrorContains(t, err, "forbidden")
+		as(r)
+		_, err = h.server.authorize(route{}, r)
+		require.ErrorContains(t, err, "forbidden")
+	}
+	for _, caller := range []Caller{{Namespaces: []string{"a"}}, {Projects: []string{"a"}}, {Pod: &podtoken.Pod{}}} {
+		require.ErrorContains(t, h.server.permit(access{}, &call{caller: caller}), "forbidden", "without an object it is about the whole cluster")
+	}
 }

@@ -19,6 +19,11 @@ type call struct {
 	echo   echo.Context
 	caller Caller
 	query  url.Values
+	// object is what the call is about, as it was permitted; zero where that is the
+	// whole cluster.
+	object object
+	// body is what [bodyOf] read, nil before.
+	body any
 	// reading is set where the route reads the state.
 	reading reading
 }

@@ -18,20 +18,35 @@ const maxBody = 1 << 20
 
 // withBody makes a handler of one that takes a JSON body of type T.
 func withBody[T any](handle func(*Server, *call, T) (answer, error)) func(*Server, *call) (answer, error) {
-	names := make(fields)
-	names.add(reflect.TypeFor[T]())
 	return func(s *Server, c *call) (answer, error) {
-		data, err := readBody(c.echo.Response().Writer, c.echo.Request())
+		body, err := bodyOf[T](c)
 		if err != nil {
 			return answer{}, err
 		}
-		defer clear(data)
-		body, err := decode[T](data, names)
-		if err != nil {
-			return answer{}, err
-		}
-		return handle(s, c, body)
+		return handle(s, c, *body)
 	}
+}
+
+// bodyOf reads the JSON body of the call, once: whoever asks again gets the same.
+func bodyOf[T any](c *call) (*T, error) {
+	if c.body != nil {
+		body, isT := c.body.(*T)
+		if !isT {
+			return nil, errors.New("the body of a call was read as two types")
+		}
+		return body, nil
+	}
+	data, err := readBody(c.echo.Response().Writer, c.echo.Request())
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	body, err := decode[T](data, fieldsOf(reflect.TypeFor[T]()))
+	if err != nil {
+		return nil, err
+	}
+	c.body = &body
+	return &body, nil
 }
 
 // readBody reads the whole body within its bounds of size and time.

@@ -9,11 +9,25 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // fields are the names that a body may have at any depth, and the types of their
 // values. A name has the same type wherever it stands.
 type fields map[string]reflect.Type
+
+// known are the fields of the types that were read, which are few.
+var known sync.Map
+
+func fieldsOf(t reflect.Type) fields {
+	if f, found := known.Load(t); found {
+		return f.(fields) //nolint:forcetypeassert // nothing else is put there
+	}
+	f := make(fields)
+	f.add(t)
+	known.Store(t, f)
+	return f
+}
 
 // add collects the JSON names of a type of the API, at all depths.
 func (f fields) add(t reflect.Type) {
@@ -83,8 +97,11 @@ func (f fields) checkValue(d *json.Decoder, path, name string) error {
 	}
 	switch value := value.(type) {
 	case json.Delim:
-		if value == '{' {
+		switch {
+		case value == '{':
 			return f.checkObject(d, path+name+".")
+		case f[name] == reflect.TypeFor[[]string]():
+			return f.checkTexts(d, name)
 		}
 		return badField(name, "array does not fit here")
 	case string:
@@ -94,6 +111,23 @@ func (f fields) checkValue(d *json.Decoder, path, name string) error {
 		if _, err := base64.StdEncoding.DecodeString(value); err != nil {
 			return badField(path+name, "not base64 (RFC 4648, section 4, with padding)")
 		}
+	}
+	return nil
+}
+
+// checkTexts checks what stands behind the opening bracket of an array of texts.
+func (f fields) checkTexts(d *json.Decoder, name string) error {
+	for d.More() {
+		value, err := d.Token()
+		if err != nil {
+			return malformed(err)
+		}
+		if _, isText := value.(string); !isText {
+			return badField(name, "want an array of texts")
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return malformed(err)
 	}
 	return nil
 }

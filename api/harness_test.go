@@ -31,6 +31,7 @@ type harness struct {
 	tokens map[Role]string
 	log    *lockedBuffer
 	remote string
+	visits int
 }
 
 func newHarness(t *testing.T, change ...func(*Config)) *harness {

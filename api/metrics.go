@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
 }
 
 func newMetrics(s *Server) (*metrics, error) {
@@ -26,13 +27,16 @@ func newMetrics(s *Server) (*metrics, error) {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}, []string{"route", "method"}),
 	}
+	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "keysteward_refused_callers_total", Help: "Requests that were refused because of who sent them, or how often, by reason.",
+	}, []string{"reason"})
 	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keysteward_http_held_requests", Help: "Requests that are held while keys are on their way.",
 	}, func() float64 { return float64(s.holds.held()) })
 	open := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keysteward_http_connections", Help: "Connections that are open.",
 	}, s.connections.count)
-	for _, c := range []prometheus.Collector{m.requests, m.duration, held, open, s.connections.closed, stateCollector{s}} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.refused, held, open, s.connections.closed, stateCollector{s}} {
 		if err := s.cfg.Registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register: %w", err)
 		}

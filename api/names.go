@@ -30,9 +30,6 @@ func checkNames(namespace, pod string) error {
 
 // checkRequest names the first field of the request that is out of its bounds.
 func (s *Server) checkRequest(r allocationBody) error {
-	if err := checkNames(r.Namespace, r.Pod); err != nil {
-		return err
-	}
 	if !podUID.MatchString(r.PodUID) {
 		return badField("podUid", podUIDWanted)
 	}

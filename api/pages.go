@@ -53,7 +53,7 @@ func pagePolicy() string {
 // "default" are named by their name alone, all others with their namespace: a
 // name has no slash, and a pod's line does not depend on which others there are.
 func (r reading) writeLines(w io.Writer) error {
-	for a := range r.view.Allocations() {
+	for a := range r.allocations() {
 		if a.GetState() != fsmpb.AllocationState_ALLOCATION_STATE_HELD {
 			continue
 		}
@@ -95,13 +95,13 @@ func (r reading) writePage(w io.Writer) error {
 	data := pageData{
 		Style:     template.HTML("<style>" + assignmentsCSS + "</style>"), //nolint:gosec // our own file
 		ClusterID: m.GetClusterId(), AppliedIndex: m.GetAppliedIndex(), Age: r.age(),
-		Keys: keyCounts(m), Deposits: depositCounts(m),
-		Rows: r.rows(), Requests: r.requests(),
+		Keys: r.keyCounts(), Deposits: r.depositCounts(),
+		Rows: r.rows(), Requests: r.pending(),
 	}
 	if reason := waitingOf(r.view.DepositStatus()); reason.Code != "" {
 		data.Waiting = &reason
 	}
-	for range r.view.Requests() {
+	for range r.requests() {
 		data.AnyRequests = true
 		break
 	}
@@ -121,7 +121,7 @@ func (r reading) age() string {
 func (r reading) rows() iter.Seq[pageRow] {
 	m := r.view.Meta()
 	return func(yield func(pageRow) bool) {
-		for a := range r.view.Allocations() {
+		for a := range r.allocations() {
 			row := pageRow{
 				Namespace: a.GetPod().GetNamespace(), Pod: a.GetPod().GetName(), UID: a.GetPod().GetUid(),
 				State: "held", Since: strings.TrimSuffix(wallTime(a.GetSinceWallMs()).Format("2006-01-02 15:04:05Z"), "Z"),
@@ -139,9 +139,9 @@ func (r reading) rows() iter.Seq[pageRow] {
 	}
 }
 
-func (r reading) requests() iter.Seq[wire.PendingAllocation] {
+func (r reading) pending() iter.Seq[wire.PendingAllocation] {
 	return func(yield func(wire.PendingAllocation) bool) {
-		for q := range r.view.Requests() {
+		for q := range r.requests() {
 			if !yield(pendingOf(r.view, q)) {
 				return
 			}

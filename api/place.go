@@ -38,12 +38,6 @@ const (
 // barrierTimeout bounds how long a read waits for the leader to be confirmed.
 const barrierTimeout = 10 * time.Second
 
-// reading is the state that a read answers from.
-type reading struct {
-	view  *fsm.View
-	ageMs int64
-}
-
 // settle makes sure that this node can answer the call, and gives a read its state.
 func (s *Server) settle(c *call, p place) error {
 	switch p {
@@ -94,7 +88,7 @@ func (s *Server) readStale(c *call) {
 }
 
 func (s *Server) use(c *call, view *fsm.View, ageMs int64) {
-	c.reading = reading{view: view, ageMs: ageMs}
+	c.reading = reading{view: view, ageMs: ageMs, caller: c.caller}
 	h := c.echo.Response().Header()
 	h.Set(appliedIndexHeader, strconv.FormatUint(view.Meta().GetAppliedIndex(), 10))
 	h.Set(ageHeader, strconv.FormatInt(ageMs, 10))

@@ -20,11 +20,10 @@ func (s *Server) listKeys(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	view := c.reading.view
-	keys, next := page(view.Keys(from), limit, (*fsmpb.Key).GetPubkey, func(k *fsmpb.Key) bool {
+	keys, next := page(c.reading.keys(from), limit, (*fsmpb.Key).GetPubkey, func(k *fsmpb.Key) bool {
 		return state == "" || string(state) == keyState(k.GetState())
 	}, keyOf)
-	return ok(wire.KeyPage{Keys: keys, Counts: keyCounts(view.Meta()), NextCursor: next}), nil
+	return ok(wire.KeyPage{Keys: keys, Counts: c.reading.keyCounts(), NextCursor: next}), nil
 }
 
 func (s *Server) getKey(c *call) (answer, error) {
@@ -32,7 +31,7 @@ func (s *Server) getKey(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	k := c.reading.view.Key(pubkey)
+	k := c.reading.key(pubkey)
 	if k == nil {
 		return answer{}, newProblem(notFound, "the cluster has no key %s", hexText(pubkey))
 	}
@@ -53,15 +52,18 @@ func (s *Server) listDeposits(c *call) (answer, error) {
 		return answer{}, err
 	}
 	view := c.reading.view
-	deposits, next := page(view.Deposits(from), limit, (*fsmpb.Deposit).GetPubkey, func(d *fsmpb.Deposit) bool {
+	deposits, next := page(c.reading.deposits(from), limit, (*fsmpb.Deposit).GetPubkey, func(d *fsmpb.Deposit) bool {
 		return state == "" || string(state) == depositState(d.GetState())
 	}, depositOf)
-	return ok(wire.DepositPage{
-		Deposits: deposits, Counts: depositCounts(view.Meta()), NextCursor: next,
-		Waiting: waitingOf(view.DepositStatus()), Accounts: accountsOf(view.Accounts()),
-		Funds: fundsOf(view.DepositStatus().GetFunds()), Pace: paceOf(view),
-		Spares: sparesOf(view.Spares()),
-	}), nil
+	answered := wire.DepositPage{
+		Deposits: deposits, Counts: c.reading.depositCounts(), NextCursor: next,
+		Waiting: waitingOf(view.DepositStatus()),
+	}
+	if c.reading.whole() { // the money is the whole cluster's
+		answered.Accounts, answered.Spares = accountsOf(view.Accounts()), sparesOf(view.Spares())
+		answered.Funds, answered.Pace = fundsOf(view.DepositStatus().GetFunds()), paceOf(view)
+	}
+	return ok(answered), nil
 }
 
 func (s *Server) getDeposit(c *call) (answer, error) {
@@ -69,7 +71,7 @@ func (s *Server) getDeposit(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	d := c.reading.view.Deposit(pubkey)
+	d := c.reading.deposit(pubkey)
 	if d == nil {
 		return answer{}, newProblem(notFound, "the cluster has no deposit for %s", hexText(pubkey))
 	}

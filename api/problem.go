@@ -26,6 +26,10 @@ const (
 	unsupportedMedia kind = "unsupported-media-type"
 	unauthenticated  kind = "unauthenticated"
 	forbidden        kind = "forbidden"
+	tooManyRequests  kind = "too-many-requests"
+	kubernetesAway   kind = "kubernetes-unavailable"
+	tokenExists      kind = "token-exists"
+	tooManyTokens    kind = "too-many-tokens"
 	notFound         kind = "not-found"
 	methodNotAllowed kind = "method-not-allowed"
 	staleFence       kind = "stale-fence"
@@ -56,6 +60,10 @@ var kinds = map[kind]struct {
 	unsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not JSON"},
 	unauthenticated:  {http.StatusUnauthorized, "A valid token is required"},
 	forbidden:        {http.StatusForbidden, "The caller may not do this"},
+	tooManyRequests:  {http.StatusTooManyRequests, "Too many requests"},
+	kubernetesAway:   {http.StatusServiceUnavailable, "Kubernetes does not say who the pod is"},
+	tokenExists:      {http.StatusConflict, "The token is another caller's"},
+	tooManyTokens:    {http.StatusConflict, "There are too many tokens"},
 	notFound:         {http.StatusNotFound, "Not found"},
 	methodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here"},
 	staleFence:       {http.StatusConflict, "The allocation has changed"},
@@ -135,7 +143,7 @@ func (s *Server) problemOf(err error, r *http.Request) *problem {
 func refusalProblem(r *fsm.Refusal) *problem {
 	known := map[fsm.Code]kind{
 		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.KeyInUse: keyInUse, fsm.SeedExists: seedExists,
-		fsm.PoolShort: poolShort,
+		fsm.PoolShort: poolShort, fsm.TokenExists: tokenExists, fsm.TooManyTokens: tooManyTokens,
 	}
 	if k, ok := known[r.Code]; ok {
 		return newProblem(k, "%s", r.Detail)

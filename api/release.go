@@ -28,16 +28,9 @@ func (s *Server) release(c *call) (answer, error) {
 // would else count for the next pod of that name.
 func (c *call) releaseBody() (body *fsmpb.Release, confirmed bool, err error) {
 	body = &fsmpb.Release{}
-	if body.Namespace, body.Pod, err = c.pod(); err != nil {
-		return nil, false, err
-	}
+	body.Namespace, body.Pod, body.PodUid = c.object.namespace, c.object.pod, c.object.uid
+	confirmed = c.object.word
 	if body.Fence, err = c.fence(); err != nil {
-		return nil, false, err
-	}
-	if body.PodUid, err = c.podUID(); err != nil {
-		return nil, false, err
-	}
-	if confirmed, err = c.flag("confirmStopped"); err != nil {
 		return nil, false, err
 	}
 	if confirmed && body.GetPodUid() == "" {

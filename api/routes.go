@@ -25,21 +25,24 @@ func routes() []route {
 	page := []string{"state", "cursor", "limit", consistencyParam}
 	one := []string{consistencyParam}
 	return []route{
-		{post, "/v1/allocations", changers, onLeader, []string{"wait"}, withBody((*Server).allocate)},
-		{get, "/v1/allocations", readers, reads, one, (*Server).listAllocations},
-		{get, "/v1/allocations/{namespace}/{pod}", readers, reads, one, (*Server).getAllocation},
-		{del, "/v1/allocations/{namespace}/{pod}", changers, onLeader, []string{"fence", "podUid", "confirmStopped"}, (*Server).release},
+		{post, "/v1/allocations", allocators, onLeader, []string{"wait"}, withBody((*Server).allocate)},
+		{get, "/v1/allocations", ownReaders, reads, one, (*Server).listAllocations},
+		{get, "/v1/allocations/{namespace}/{pod}", podReaders, reads, one, (*Server).getAllocation},
+		{del, "/v1/allocations/{namespace}/{pod}", releasers, onLeader, []string{"fence", "podUid", "confirmStopped"}, (*Server).release},
 		{get, "/assignments", assignmentReaders, staleReads, one, (*Server).assignments},
 		{get, "/allocations", assignmentReaders, staleReads, one, (*Server).assignments},
-		{get, "/v1/keys", readers, reads, page, (*Server).listKeys},
-		{get, "/v1/keys/{pubkey}", readers, reads, one, (*Server).getKey},
+		{get, "/v1/keys", ownReaders, reads, page, (*Server).listKeys},
+		{get, "/v1/keys/{pubkey}", allReaders, reads, one, (*Server).getKey},
 		{post, "/v1/keys/import", admins, onLeader, nil, withBody((*Server).importKeys)},
 		{post, "/v1/keys/{pubkey}/confirm-stopped", changers, onLeader, nil, withBody((*Server).confirmStopped)},
 		{post, "/v1/keys/{pubkey}/retire", changers, onLeader, nil, withBody((*Server).retireKey)},
-		{get, "/v1/deposits", readers, reads, page, (*Server).listDeposits},
-		{get, "/v1/deposits/{pubkey}", readers, reads, one, (*Server).getDeposit},
+		{get, "/v1/deposits", ownReaders, reads, page, (*Server).listDeposits},
+		{get, "/v1/deposits/{pubkey}", ownReaders, reads, one, (*Server).getDeposit},
 		{post, "/v1/deposits/resume", changers, onLeader, nil, withBody((*Server).resumeDeposits)},
 		{get, "/v1/audit", admins, reads, []string{"from", "limit", "action", "caller", "object", consistencyParam}, (*Server).listAudit},
+		{get, "/v1/tokens", admins, reads, one, (*Server).listTokens},
+		{post, "/v1/tokens", admins, onLeader, nil, withBody((*Server).createToken)},
+		{del, "/v1/tokens/{id}", admins, onLeader, nil, (*Server).revokeToken},
 		{get, "/v1/seed", admins, onLeader, nil, (*Server).getSeed},
 		{put, "/v1/seed", admins, onLeader, nil, withBody((*Server).putSeed)},
 		{get, "/v1/seal", readers, here, nil, (*Server).getSeal},
@@ -47,7 +50,7 @@ func routes() []route {
 		{post, "/v1/seal/rotate", admins, onLeader, nil, (*Server).rotateSeal},
 		{post, "/v1/seal/keys", admins, onLeader, nil, withBody((*Server).addSealKey)},
 		{del, "/v1/seal/keys/{id}", admins, onLeader, []string{"force"}, (*Server).removeSealKey},
-		{get, "/v1/cluster", readers, here, nil, (*Server).getCluster},
+		{get, "/v1/cluster", allReaders, here, nil, (*Server).getCluster},
 		{get, "/livez", everybody, aside, nil, (*Server).livez},
 		{get, "/readyz", everybody, aside, nil, (*Server).readyz},
 		{get, "/metrics", metricsReaders, aside, nil, (*Server).showMetrics},
@@ -89,7 +92,7 @@ func routeOf(e echo.Context) route {
 func (s *Server) serve(r route) echo.HandlerFunc {
 	return func(e echo.Context) error {
 		e.Set(routeKey, r)
-		caller, err := s.authorize(r.access, e.Request())
+		caller, err := s.authorize(r, e.Request())
 		if err != nil {
 			return err
 		}
@@ -100,6 +103,9 @@ func (s *Server) serve(r route) echo.HandlerFunc {
 			}
 		}
 		if err := s.settle(c, r.runs); err != nil {
+			return err
+		}
+		if err := s.permit(r.access, c); err != nil {
 			return err
 		}
 		a, err := r.handle(s, c)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -41,6 +42,14 @@ type Config struct {
 	Vault  Vault
 	Seal   Seal
 	Tokens *Tokens
+	// Certificates gives client certificates their callers; nil goes by the
+	// organization.
+	Certificates *CertificateRoles
+	// PodTokens checks the tokens of pods; nil lets no pod in.
+	PodTokens PodTokens
+	// RateLimit is how many requests per second one caller may make, in bursts of
+	// four seconds' worth; 0 is no limit.
+	RateLimit int
 	// AssignmentsPublic shows /assignments to everybody.
 	AssignmentsPublic bool
 	// MaxKeysPerPod bounds what one pod may ask for; 0 is [DefaultMaxKeysPerPod].
@@ -83,6 +92,12 @@ type Server struct {
 	connections *connections
 	// refused bounds how often refused callers are logged.
 	refused *rate.Limiter
+	// unlogged counts those that were refused and not logged since the last that was.
+	unlogged atomic.Int64
+	// pace bounds the requests of each caller, nil if nothing does; logins bounds
+	// wrong tokens.
+	pace   *buckets
+	logins *logins
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -104,7 +119,11 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, node: cfg.Node, vault: cfg.Vault, log: cfg.Logger,
 		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
+		logins:  newLogins(),
 		seedKey: key, seedRecipient: recipient,
+	}
+	if n := cfg.RateLimit; n > 0 {
+		s.pace = newBuckets(float64(n), rateBurst*n)
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.metrics, err = newMetrics(s); err != nil {
@@ -125,6 +144,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: witness %q: want %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator)
 	case c.RestAfterProof < 0:
 		return fmt.Errorf("%w: rest after proof of %s is negative", ErrConfig, c.RestAfterProof)
+	case c.RateLimit < 0:
+		return fmt.Errorf("%w: rate limit of %d requests per second", ErrConfig, c.RateLimit)
 	case c.MaxKeysPerPod < 0 || c.MaxKeysPerPod > fsm.MaxKeysPerPod:
 		return fmt.Errorf("%w: %d keys per pod: want at most %d", ErrConfig, c.MaxKeysPerPod, fsm.MaxKeysPerPod)
 	}

@@ -8,39 +8,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"regexp"
-	"sync"
+	"slices"
 	"time"
 )
 
 // ErrTokens is wrapped by every error about a token file.
 var ErrTokens = errors.New("invalid token file")
 
-// tokensChecked is how often, at most, the token file is looked at.
-const tokensChecked = time.Second
-
-const maxTokenFile = 1 << 20
-
 var saneTokenName = regexp.MustCompile(`^[A-Za-z0-9._:@/-]{1,128}$`)
 
 // Tokens are the bearer tokens of a server's file, which holds their hashes:
 //
-//	{"tokens":[{"name":"ci","role":"operator","sha256":"<64 hex digits>"}]}
+//	{"tokens":[{"name":"ci","role":"operator","sha256":"<64 hex digits>",
+//	            "namespaces":["staging"],"projects":[],"expires":"2027-01-31T00:00:00Z"}]}
 //
+// It is the way in before the cluster has tokens, and when all of those are lost.
 // The file is read again when it changes. A file that has become invalid is
 // logged, and what was read before stays in force. It may be readable by all,
 // because a hash of 32 random bytes tells nothing, but writable by its owner only.
 type Tokens struct {
-	path string
-	log  *slog.Logger
+	file *watched[map[[sha256.Size]byte]fileToken]
+}
 
-	mu      sync.Mutex
-	checked time.Time
-	seen    fs.FileInfo
-	byHash  map[[sha256.Size]byte]Caller
+// fileToken is a caller, and when its token ends; never if that is zero.
+type fileToken struct {
+	caller  Caller
+	expires time.Time
 }
 
 type tokenFile struct {
@@ -48,114 +43,80 @@ type tokenFile struct {
 }
 
 type tokenEntry struct {
-	Name   string `json:"name"`
-	Role   Role   `json:"role"`
-	SHA256 string `json:"sha256"`
+	Name       string    `json:"name"`
+	Role       Role      `json:"role"`
+	SHA256     string    `json:"sha256"`
+	Namespaces []string  `json:"namespaces,omitempty"`
+	Projects   []string  `json:"projects,omitempty"`
+	Expires    time.Time `json:"expires,omitzero"`
 }
 
 // OpenTokens reads the file; its errors wrap [ErrTokens].
 func OpenTokens(path string, log *slog.Logger) (*Tokens, error) {
-	t := &Tokens{path: path, log: log, checked: time.Now()}
-	if t.log == nil {
-		t.log = slog.New(slog.DiscardHandler)
+	file, err := watch("token file", path, log, parseTokens)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTokens, err)
 	}
-	var err error
-	if t.byHash, t.seen, err = readTokens(path); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return &Tokens{file: file}, nil
 }
 
-// Lookup returns the caller whose token this is. It compares hashes, so the
-// time that it takes tells nothing about any token.
+// Lookup returns the caller whose token this is, unless the token has expired.
 func (t *Tokens) Lookup(token string) (Caller, bool) {
-	hash := sha256.Sum256([]byte(token))
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.refresh()
-	caller, found := t.byHash[hash]
-	return caller, found
+	caller, expires, found := t.lookup(sha256.Sum256([]byte(token)))
+	if !found || !expires.IsZero() && !time.Now().Before(expires) {
+		return Caller{}, false
+	}
+	return caller, true
 }
 
-// refresh reads the file again if it changed since it was last looked at.
-func (t *Tokens) refresh() {
-	if time.Since(t.checked) < tokensChecked {
-		return
-	}
-	t.checked = time.Now()
-	info, err := os.Stat(t.path)
-	if err != nil {
-		t.log.Error("the token file is gone; the tokens read before stay valid", "file", t.path, "error", err)
-		return
-	}
-	if unchanged(t.seen, info) {
-		return
-	}
-	byHash, info, err := readTokens(t.path)
-	if err != nil {
-		t.log.Error("the token file changed and is invalid; the tokens read before stay valid", "file", t.path, "error", err)
-		return
-	}
-	t.byHash, t.seen = byHash, info
-	t.log.Info("read the token file again", "file", t.path, "tokens", len(byHash))
+// lookup returns the caller whose token has the hash.
+func (t *Tokens) lookup(hash [sha256.Size]byte) (c Caller, expires time.Time, found bool) {
+	entry, found := t.file.now()[hash]
+	return entry.caller, entry.expires, found
 }
 
-func unchanged(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
-}
-
-func readTokens(path string) (map[[sha256.Size]byte]Caller, fs.FileInfo, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrTokens, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w %s: %w", ErrTokens, path, err)
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return nil, nil, fmt.Errorf("%w %s: mode %o lets others write: chmod go-w", ErrTokens, path, info.Mode().Perm())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxTokenFile))
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w %s: %w", ErrTokens, path, err)
-	}
-	byHash, err := parseTokens(data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w %s: %w", ErrTokens, path, err)
-	}
-	return byHash, info, nil
-}
-
-// parseTokens reads the file's text strictly: a slip must not open a door.
-func parseTokens(data []byte) (map[[sha256.Size]byte]Caller, error) {
-	var file tokenFile
+// decodeFile reads a file's text strictly: a slip must not open a door.
+func decodeFile(data []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&file); err != nil {
-		return nil, fmt.Errorf("not the expected JSON: %w", err)
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("not the expected JSON: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("there is more after the JSON")
+		return errors.New("there is more after the JSON")
+	}
+	return nil
+}
+
+func parseTokens(data []byte) (map[[sha256.Size]byte]fileToken, error) {
+	var file tokenFile
+	if err := decodeFile(data, &file); err != nil {
+		return nil, err
 	}
 	names := make(map[string]bool)
-	byHash := make(map[[sha256.Size]byte]Caller)
+	byHash := make(map[[sha256.Size]byte]fileToken)
 	for i, e := range file.Tokens {
 		hash, err := hex.DecodeString(e.SHA256)
+		limits := checkLimits(e.Namespaces, e.Projects)
 		switch {
 		case err != nil || len(hash) != sha256.Size:
 			return nil, fmt.Errorf("token %d: sha256 is not 64 hex digits", i+1)
 		case !saneTokenName.MatchString(e.Name) || names[e.Name]:
 			return nil, fmt.Errorf("token %d: the name %q is malformed or taken", i+1, e.Name)
-		case e.Role != RoleAdmin && e.Role != RoleOperator && e.Role != RoleViewer:
+		case !slices.Contains(givenRoles, e.Role):
 			return nil, fmt.Errorf("token %d: role %q is none of admin, operator, viewer", i+1, e.Role)
+		case limits != nil:
+			return nil, fmt.Errorf("token %d: %w", i+1, limits)
 		}
-		if _, taken := byHash[[sha256.Size]byte(hash)]; taken {
+		key := [sha256.Size]byte(hash)
+		if _, taken := byHash[key]; taken {
 			return nil, fmt.Errorf("token %d: the same token twice", i+1)
 		}
 		names[e.Name] = true
-		byHash[[sha256.Size]byte(hash)] = Caller{Name: e.Name, Role: e.Role}
+		byHash[key] = fileToken{expires: e.Expires, caller: Caller{
+			Name: e.Name, Role: e.Role, Namespaces: e.Namespaces, Projects: e.Projects,
+			Method: byTokenFile, Credential: tokenIDOf(key),
+		}}
 	}
 	return byHash, nil
 }

@@ -118,6 +118,27 @@ func (e RecipientKem) Valid() bool {
 	}
 }
 
+// Defines values for TokenRole.
+const (
+	TokenRoleAdmin    TokenRole = "admin"
+	TokenRoleOperator TokenRole = "operator"
+	TokenRoleViewer   TokenRole = "viewer"
+)
+
+// Valid indicates whether the value is a known member of the TokenRole enum.
+func (e TokenRole) Valid() bool {
+	switch e {
+	case TokenRoleAdmin:
+		return true
+	case TokenRoleOperator:
+		return true
+	case TokenRoleViewer:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Consistency.
 const (
 	ConsistencyLinearizable Consistency = "linearizable"
@@ -316,6 +337,24 @@ func (e RemoveSealKeyParamsForce) Valid() bool {
 	}
 }
 
+// Defines values for ListTokensParamsConsistency.
+const (
+	ListTokensParamsConsistencyLinearizable ListTokensParamsConsistency = "linearizable"
+	ListTokensParamsConsistencyStale        ListTokensParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListTokensParamsConsistency enum.
+func (e ListTokensParamsConsistency) Valid() bool {
+	switch e {
+	case ListTokensParamsConsistencyLinearizable:
+		return true
+	case ListTokensParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
 // Allocation defines model for Allocation.
 type Allocation struct {
 	ClusterID string `json:"clusterId"`
@@ -340,19 +379,19 @@ type Allocation struct {
 	State AllocationState `json:"state"`
 }
 
-// AllocationRequest defines model for AllocationRequest.
+// AllocationRequest Who the pod is may be left out by the pod itself only.
 type AllocationRequest struct {
 	// Keys How many keys the pod is to hold in all.
 	Keys int64 `json:"keys"`
 
 	// Namespace An RFC 1123 label.
-	Namespace string `json:"namespace"`
+	Namespace string `json:"namespace,omitempty,omitzero"`
 
 	// Pod An RFC 1123 subdomain.
-	Pod string `json:"pod"`
+	Pod string `json:"pod,omitempty,omitzero"`
 
 	// PodUID Kubernetes' UID of the pod: 1 to 128 of A-Z a-z 0-9 . _ -
-	PodUID string `json:"podUid"`
+	PodUID string `json:"podUid,omitempty,omitzero"`
 
 	// Recipient The HPKE public key (RFC 9180) to which secrets are sealed.
 	Recipient Recipient `json:"recipient,omitempty,omitzero"`
@@ -625,7 +664,7 @@ type Key struct {
 
 // KeyPage defines model for KeyPage.
 type KeyPage struct {
-	// Counts Keys of the whole cluster by state.
+	// Counts Keys by state, of the whole cluster or, for a limited caller, of those that it sees.
 	Counts map[string]int64 `json:"counts"`
 	Keys   []Key            `json:"keys"`
 
@@ -643,6 +682,23 @@ type Loss struct {
 	Nonce   int64  `json:"nonce"`
 	Reason  string `json:"reason"`
 	TxHash  string `json:"txHash"`
+}
+
+// NewToken defines model for NewToken.
+type NewToken struct {
+	// Expires Never if absent.
+	Expires time.Time `json:"expires,omitempty,omitzero"`
+
+	// Name Who calls with it, for people: A-Z a-z 0-9 . _ : @ / -
+	Name string `json:"name"`
+
+	// Namespaces What the caller is limited to; with projects, the whole cluster if both are empty.
+	Namespaces []string  `json:"namespaces,omitempty,omitzero"`
+	Projects   []string  `json:"projects,omitempty,omitzero"`
+	Role       TokenRole `json:"role"`
+
+	// Sha256 Of the token as it stands in the header; 64 hex digits.
+	Sha256 string `json:"sha256"`
 }
 
 // Node defines model for Node.
@@ -929,6 +985,29 @@ type StoppedKey struct {
 	Fence int64 `json:"fence"`
 }
 
+// Token defines model for Token.
+type Token struct {
+	Created   time.Time `json:"created"`
+	CreatedBy string    `json:"createdBy"`
+
+	// Expired By the clock of the node that answers.
+	Expired    bool      `json:"expired,omitempty,omitzero"`
+	Expires    time.Time `json:"expires,omitempty,omitzero"`
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Namespaces []string  `json:"namespaces,omitempty,omitzero"`
+	Projects   []string  `json:"projects,omitempty,omitzero"`
+	Role       TokenRole `json:"role"`
+}
+
+// TokenList defines model for TokenList.
+type TokenList struct {
+	Tokens []Token `json:"tokens"`
+}
+
+// TokenRole defines model for TokenRole.
+type TokenRole string
+
 // Consistency defines model for Consistency.
 type Consistency string
 
@@ -1070,6 +1149,14 @@ type RemoveSealKeyParams struct {
 // RemoveSealKeyParamsForce defines parameters for RemoveSealKey.
 type RemoveSealKeyParamsForce string
 
+// ListTokensParams defines parameters for ListTokens.
+type ListTokensParams struct {
+	Consistency ListTokensParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListTokensParamsConsistency defines parameters for ListTokens.
+type ListTokensParamsConsistency string
+
 // AllocateJSONRequestBody defines body for Allocate for application/json ContentType.
 type AllocateJSONRequestBody = AllocationRequest
 
@@ -1090,3 +1177,6 @@ type AddSealKeyJSONRequestBody = SealKeyID
 
 // PutSeedJSONRequestBody defines body for PutSeed for application/json ContentType.
 type PutSeedJSONRequestBody = SealedSeed
+
+// CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
+type CreateTokenJSONRequestBody = NewToken

@@ -74,6 +74,7 @@ type Cluster struct {
 	identity    identity
 	imported    []wire.Key
 	retired     map[string]wire.Key // by public key
+	tokens      []wire.Token
 }
 
 // Start starts a cluster of n nodes on loopback, of which the first leads. It is

@@ -1,0 +1,183 @@
+package api
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Bounds of requests and logins. They protect a node from callers that run wild;
+// they are far from what an honest one needs.
+const (
+	// DefaultRateLimit is how many requests per second one caller may make.
+	DefaultRateLimit = 500
+	// rateBurst is for how many seconds' worth a caller may save up, so that many
+	// pods that share a token may start at once.
+	rateBurst = 4
+
+	// Wrong tokens per second, from one address and in all.
+	failuresPerAddress, failuresBurst = 5, 50
+	failuresInAll, failuresInAllBurst = 100, 500
+
+	// maxBuckets bounds the callers, and the addresses, that are remembered.
+	maxBuckets = 20_000
+	// goodFor is how long a token that was right is let through a flood of wrong ones.
+	goodFor = 10 * time.Minute
+)
+
+// paced refuses a caller that makes too many requests.
+func (s *Server) paced(c Caller) error {
+	if s.pace == nil {
+		return nil
+	}
+	wait := s.pace.take(c.key(), time.Now())
+	if wait == 0 {
+		return nil
+	}
+	p := newProblem(tooManyRequests, "%s makes more than %d requests per second", c.Name, s.cfg.RateLimit)
+	p.retry = wait
+	return s.refuse(c.Remote, "too-many-requests", p)
+}
+
+// buckets are token buckets by name, as many as fit.
+type buckets struct {
+	rate  rate.Limit
+	burst int
+
+	mu   sync.Mutex
+	each map[string]*rate.Limiter
+}
+
+func newBuckets(perSecond float64, burst int) *buckets {
+	return &buckets{rate: rate.Limit(perSecond), burst: burst, each: make(map[string]*rate.Limiter)}
+}
+
+// take takes one, or returns after which time there is one again.
+func (b *buckets) take(name string, now time.Time) (wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.each[name]
+	if l == nil {
+		b.makeRoom(now)
+		l = rate.NewLimiter(b.rate, b.burst)
+		b.each[name] = l
+	}
+	if l.AllowN(now, 1) {
+		return 0
+	}
+	return refill(l, now)
+}
+
+// empty returns after which time there is one again, 0 if there is one.
+func (b *buckets) empty(name string, now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l := b.each[name]; l != nil {
+		return refill(l, now)
+	}
+	return 0
+}
+
+// makeRoom forgets one that is full again, which makes no difference, or any. It
+// looks at a few only: it is called when many come.
+func (b *buckets) makeRoom(now time.Time) {
+	if len(b.each) < maxBuckets {
+		return
+	}
+	const looks = 16
+	n, last := 0, ""
+	for name, l := range b.each { // in no order
+		if n, last = n+1, name; n == looks || l.TokensAt(now) >= float64(b.burst) {
+			break
+		}
+	}
+	delete(b.each, last)
+}
+
+func (b *buckets) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.each)
+}
+
+// refill is how long the limiter needs until it has one again, 0 if it has.
+func refill(l *rate.Limiter, now time.Time) time.Duration {
+	lacks := 1 - l.TokensAt(now)
+	if lacks <= 0 {
+		return 0
+	}
+	return max(time.Millisecond, time.Duration(lacks/float64(l.Limit())*float64(time.Second)))
+}
+
+// logins counts wrong tokens, and remembers right ones so that who has one is not
+// shut out by others behind the same address. What it remembers opens nothing: a
+// token is looked up all the same.
+type logins struct {
+	addresses *buckets
+	all       *rate.Limiter
+	seed      maphash.Seed
+
+	mu   sync.Mutex
+	good map[uint64]time.Time
+}
+
+func newLogins() *logins {
+	return &logins{
+		addresses: newBuckets(failuresPerAddress, failuresBurst),
+		all:       rate.NewLimiter(failuresInAll, failuresInAllBurst),
+		seed:      maphash.MakeSeed(), good: make(map[uint64]time.Time),
+	}
+}
+
+// closed returns for how long no token from the address is looked at, 0 if this one is.
+func (l *logins) closed(remote, token string) time.Duration {
+	now := time.Now()
+	wait := max(l.addresses.empty(network(remote), now), refill(l.all, now))
+	if wait == 0 {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Before(l.good[maphash.String(l.seed, token)]) {
+		return 0
+	}
+	return wait
+}
+
+// failed counts a wrong token.
+func (l *logins) failed(remote string) {
+	now := time.Now()
+	l.addresses.take(network(remote), now)
+	l.all.AllowN(now, 1)
+}
+
+// succeeded remembers a right token for a while.
+func (l *logins) succeeded(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := maphash.String(l.seed, token)
+	if _, known := l.good[name]; !known && len(l.good) >= maxBuckets {
+		for other := range l.good { // any
+			delete(l.good, other)
+			break
+		}
+	}
+	l.good[name] = time.Now().Add(goodFor)
+}
+
+// network is an address with all that its owner can change at will cut off: an
+// IPv6 host has 2^64 addresses.
+func network(remote string) string {
+	address, err := netip.ParseAddr(remote)
+	if err != nil || address.Unmap().Is4() {
+		return remote
+	}
+	prefix, err := address.WithZone("").Prefix(64)
+	if err != nil {
+		return remote
+	}
+	return prefix.String()
+}
