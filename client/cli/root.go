@@ -47,7 +47,7 @@ A flag goes before its variable, the variable before the default.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		a.allocateCommand(), a.releaseCommand(), a.assignmentsCommand(), a.keysCommand(), a.depositsCommand(),
-		a.clusterCommand(), a.sealCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
+		a.clusterCommand(), a.sealCommand(), a.tokensCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
 	)
 	return root
 }
