@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,8 +25,8 @@ type serverOptions struct {
 	peers                   []string
 	tls                     tlsOptions
 	maxConnections          int
-	tokenHashes             string
 	seal                    []string
+	callers                 callerOptions
 	witness                 string
 	restAfterProof          time.Duration
 	maxKeysPerPod           int
@@ -73,7 +74,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…, this node included")
 	o.tls.bind(f)
 	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")
-	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
+	o.callers.bind(f)
 	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:PATH with 64 hex digits, such as openssl rand -hex 32 writes; passphrase:PATH; tpm:DEVICE; kms:[NAME@]unix:///SOCKET (at least one is required)")
 	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
 	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
@@ -120,7 +121,7 @@ func (o *depositOptions) bind() {
 // check finds what is wrong with the flags before anything is touched.
 func (o *serverOptions) check() error {
 	for _, required := range []struct{ flag, value string }{
-		{"name", o.name}, {"data-dir", o.dataDir}, {"token-hashes", o.tokenHashes}, {"seal", strings.Join(o.seal, ",")},
+		{"name", o.name}, {"data-dir", o.dataDir}, {"token-hashes", o.callers.tokenHashes}, {"seal", strings.Join(o.seal, ",")},
 	} {
 		if required.value == "" {
 			return fmt.Errorf("--%s is required", required.flag)
@@ -136,7 +137,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := o.checkTimes(); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check()); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {

@@ -102,9 +102,9 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err != nil {
 		return nil, cli.UsageError(err)
 	}
-	tokens, err := api.OpenTokens(o.tokenHashes, log)
-	if err != nil {
-		return nil, fmt.Errorf("--token-hashes: %w", err)
+	var callers api.Config
+	if err := o.callers.addTo(&callers, log); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -122,7 +122,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
 	}
-	return p, o.serving(p, deposits, tokens) //nolint:contextcheck // it serves until it is told to stop
+	return p, o.serving(p, deposits, callers) //nolint:contextcheck // it serves until it is told to stop
 }
 
 // vault is that of the key-encryption keys of the flags.
@@ -138,7 +138,7 @@ func (o *serverOptions) vault(log *slog.Logger) (*seal.Vault, error) {
 }
 
 // serving makes what runs on the node: the deposit duty and the API.
-func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.Tokens) (err error) {
+func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.Config) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(registry.Register(p.link), p.certificates.register(registry)); err != nil {
@@ -158,7 +158,8 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, tokens *api.
 		return err
 	}
 	p.api, err = api.New(api.Config{
-		Node: p.node, Vault: seeds, Seal: p.vault, Tokens: tokens,
+		Node: p.node, Vault: seeds, Seal: p.vault,
+		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, RateLimit: callers.RateLimit,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,

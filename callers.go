@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+
+	"github.com/keysteward/keysteward/api"
+	"github.com/keysteward/keysteward/node/kubernetes"
+	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
+)
+
+// callerOptions are the flags about who may call the API, and how often.
+type callerOptions struct {
+	tokenHashes, certRoles string
+	kubernetes, audience   string
+	rateLimit              int
+}
+
+func (o *callerOptions) bind(f *pflag.FlagSet) {
+	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
+	f.StringVar(&o.certRoles, "cert-roles", "", "file that gives client certificates names and roles (default: the role is the organization keysteward:ROLE, the name the common name)")
+	f.StringVar(&o.kubernetes, "kubernetes", "", "API of Kubernetes that vouches for pods' tokens: in-cluster, or the file of a kubeconfig; without it no pod is let in by its token")
+	f.StringVar(&o.audience, "pod-token-audience", "keysteward", "audience that pods' projected tokens are made for")
+	f.IntVar(&o.rateLimit, "rate-limit", api.DefaultRateLimit, "requests per second of one caller, in bursts of four seconds' worth (0: no limit)")
+}
+
+func (o *callerOptions) check() error {
+	switch {
+	case o.rateLimit < 0:
+		return fmt.Errorf("--rate-limit %d is negative", o.rateLimit)
+	case o.audience == "":
+		return errors.New("--pod-token-audience is empty")
+	}
+	return nil
+}
+
+// addTo opens what the flags name.
+func (o *callerOptions) addTo(c *api.Config, log *slog.Logger) (err error) {
+	c.RateLimit = o.rateLimit
+	if c.Tokens, err = api.OpenTokens(o.tokenHashes, log); err != nil {
+		return fmt.Errorf("--token-hashes: %w", err)
+	}
+	if o.certRoles != "" {
+		if c.Certificates, err = api.OpenCertificateRoles(o.certRoles, log); err != nil {
+			return fmt.Errorf("--cert-roles: %w", err)
+		}
+	}
+	if o.kubernetes == "" {
+		return nil
+	}
+	config, err := kubernetes.Config(o.kubernetes)
+	if err != nil {
+		return fmt.Errorf("--kubernetes: %w", err)
+	}
+	reviewer, err := kubernetes.NewReviewer(config, o.audience, log)
+	if err != nil {
+		return fmt.Errorf("--kubernetes: %w", err)
+	}
+	c.PodTokens = podtoken.NewCache(reviewer, o.audience)
+	return nil
+}
