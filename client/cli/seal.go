@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,24 +44,55 @@ type sealState struct {
 }
 
 type sealNode struct {
-	Node     string              `json:"node"`
-	Unsealed bool                `json:"unsealed"`
-	Reason   string              `json:"reason,omitempty"`
-	Keys     []wire.SealVerified `json:"keys,omitempty"`
+	Node string `json:"node"`
+	// State is unsealed, sealed, or unknown where the node did not answer.
+	State  string              `json:"state"`
+	Reason string              `json:"reason,omitempty"`
+	Keys   []wire.SealVerified `json:"keys,omitempty"`
+}
+
+// States of a node.
+const (
+	nodeUnsealed = "unsealed"
+	nodeSealed   = "sealed"
+	nodeUnknown  = "unknown"
+)
+
+// sealNodeOf says what is known of a node's seal.
+func sealNodeOf(n client.NodeSeal, unsealed bool, reason string) sealNode {
+	one := sealNode{Node: n.Node, State: nodeSealed, Reason: reason, Keys: n.Verified}
+	switch {
+	case n.Err != nil:
+		one.State, one.Reason = nodeUnknown, n.Err.Error()
+	case unsealed:
+		one.State = nodeUnsealed
+	}
+	return one
+}
+
+// answered returns the errors of the nodes if none of them answered.
+func answered(nodes []client.NodeSeal) error {
+	var failures []error
+	for _, n := range nodes {
+		if n.Err == nil {
+			return nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", n.Node, n.Err))
+	}
+	return errors.Join(failures...)
 }
 
 func (l *listing) seal(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
 	nodes, err := c.Seal(ctx)
+	if err == nil {
+		err = answered(nodes)
+	}
 	if err != nil {
 		return err
 	}
 	state := sealState{Seal: newest(nodes)}
 	for _, n := range nodes {
-		one := sealNode{Node: n.Node, Unsealed: n.Err == nil && !n.Seal.Sealed, Reason: n.Seal.Reason}
-		if n.Err != nil {
-			one.Reason = "did not answer: " + n.Err.Error()
-		}
-		state.Nodes = append(state.Nodes, one)
+		state.Nodes = append(state.Nodes, sealNodeOf(n, !n.Seal.Sealed, n.Seal.Reason))
 	}
 	return l.print(cmd.OutOrStdout(), state, func(g *grid) {
 		sealTable(g, state)
@@ -87,26 +120,23 @@ func sealTable(g *grid, state sealState) {
 	g.note("")
 	g.row("NODE", "STATE", "REASON")
 	for _, n := range state.Nodes {
-		g.row(n.Node, map[bool]string{true: "unsealed", false: "sealed"}[n.Unsealed], n.Reason)
+		g.row(n.Node, n.State, n.Reason)
 	}
 }
 
 func (l *listing) verifySeal(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
 	nodes, err := c.VerifySeal(ctx)
+	if err == nil {
+		err = answered(nodes)
+	}
 	if err != nil {
 		return err
 	}
 	var list []sealNode
 	var failed []string
 	for _, n := range nodes {
-		one := sealNode{Node: n.Node, Keys: n.Verified}
-		for _, k := range n.Verified {
-			one.Unsealed = one.Unsealed || k.Ok
-		}
-		if n.Err != nil {
-			one.Reason = "did not answer: " + n.Err.Error()
-		}
-		if !one.Unsealed {
+		one := sealNodeOf(n, slices.ContainsFunc(n.Verified, func(k wire.SealVerified) bool { return k.Ok }), "")
+		if one.State != nodeUnsealed {
 			failed = append(failed, n.Node)
 		}
 		list = append(list, one)
@@ -114,8 +144,8 @@ func (l *listing) verifySeal(ctx context.Context, cmd *cobra.Command, c *client.
 	err = l.print(cmd.OutOrStdout(), list, func(g *grid) {
 		g.row("NODE", "KEY", "OPENS THE SECRETS", "WHY NOT")
 		for _, n := range list {
-			if n.Reason != "" {
-				g.row(n.Node, "", "unknown", n.Reason)
+			if n.State == nodeUnknown {
+				g.row(n.Node, "", nodeUnknown, n.Reason)
 			}
 			for _, k := range n.Keys {
 				g.row(n.Node, k.ID, map[bool]string{true: "yes", false: "no"}[k.Ok], k.Detail)

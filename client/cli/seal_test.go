@@ -71,8 +71,8 @@ func TestSealStatus(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(got.out), &state))
 	require.EqualValues(t, 7, state.Revision)
 	require.Len(t, state.Nodes, 3)
-	require.True(t, state.Nodes[0].Unsealed)
-	require.False(t, state.Nodes[2].Unsealed)
+	require.Equal(t, nodeUnsealed, state.Nodes[0].State)
+	require.Equal(t, nodeSealed, state.Nodes[2].State)
 }
 
 func TestSealVerify(t *testing.T) {
@@ -101,5 +101,38 @@ func TestSealChanges(t *testing.T) {
 	}, changes())
 	for _, args := range []string{"add", "remove", "rotate x", "add a b"} {
 		require.Equal(t, ExitUsage, sh.run(t, append([]string{"seal"}, strings.Fields(args)...)...).code, args)
+	}
+}
+
+// A node that does not answer is not called sealed, and neither is a cluster that
+// does not answer at all.
+func TestSealOfNodesThatDoNotAnswer(t *testing.T) {
+	t.Parallel()
+	for name, answering := range map[string]int{"one answers": 1, "none answers": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cluster := clienttest.Start(t, 3)
+			cluster.Intercept = func(node int, w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasPrefix(r.URL.Path, "/v1/seal") {
+					return false
+				}
+				if node < answering {
+					require.NoError(t, json.NewEncoder(w).Encode(wire.Seal{Node: "n", Revision: 1}))
+					return true
+				}
+				w.WriteHeader(http.StatusForbidden)
+				require.NoError(t, json.NewEncoder(w).Encode(wire.Problem{Type: "forbidden", Status: http.StatusForbidden, Title: "no", Detail: "not you"}))
+				return true
+			}
+			got := at(cluster).run(t, "seal", "status")
+			if answering == 0 {
+				require.Equal(t, ExitFailure, got.code)
+				require.Contains(t, got.err, "not you")
+				return
+			}
+			require.Zero(t, got.code, got.err)
+			require.Contains(t, got.out, nodeUnknown)
+			require.NotContains(t, got.out, "  sealed")
+		})
 	}
 }

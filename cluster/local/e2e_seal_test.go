@@ -25,7 +25,7 @@ type sealStatus struct {
 	wire.Seal
 
 	Nodes []struct {
-		Unsealed bool `json:"unsealed"`
+		State string `json:"state"`
 	} `json:"nodes"`
 }
 
