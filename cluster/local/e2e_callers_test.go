@@ -42,7 +42,7 @@ func TestCallersOverTLS(t *testing.T) {
 	out, err := l.keysteward(t, "audit", "list", "-o", "json")
 	require.NoError(t, err)
 	for _, want := range []string{"token.create", "token.revoke", "key.disclose", "team-a/web-0", `"certificate"`, `"pod"`} {
-		require.True(t, strings.Contains(out, want), want)
+		require.Contains(t, out, want)
 	}
 	out, err = l.keysteward(t, "audit", "verify")
 	require.NoError(t, err, out)

@@ -140,14 +140,14 @@ func (s *Seeds) InstallSeed(ctx context.Context, seed *validator.Seed, caller *f
 // before it was applied.
 const sealTries = 3
 
-// proposeSealed proposes a command with ciphertexts that make seals.
-func (s *Seeds) proposeSealed(ctx context.Context, make func(*seal.Keyring) (*fsmpb.Command, error)) (any, error) {
+// proposeSealed proposes a command with ciphertexts that build seals.
+func (s *Seeds) proposeSealed(ctx context.Context, build func(*seal.Keyring) (*fsmpb.Command, error)) (any, error) {
 	for tried := 1; ; tried++ {
 		ring, err := s.vault.Keyring(s.node.View())
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 		}
-		cmd, err := make(ring)
+		cmd, err := build(ring)
 		if err != nil {
 			return nil, err
 		}
