@@ -7,12 +7,13 @@ import (
 	"os"
 
 	"github.com/keysteward/keysteward/client/cli"
+	"github.com/keysteward/keysteward/node/harden"
 )
 
 var version = "dev"
 
 func main() {
-	if err := harden(); err != nil {
+	if err := harden.Process(); err != nil {
 		fmt.Fprintln(os.Stderr, "keysteward: warning:", err)
 	}
 	root := cli.New(version)

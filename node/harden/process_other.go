@@ -1,9 +1,10 @@
 //go:build !unix
 
-package main
+package harden
 
 import "errors"
 
-func harden() error {
+// Process says that this system lets nothing of it be done.
+func Process() error {
 	return errors.New("core dumps and other processes of this user are not kept away on this system")
 }

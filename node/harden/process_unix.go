@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package harden
 
 import (
 	"errors"
@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harden is done before anything secret is read: no core dump holds the memory, no
+// Process is called before anything secret is read: no core dump holds the memory, no
 // other process of the same user reads it, and files that are made are for their
 // owner alone. The error says what was not possible; it is no reason to stop.
-func harden() error {
+func Process() error {
 	unix.Umask(0o077)
 	var failures []error
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {

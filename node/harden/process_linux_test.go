@@ -1,4 +1,4 @@
-package main
+package harden
 
 import (
 	"os"
@@ -12,7 +12,7 @@ import (
 // The kernel says that no core dump is made of this process, and nobody reads its memory.
 func TestHarden(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, harden())
+	require.NoError(t, Process())
 	var core unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_CORE, &core))
 	require.Equal(t, unix.Rlimit{}, core)
