@@ -39,6 +39,9 @@ none. It is made for init containers: it follows the leader, repeats what may be
 repeated, and goes on where an earlier run ended. Run again it asks whether the
 keys are still the pod's own, and writes only what is missing.
 
+With a projected service-account token of Kubernetes as --token-file the pod need
+not be named: the token does.
+
 Without --pod-uid a UID is minted and kept in DIR, so that a repeated command is
 the same pod. A pod that holds more keys than --keys gets all that it holds.
 
@@ -49,7 +52,7 @@ the same pod. A pod that holds more keys than --keys gets all that it holds.
 	}
 	f.addTo(cmd, 0)
 	flags := cmd.Flags()
-	flags.StringVar(&f.pod, "pod", "", "name of the pod")
+	flags.StringVar(&f.pod, "pod", "", "name of the pod (default: the one that a projected token is for)")
 	flags.StringVar(&f.namespace, "namespace", "default", "namespace of the pod")
 	flags.StringVar(&f.podUID, "pod-uid", "", "UID of the pod (default: one minted and kept under --out)")
 	flags.Int64Var(&f.keys, "keys", 0, "how many keys the pod is to hold in all")
@@ -83,6 +86,7 @@ type plan struct {
 
 func (f *allocation) plan(cmd *cobra.Command) (plan, error) {
 	var p plan
+	f.fromToken(cmd)
 	if err := requireFlags(cmd, "pod", "keys", "out", "layout"); err != nil {
 		return p, err
 	}
@@ -109,6 +113,30 @@ func (f *allocation) plan(cmd *cobra.Command) (plan, error) {
 	}
 	p.password, err = readPassword(f.passwordFile)
 	return p, err
+}
+
+// fromToken lets a projected token of Kubernetes name the pod where no flag does.
+// An unreadable one is told of later.
+func (f *allocation) fromToken(cmd *cobra.Command) {
+	if f.tokenFile == "" || cmd.Flags().Changed("pod") {
+		return
+	}
+	token, err := client.ReadToken(f.tokenFile)
+	if err != nil {
+		return
+	}
+	pod, ok := client.PodOfToken(token)
+	if !ok {
+		return
+	}
+	f.pod = pod.Pod
+	if !cmd.Flags().Changed("namespace") {
+		f.namespace = pod.Namespace
+	}
+	if f.podUID == "" {
+		f.podUID = pod.UID
+	}
+	_ = cmd.Flags().Set("pod", f.pod) // it was given, in a way
 }
 
 // readPassword returns the zero value, which means a random password, for no file.

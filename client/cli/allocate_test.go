@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -352,4 +353,24 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	got := sh.run(t, allocateArgs(t.TempDir(), "a", "1", "prysm", "--verbose")...)
 	require.Zero(t, got.code, got.err)
 	require.NotContains(t, got.err+got.out, clienttest.Token)
+}
+
+// A projected token of Kubernetes says which pod asks.
+func TestAllocateForThePodOfTheToken(t *testing.T) {
+	t.Parallel()
+	cluster := clienttest.Start(t, 1)
+	cluster.Intercept = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+		r.Header.Set("Authorization", "Bearer "+clienttest.Token) // Kubernetes vouched for it
+		return false
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	claims := `{"kubernetes.io":{"namespace":"staging","pod":{"name":"web-0","uid":"11111111-2222-4333-8444-555555555555"}}}`
+	require.NoError(t, os.WriteFile(file, []byte("eyJ9."+base64.RawURLEncoding.EncodeToString([]byte(claims))+".c2ln"), 0o600))
+	args := []string{"allocate", "--keys", "1", "--layout", "teku", "--token-file", file}
+	got := at(cluster).run(t, append(args, "--out", t.TempDir())...)
+	require.Contains(t, got.out+got.err, "staging/web-0")
+	got = at(cluster).run(t, append(args, "--out", t.TempDir(), "--namespace", "other")...)
+	require.Contains(t, got.out+got.err, "other/web-0")
+	got = at(cluster).run(t, append(args, "--out", t.TempDir(), "--pod", "mine")...)
+	require.Contains(t, got.out+got.err, "default/mine")
 }
