@@ -123,11 +123,10 @@ func requirePodToken(t *testing.T, l *launcher, k *kubetest.Cluster) {
 	}
 	uid, otherUID := k.CreatePod("team-a", "web-0"), k.CreatePod("team-a", "web-1")
 	own, other := project("web-0", uid), project("web-1", otherUID)
-	allocate := func(credentials []string, folder string) (string, error) {
-		return l.as(t, credentials, "allocate", "--namespace", "team-a", "--pod", "web-0", "--pod-uid", uid, "--keys", "2",
-			"--out", filepath.Join(l.folder.path, folder), "--layout", "teku")
+	allocate := func(credentials []string, folder string, more ...string) (string, error) {
+		return l.as(t, credentials, "allocate", append(more, "--keys", "2", "--out", filepath.Join(l.folder.path, folder), "--layout", "teku")...)
 	}
-	out, err := allocate(other, "stolen")
+	out, err := allocate(other, "stolen", "--namespace", "team-a", "--pod", "web-0", "--pod-uid", uid)
 	require.Error(t, err)
 	require.Contains(t, out, "403 forbidden", "another pod's token")
 	out, err = allocate(own, "web-0")
