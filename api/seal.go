@@ -30,8 +30,13 @@ func (s *Server) getSeal(c *call) (answer, error) {
 	if wall := st.GetSinceWallMs(); wall != 0 {
 		w.Since = time.UnixMilli(wall).UTC()
 	}
+	seed := view.Secret(fsm.SecretSeed).GetSealed()
 	for _, t := range st.GetTerms() {
-		w.Terms = append(w.Terms, wire.SealTerm{Term: int64(t.GetTerm()), Records: signed(t.GetRecords()), Uses: signed(t.GetUses())})
+		one := wire.SealTerm{Term: int64(t.GetTerm()), Records: signed(t.GetRecords()), ImportedKeys: signed(t.GetRecords()), Uses: signed(t.GetUses())}
+		if one.Seed = seed != nil && fsm.SealedTerm(seed) == t.GetTerm(); one.Seed {
+			one.ImportedKeys--
+		}
+		w.Terms = append(w.Terms, one)
 	}
 	return ok(w), nil
 }

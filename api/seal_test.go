@@ -153,3 +153,16 @@ func TestVerifySeal(t *testing.T) {
 	require.False(t, found.Keys[1].Ok, "it was not added yet")
 	requireProblem(t, newHarness(t).do(RoleOperator, http.MethodPost, "/v1/seal/verify", ""), http.StatusServiceUnavailable, sealed, "")
 }
+
+// What is under which data key, as secrets come in and are sealed anew.
+func TestSealTerms(t *testing.T) {
+	t.Parallel()
+	h, _ := keyed(t)
+	under := func(term byte) []byte { return []byte{0, 0, 0, term, 'x'} }
+	h.propose(&fsmpb.Command{Body: &fsmpb.Command_InstallSeed{InstallSeed: &fsmpb.InstallSeed{Sealed: under(1), Fingerprint: "f"}}})
+	require.Equal(t, http.StatusNoContent, h.do(RoleAdmin, http.MethodPost, "/v1/seal/rotate", "").Code)
+	h.propose(&fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{
+		{Pubkey: make([]byte, 48), Sealed: under(2)},
+	}}}})
+	require.Equal(t, []wire.SealTerm{{Term: 1, Records: 1, Seed: true, Uses: 1}, {Term: 2, Records: 1, ImportedKeys: 1, Uses: 1}}, h.seal().Terms)
+}

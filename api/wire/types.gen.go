@@ -879,9 +879,15 @@ type SealKeyID struct {
 
 // SealTerm defines model for SealTerm.
 type SealTerm struct {
+	// ImportedKeys How many of them are secrets of imported keys.
+	ImportedKeys int64 `json:"importedKeys"`
+
 	// Records Secrets that are sealed under this data key.
 	Records int64 `json:"records"`
-	Term    int64 `json:"term"`
+
+	// Seed Whether the seed is one of them.
+	Seed bool  `json:"seed"`
+	Term int64 `json:"term"`
 
 	// Uses How often it sealed something.
 	Uses int64 `json:"uses"`

@@ -109,13 +109,17 @@ func sealTable(g *grid, state sealState) {
 		g.row(k.ID, opens, strings.Join(k.Nodes, ", "))
 	}
 	g.note("")
-	g.row("DATA KEY", "SECRETS", "USES", "")
+	g.row("DATA KEY", "SEALED UNDER IT", "USES", "")
 	for _, t := range state.Terms {
 		now := ""
 		if t.Term == state.CurrentTerm {
 			now = "seals, since " + state.Since.Format(time.RFC3339)
 		}
-		g.row(t.Term, t.Records, t.Uses, now)
+		what := plural(int(t.ImportedKeys), "imported key")
+		if t.Seed {
+			what = "the seed, " + what
+		}
+		g.row(t.Term, what, t.Uses, now)
 	}
 	g.note("")
 	g.row("NODE", "STATE", "REASON")

@@ -32,7 +32,7 @@ func sealed(t *testing.T) (sh shell, changes func() []string) {
 			return answer(http.StatusOK, wire.Seal{
 				Node: "node", Sealed: node == 2, Reason: strings.Repeat("no such file", node/2), Revision: 7, CurrentTerm: 3, Since: time.Unix(0, 0).UTC(),
 				Keys:  []wire.SealKey{{ID: "file:00", Kind: "file", Wraps: true, Nodes: []string{"n0", "n1"}}, {ID: "tpm:11", Kind: "tpm", Nodes: []string{"n2"}}},
-				Terms: []wire.SealTerm{{Term: 2, Records: 40, Uses: 1000}, {Term: 3, Records: 960, Uses: 960}},
+				Terms: []wire.SealTerm{{Term: 2, Records: 40, Seed: true, ImportedKeys: 39, Uses: 1000}, {Term: 3, Records: 960, ImportedKeys: 960, Uses: 960}},
 			})
 		case path == "POST /v1/seal/verify":
 			return answer(http.StatusOK, wire.SealVerification{Node: "n", Keys: []wire.SealVerified{
@@ -63,7 +63,7 @@ func TestSealStatus(t *testing.T) {
 	sh, _ := sealed(t)
 	got := sh.run(t, "seal", "status")
 	require.Zero(t, got.code, got.err)
-	for _, want := range []string{"file:00", "n0, n1", "no: seal add tpm:11", "seals, since 1970-01-01T00:00:00Z", "960", "unsealed", "no such file"} {
+	for _, want := range []string{"file:00", "n0, n1", "no: seal add tpm:11", "seals, since 1970-01-01T00:00:00Z", "the seed, 39 imported keys", "960 imported keys", "unsealed", "no such file"} {
 		require.Contains(t, got.out, want)
 	}
 	got = sh.run(t, "seal", "status", "-o", "json")
