@@ -34,8 +34,9 @@ func (p *parts) closeShipper() error {
 
 // notes are lines of /readyz that do not make the node unready.
 func (p *parts) notes() []node.Check {
-	if p.shipper == nil {
-		return nil
+	list := []node.Check{p.vault.Check(p.node.View())}
+	if p.shipper != nil {
+		list = append(list, p.shipper.Check())
 	}
-	return []node.Check{p.shipper.Check()}
+	return list
 }

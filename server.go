@@ -141,7 +141,7 @@ func (o *serverOptions) vault(log *slog.Logger) (*seal.Vault, error) {
 func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.Config) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := errors.Join(registry.Register(p.link), p.certificates.register(registry)); err != nil {
+	if err := errors.Join(registry.Register(p.link), p.certificates.register(registry), p.vault.Register(registry)); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	seeds := ethereum.NewSeeds(p.vault, p.node)

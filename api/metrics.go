@@ -8,6 +8,8 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // metrics counts requests, and reads the state whenever it is asked.
@@ -64,6 +66,8 @@ var (
 	descToday     = describe("deposits_signed_today", "Deposits signed within the last 24 hours of cluster time.")
 	descTime      = describe("cluster_time_seconds", "Cluster time, in which rests and leases count.")
 	descSealed    = describe("sealed", "1 while this node has no usable key-encryption key.")
+	descDataKey   = describe("seal_data_key_age_seconds", "How long the data key that seals has been in use, in cluster time.")
+	descOutdated  = describe("seal_outdated_records", "Secrets that are sealed under older data keys, and are being sealed again.")
 	descLeader    = describe("leader", "1 while this node leads.")
 	descApplied   = describe("applied_index", "Raft index of the state of this node.")
 	descTolerance = describe("failure_tolerance", "How many voters may be lost before the cluster stops; the leader leaves out those that do not answer it.")
@@ -82,7 +86,7 @@ type stateCollector struct{ s *Server }
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descBuild,
+		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descDataKey, descOutdated, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descBuild,
 	} {
 		ch <- d
 	}
@@ -112,6 +116,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	_, isSealed := c.s.vault.Sealed()
 	gauge(descTime, float64(m.GetClusterTimeMs())/1000)
 	gauge(descSealed, oneIf(isSealed))
+	outdated, age := sealAges(m)
+	gauge(descDataKey, age)
+	gauge(descOutdated, outdated)
 	gauge(descLeader, oneIf(status.IsLeader))
 	gauge(descApplied, float64(m.GetAppliedIndex()))
 	gauge(descTolerance, float64(status.FailureTolerance()))
@@ -125,4 +132,19 @@ func oneIf(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// sealAges are how many secrets are under older data keys, and how old, in seconds,
+// the one is that seals.
+func sealAges(m *fsmpb.Meta) (outdated, age float64) {
+	s := m.GetSeal()
+	for _, t := range s.GetTerms() {
+		if t.GetTerm() < s.GetCurrentTerm() {
+			outdated += float64(t.GetRecords())
+		}
+	}
+	if s != nil {
+		age = float64(m.GetClusterTimeMs()-s.GetSinceMs()) / 1000
+	}
+	return outdated, age
 }

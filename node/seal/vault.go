@@ -35,6 +35,7 @@ type Vault struct {
 	checked  bool   // unusable is known
 	prepared *prepared
 	mine     []Identity // of keks, in their order; empty while one could not be identified
+	away     []error    // why each of them could not be used at the last look
 }
 
 // prepared is a keyring that this node is about to propose.
@@ -57,7 +58,7 @@ func NewVault(log *slog.Logger, keks ...KEK) *Vault {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Vault{keks: keks, mine: make([]Identity, len(keks)), log: log, maxUses: defaultMaxUses, maxAge: defaultMaxAge}
+	return &Vault{keks: keks, mine: make([]Identity, len(keks)), away: make([]error, len(keks)), log: log, maxUses: defaultMaxUses, maxAge: defaultMaxAge}
 }
 
 var (
@@ -180,11 +181,13 @@ func (v *Vault) identify(ctx context.Context, clusterID string) {
 	}
 	for i, kek := range v.keks {
 		identity, err := kek.Identify(ctx, clusterID)
-		if err != nil {
-			continue
+		if ctx.Err() != nil {
+			return
 		}
 		v.mu.Lock()
-		v.mine[i] = identity
+		if v.away[i] = err; err == nil {
+			v.mine[i] = identity
+		}
 		v.mu.Unlock()
 	}
 }
