@@ -1,6 +1,8 @@
 package seal
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -71,4 +73,27 @@ func (v *Vault) Register(r prometheus.Registerer) error {
 		return fmt.Errorf("metrics of the vault: %w", err)
 	}
 	return nil
+}
+
+// sayAway logs a key that can not be used while another one, or what was opened
+// before, keeps the node unsealed; it returns what was said.
+func (v *Vault) sayAway(ctx context.Context, sealed error, before string) string {
+	if ctx.Err() != nil || sealed != nil { // which is said already
+		return before
+	}
+	v.mu.Lock()
+	err := errors.Join(v.away...)
+	v.mu.Unlock()
+	now := ""
+	if err != nil {
+		now = err.Error()
+	}
+	switch {
+	case now == before:
+	case now == "":
+		v.log.Info("all key-encryption keys of this node can be used again")
+	default:
+		v.log.Warn("a key-encryption key of this node can not be used now; the node stays unsealed until it starts again", "reason", now)
+	}
+	return now
 }

@@ -195,7 +195,7 @@ func (v *Vault) identify(ctx context.Context, clusterID string) {
 // Run keeps the keyring open: it tries when the keyring changes, and again when
 // that failed, more and more rarely. It returns when the context ends.
 func (v *Vault) Run(ctx context.Context, views func() *fsm.View) error {
-	wait, said := retryFirst, ""
+	wait, said, saidAway := retryFirst, "", ""
 	for ctx.Err() == nil {
 		view := views()
 		changed := view.WatchSecrets()
@@ -207,6 +207,7 @@ func (v *Vault) Run(ctx context.Context, views func() *fsm.View) error {
 		} else {
 			wait = retryFirst
 		}
+		saidAway = v.sayAway(ctx, err, saidAway)
 		if said = v.say(ctx, err, said); view.Meta().GetClusterId() == "" {
 			pause = min(pause, retryFirst) // the founding says it without a word to those who watch secrets
 		}
