@@ -33,7 +33,7 @@ type Seal interface {
 	// Rotate makes a new data key.
 	Rotate(ctx context.Context, p seal.Proposer, ask seal.Asker) error
 	// Add lets one more key-encryption key open the secrets.
-	Add(ctx context.Context, p seal.Proposer, ask seal.Asker, id string) error
+	Add(ctx context.Context, p seal.Proposer, ask seal.Asker, id string, force bool) error
 	// Remove lets a key-encryption key open nothing more.
 	Remove(ctx context.Context, p seal.Proposer, ask seal.Asker, id string, force bool) error
 	// Verify has this node try its key-encryption keys.

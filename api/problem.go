@@ -40,6 +40,7 @@ const (
 	poolShort        kind = "pool-short"
 	lastKey          kind = "last-key"
 	membersStranded  kind = "members-stranded"
+	keyRemoved       kind = "key-removed"
 	keyNotHere       kind = "key-not-here"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
@@ -74,6 +75,7 @@ var kinds = map[kind]struct {
 	poolShort:        {http.StatusConflict, "The pool has too few free keys, and deposits are off"},
 	lastKey:          {http.StatusConflict, "No key would be left that opens the secrets"},
 	membersStranded:  {http.StatusConflict, "Members would be sealed for good"},
+	keyRemoved:       {http.StatusConflict, "The key was removed before"},
 	keyNotHere:       {http.StatusConflict, "The leader can not wrap for a key"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},

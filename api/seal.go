@@ -58,6 +58,11 @@ func sealKeys(view *fsm.View) []wire.SealKey {
 			get(k.GetId()).Nodes = append(get(k.GetId()).Nodes, m.GetNodeId())
 		}
 	}
+	for _, id := range seal.Removed(view) {
+		if byID[id] != nil && !byID[id].Wraps {
+			byID[id].Removed = true
+		}
+	}
 	list := make([]wire.SealKey, 0, len(byID))
 	for _, k := range byID {
 		list = append(list, *k)
@@ -92,7 +97,7 @@ func (s *Server) addSealKey(c *call, body wire.SealKeyID) (answer, error) {
 	if body.ID == "" {
 		return answer{}, badField("id", "is required")
 	}
-	return s.changeSeal(c, func(ctx context.Context, ask seal.Asker) error { return s.cfg.Seal.Add(ctx, s.node, ask, body.ID) })
+	return s.changeSeal(c, func(ctx context.Context, ask seal.Asker) error { return s.cfg.Seal.Add(ctx, s.node, ask, body.ID, body.Force) })
 }
 
 func (s *Server) removeSealKey(c *call) (answer, error) {
@@ -110,6 +115,9 @@ func (s *Server) changeSeal(c *call, change func(context.Context, seal.Asker) er
 	defer cancel()
 	cmd := c.command()
 	if err := change(ctx, seal.Asker{Caller: cmd.GetCaller(), RequestID: cmd.GetRequestId()}); err != nil {
+		// What the keyring refuses never comes before the state machine, which would have it on record.
+		s.log.Warn("a change of the keyring was not made", "caller", c.caller.Name, "remote", c.caller.Remote,
+			"route", routeOf(c.echo).path, "requestId", requestID(c.echo), "reason", err)
 		return answer{}, sealProblem(err)
 	}
 	return answer{status: http.StatusNoContent}, nil
@@ -121,6 +129,8 @@ func sealProblem(err error) error {
 	switch {
 	case errors.Is(err, seal.ErrUnknownKey):
 		return newProblem(notFound, "%v", err)
+	case errors.Is(err, seal.ErrRemoved):
+		return newProblem(keyRemoved, "%v; if it did not leak, add it by force", err)
 	case errors.Is(err, seal.ErrLastKey):
 		return newProblem(lastKey, "%v", err)
 	case errors.Is(err, seal.ErrStranded):

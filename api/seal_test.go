@@ -110,9 +110,12 @@ func TestSealChanges(t *testing.T) {
 	h.propose(&fsmpb.Command{Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{Member: &fsmpb.Member{
 		NodeId: "n2-b", RaftAddress: "r", Keys: []*fsmpb.KeyEncryptionKey{{Id: ids["b"]}},
 	}}}})
-	status, _ := admin("POST", "/v1/seal/keys", `{"id":"`+ids["a"]+`"}`)
+	status, problem := admin("POST", "/v1/seal/keys", `{"id":"`+ids["a"]+`"}`)
+	require.Equal(t, http.StatusConflict, status)
+	require.Equal(t, string(keyRemoved), problem, "it may have leaked")
+	status, _ = admin("POST", "/v1/seal/keys", `{"id":"`+ids["a"]+`","force":true}`)
 	require.Equal(t, http.StatusNoContent, status)
-	status, problem := admin("DELETE", "/v1/seal/keys/"+ids["b"], "")
+	status, problem = admin("DELETE", "/v1/seal/keys/"+ids["b"], "")
 	require.Equal(t, http.StatusConflict, status)
 	require.Equal(t, string(membersStranded), problem)
 	status, _ = admin("DELETE", "/v1/seal/keys/"+ids["b"]+"?force=true", "")
@@ -120,9 +123,9 @@ func TestSealChanges(t *testing.T) {
 
 	last := ""
 	for a := range h.node.View().Audit(0) {
-		last = a.GetAction() + " by " + a.GetCaller().GetName()
+		last = a.GetAction() + " by " + a.GetCaller().GetName() + " of " + a.GetDetail()
 	}
-	require.Equal(t, "keyring.remove by the-admin", last)
+	require.Equal(t, "keyring.remove by the-admin of "+ids["b"]+" by force", last)
 }
 
 // A node whose keys can not be used says so, and changes nothing.

@@ -19,6 +19,8 @@ const (
 	TypeLastKey = "last-key"
 	// TypeMembersStranded: members would be left without a key; force does it all the same.
 	TypeMembersStranded = "members-stranded"
+	// TypeKeyRemoved: the key was removed before; force adds it all the same.
+	TypeKeyRemoved = "key-removed"
 	// TypeKeyNotHere: the leader can not wrap for a key.
 	TypeKeyNotHere = "key-not-here"
 )
@@ -30,8 +32,9 @@ func (c *Client) RotateSeal(ctx context.Context) error {
 
 // AddSealKey lets one more key-encryption key open the secrets. The ID is the
 // caller's word that he compared it on the machine that has the key.
-func (c *Client) AddSealKey(ctx context.Context, id string) error {
-	body, err := encode(wire.SealKeyID{ID: id})
+// A Problem of type TypeKeyRemoved says that it was removed before and needs force.
+func (c *Client) AddSealKey(ctx context.Context, id string, force bool) error {
+	body, err := encode(wire.SealKeyID{ID: id, Force: force})
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,14 @@ func (c *Client) RemoveSealKey(ctx context.Context, id string, force bool) error
 	if force {
 		q.query = url.Values{"force": {strconv.FormatBool(true)}}
 	}
-	return c.changeSeal(ctx, q)
+	r, err := c.do(ctx, q)
+	if r.uncertain && IsType(err, TypeNotFound) { // an earlier try was carried out
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	return nil
 }
 
 func (c *Client) changeSeal(ctx context.Context, q call) error {

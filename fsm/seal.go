@@ -18,7 +18,7 @@ const (
 	firstTerm  = 1
 	termBytes  = 4        // in front of every ciphertext: the term of its data key, big endian
 	maxReseal  = 512      // ciphertexts in one command
-	maxKeyring = 64 << 10 // bytes
+	maxKeyring = 256 << 10 // bytes
 )
 
 // SealedTerm is the term of the data key that a ciphertext is under, 0 for what
@@ -33,14 +33,16 @@ func SealedTerm(sealed []byte) uint32 {
 func hasSealed(k *fsmpb.Key) bool { return len(k.GetSealed()) > 0 }
 
 // checkSealed refuses a ciphertext that nobody could open: one under a data key
-// that was given up since its proposer looked, or that the keyring never had.
+// that was given up since its proposer looked, or that the keyring never had; and
+// one that a key-encryption key opens which was removed since.
 // Without a keyring there is nothing to compare with.
 func (w *write) checkSealed(sealed []byte) *Refusal {
 	s, term := w.meta.GetSeal(), SealedTerm(sealed)
-	if w.secret(SecretKeyring) == nil || term >= s.GetOldestTerm() && term <= s.GetCurrentTerm() {
+	oldest := max(s.GetOldestTerm(), s.GetNewestRemoval())
+	if w.secret(SecretKeyring) == nil || term >= oldest && term <= s.GetCurrentTerm() {
 		return nil
 	}
-	return refuse(StaleSeal, "a ciphertext of term %d, the keyring has %d to %d", term, s.GetOldestTerm(), s.GetCurrentTerm())
+	return refuse(StaleSeal, "a ciphertext of term %d, taken are %d to %d", term, oldest, s.GetCurrentTerm())
 }
 
 // seal is the counters' part about the data keys.
@@ -150,6 +152,9 @@ func (w *write) updateKeyring(c *fsmpb.UpdateKeyring) Result {
 		s.Revision++
 	}
 	s.OldestTerm = c.GetOldestTerm()
+	if c.GetChange() == fsmpb.UpdateKeyring_CHANGE_REMOVE {
+		s.NewestRemoval = c.GetCurrentTerm()
+	}
 	s.Terms = slices.DeleteFunc(s.GetTerms(), func(t *fsmpb.SealTerm) bool { return t.GetTerm() < s.GetOldestTerm() })
 	w.record(action, SecretKeyring, c.GetKey())
 	return Result{}

@@ -22,8 +22,8 @@ func (w *write) putSecret(s *fsmpb.Secret) {
 
 // installKeyring stores the first keyring; every other is made from it.
 func (w *write) installKeyring(c *fsmpb.InstallKeyring) Result {
-	if len(c.GetSealed()) == 0 {
-		return Result{Refusal: refuse(Invalid, "the keyring is empty")}
+	if n := len(c.GetSealed()); n == 0 || n > maxKeyring {
+		return Result{Refusal: refuse(Invalid, "a keyring of %d bytes", n)}
 	}
 	if w.secret(SecretKeyring) != nil {
 		return Result{Refusal: refuse(KeyringExists, "the cluster has a keyring")}

@@ -865,6 +865,9 @@ type SealKey struct {
 	// Nodes Members that were given it.
 	Nodes []string `json:"nodes"`
 
+	// Removed It was removed. Take it from the flags of the nodes that have it.
+	Removed bool `json:"removed,omitempty,omitzero"`
+
 	// Version The version of it that a key management service told.
 	Version string `json:"version,omitempty,omitzero"`
 
@@ -874,7 +877,9 @@ type SealKey struct {
 
 // SealKeyID defines model for SealKeyID.
 type SealKeyID struct {
-	ID string `json:"id"`
+	// Force Also if it was removed before.
+	Force bool   `json:"force,omitempty,omitzero"`
+	ID    string `json:"id"`
 }
 
 // SealTerm defines model for SealTerm.

@@ -103,7 +103,10 @@ func sealTable(g *grid, state sealState) {
 	g.row("KEY", "OPENS THE SECRETS", "NODES THAT HAVE IT")
 	for _, k := range state.Keys {
 		opens := "yes"
-		if !k.Wraps {
+		switch {
+		case k.Removed:
+			opens = "no: removed, take it from the nodes' flags"
+		case !k.Wraps:
 			opens = "no: seal add " + k.ID
 		}
 		g.row(k.ID, opens, strings.Join(k.Nodes, ", "))
@@ -214,7 +217,7 @@ prints on that machine: whoever holds the key that you add opens everything.
 ` + exitHelp,
 		Args: oneArgument("ID of a key-encryption key"),
 		RunE: f.with(a, func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-			if err := c.AddSealKey(ctx, args[0]); err != nil {
+			if err := c.AddSealKey(ctx, args[0], f.force); err != nil {
 				return err
 			}
 			f.done(cmd, "%s opens the secrets", args[0])
@@ -222,6 +225,7 @@ prints on that machine: whoever holds the key that you add opens everything.
 		}),
 	}
 	f.addTo(cmd, defaultTimeout)
+	cmd.Flags().BoolVar(&f.force, "force", false, "add it although it was removed before")
 	return cmd
 }
 
@@ -231,12 +235,13 @@ func (a *app) sealRemoveCommand() *cobra.Command {
 		Use:   "remove ID",
 		Short: "let a key-encryption key open nothing more",
 		Long: `Lets a key-encryption key open nothing more. Root key and data key are made anew,
-and all secrets are sealed again, so that the removed key opens nothing of what the
-cluster holds from then on, not even together with an old backup.
+and all secrets are sealed again: what is sealed from then on the removed key does not
+open, not even together with an old backup.
 
-What it does not do: an old backup, disk or log is still opened by the key that it
-was sealed for. If both may be in wrong hands, the secrets themselves are: exit the
-validators.
+What it does not do: what was sealed before is still opened by it. That is in old
+backups, and for days also in the log, the snapshots and the freed blocks of the disks
+of the nodes, the seed among it. If somebody may have the key and any of these, the
+secrets themselves are in wrong hands: exit the validators. Wipe old disks.
 
 The last key is never removed. A key without which a node could open nothing is
 removed only with --force; that node is sealed from then on.
@@ -248,7 +253,7 @@ removed only with --force; that node is sealed from then on.
 			if err != nil {
 				return err
 			}
-			f.done(cmd, "%s opens nothing more; what is sealed is being sealed again (seal status)", args[0])
+			f.done(cmd, "%s opens nothing that is sealed from now on; the rest is being sealed again (seal status). It still opens what the disks and backups of until now hold", args[0])
 			return nil
 		}),
 	}

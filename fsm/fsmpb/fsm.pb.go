@@ -3660,7 +3660,9 @@ type SealState struct {
 	SinceMs     uint64 `protobuf:"varint,4,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
 	SinceWallMs int64  `protobuf:"varint,5,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
 	// By term, ascending; terms under which nothing was sealed may be absent.
-	Terms         []*SealTerm `protobuf:"bytes,6,rep,name=terms,proto3" json:"terms,omitempty"`
+	Terms []*SealTerm `protobuf:"bytes,6,rep,name=terms,proto3" json:"terms,omitempty"`
+	// Nothing new is taken under older terms: a key-encryption key that was removed opens those.
+	NewestRemoval uint32 `protobuf:"varint,7,opt,name=newest_removal,json=newestRemoval,proto3" json:"newest_removal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3735,6 +3737,13 @@ func (x *SealState) GetTerms() []*SealTerm {
 		return x.Terms
 	}
 	return nil
+}
+
+func (x *SealState) GetNewestRemoval() uint32 {
+	if x != nil {
+		return x.NewestRemoval
+	}
+	return 0
 }
 
 type SealTerm struct {
@@ -6042,7 +6051,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"audit_kept\x18) \x01(\x04R\tauditKept\x12%\n" +
 	"\x0eaudit_refusals\x18* \x01(\rR\rauditRefusals\x12/\n" +
 	"\x14audit_refusals_at_ms\x18+ \x01(\x04R\x11auditRefusalsAtMs\x12$\n" +
-	"\x0eaudit_left_out\x18, \x01(\x04R\fauditLeftOut\"\xdd\x01\n" +
+	"\x0eaudit_left_out\x18, \x01(\x04R\fauditLeftOut\"\x84\x02\n" +
 	"\tSealState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12!\n" +
 	"\fcurrent_term\x18\x02 \x01(\rR\vcurrentTerm\x12\x1f\n" +
@@ -6050,7 +6059,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"oldestTerm\x12\x19\n" +
 	"\bsince_ms\x18\x04 \x01(\x04R\asinceMs\x12\"\n" +
 	"\rsince_wall_ms\x18\x05 \x01(\x03R\vsinceWallMs\x121\n" +
-	"\x05terms\x18\x06 \x03(\v2\x1b.keysteward.fsm.v1.SealTermR\x05terms\"L\n" +
+	"\x05terms\x18\x06 \x03(\v2\x1b.keysteward.fsm.v1.SealTermR\x05terms\x12%\n" +
+	"\x0enewest_removal\x18\a \x01(\rR\rnewestRemoval\"L\n" +
 	"\bSealTerm\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\rR\x04term\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x12\n" +

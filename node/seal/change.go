@@ -33,6 +33,8 @@ var (
 	ErrUnknownKey = errors.New("unknown key-encryption key")
 	// ErrLastKey says that no other key-encryption key would be left.
 	ErrLastKey = errors.New("the last key-encryption key can not be removed")
+	// ErrRemoved says that a key was removed once, and is added again only with force.
+	ErrRemoved = errors.New("the key-encryption key was removed before")
 	// ErrStranded says that members could open nothing any more.
 	ErrStranded = errors.New("members would have no key-encryption key left")
 )
@@ -53,6 +55,7 @@ func (v *Vault) change(ctx context.Context, p Proposer, ask Asker, kind fsmpb.Up
 
 func (v *Vault) changeOnce(ctx context.Context, p Proposer, ask Asker, kind fsmpb.UpdateKeyring_Change, edit func(*fsm.View, *rooted) (string, error)) error {
 	view := p.View()
+	v.identify(ctx, view.Meta().GetClusterId())
 	sealed := view.Secret(fsm.SecretKeyring).GetSealed()
 	if sealed == nil {
 		return errNoKeyring
@@ -70,9 +73,11 @@ func (v *Vault) changeOnce(ctx context.Context, p Proposer, ask Asker, kind fsmp
 	if err != nil {
 		return err
 	}
-	v.mu.Lock()
-	v.prepared = &prepared{record: record, ring: &r.Keyring}
-	v.mu.Unlock()
+	if v.opens(r.rec) { // or else this node is sealed by the change, like any other
+		v.mu.Lock()
+		v.prepared = &prepared{record: record, ring: &r.Keyring}
+		v.mu.Unlock()
+	}
 	_, err = p.Propose(ctx, &fsmpb.Command{
 		Caller: ask.Caller, RequestId: ask.RequestID,
 		Body: &fsmpb.Command_UpdateKeyring{UpdateKeyring: &fsmpb.UpdateKeyring{
@@ -84,6 +89,14 @@ func (v *Vault) changeOnce(ctx context.Context, p Proposer, ask Asker, kind fsmp
 		return fmt.Errorf("change the keyring: %w", err)
 	}
 	return nil
+}
+
+// opens reports whether one of this node's keys wraps the root key of a record.
+func (v *Vault) opens(rec record) bool {
+	return slices.ContainsFunc(v.Identities(), func(i Identity) bool {
+		_, ok := rec.Wraps[i.ID]
+		return ok
+	})
 }
 
 // Rotate makes a new data key, under which everything is sealed from now on; what
@@ -100,16 +113,19 @@ func (v *Vault) Rotate(ctx context.Context, p Proposer, ask Asker) error {
 // which is the fingerprint of that part, is the operator's approval. A key that
 // wraps already changes nothing. The error wraps [ErrUnknownKey] if neither this
 // node nor a member has such a key, and [ErrCannotWrap] if only others have it.
-func (v *Vault) Add(ctx context.Context, p Proposer, ask Asker, id string) error {
+func (v *Vault) Add(ctx context.Context, p Proposer, ask Asker, id string, force bool) error {
 	if rec, err := decodeRecord(p.View().Secret(fsm.SecretKeyring).GetSealed()); err == nil && rec.Wraps[id].Root != nil {
 		return nil
 	}
 	return v.change(ctx, p, ask, fsmpb.UpdateKeyring_CHANGE_ADD, func(view *fsm.View, r *rooted) (string, error) {
-		v.identify(ctx, r.clusterID)
 		to, err := v.find(view, id)
 		if err != nil {
 			return "", err
 		}
+		if slices.Contains(r.rec.Removed, id) && !force {
+			return "", fmt.Errorf("%w: %s", ErrRemoved, id)
+		}
+		r.rec.Removed = slices.DeleteFunc(r.rec.Removed, func(removed string) bool { return removed == id })
 		return id, r.wrapEither(ctx, to, v.keks)
 	})
 }
@@ -147,9 +163,28 @@ func (v *Vault) Remove(ctx context.Context, p Proposer, ask Asker, id string, fo
 		if stranded := strands(view, r.rec); len(stranded) > 0 && !force {
 			return "", fmt.Errorf("%w: %v", ErrStranded, stranded)
 		}
+		r.rec.Removed = append(r.rec.Removed, id)
+		r.rec.Removed = r.rec.Removed[max(0, len(r.rec.Removed)-maxRemoved):]
 		r.rotate()
-		return id, r.reroot(ctx, v.keks)
+		return forced(id, force), r.reroot(ctx, v.keks)
 	})
+}
+
+// forced is how a key is named on record.
+func forced(id string, force bool) string {
+	if force {
+		return id + " by force"
+	}
+	return id
+}
+
+// Removed are the IDs of the keys that were removed from this state's keyring.
+func Removed(view *fsm.View) []string {
+	rec, err := decodeRecord(view.Secret(fsm.SecretKeyring).GetSealed())
+	if err != nil {
+		return nil
+	}
+	return rec.Removed
 }
 
 // strands names the members none of whose keys wraps the root key.

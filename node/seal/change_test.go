@@ -169,18 +169,18 @@ func TestAddKey(t *testing.T) {
 	a, b, c := kekOf(t, keyOf("a")), kekOf(t, keyOf("b")), kekOf(t, keyOf("c"))
 	s, _ := newSolo(t, a)
 	v := NewVault(nil, a, b) // after a restart with one more --seal
-	require.NoError(t, v.Add(t.Context(), s, Asker{}, idOf(t, b)))
-	require.NoError(t, v.Add(t.Context(), s, Asker{}, idOf(t, b)), "a repeat changes nothing")
+	require.NoError(t, v.Add(t.Context(), s, Asker{}, idOf(t, b), false))
+	require.NoError(t, v.Add(t.Context(), s, Asker{}, idOf(t, b), false), "a repeat changes nothing")
 	require.Equal(t, 1, audits(s.View(), "keyring.add"))
 	intact(t, s.View(), NewVault(nil, b))
 	intact(t, s.View(), NewVault(nil, a))
 
-	require.ErrorIs(t, v.Add(t.Context(), s, Asker{}, idOf(t, c)), ErrUnknownKey)
+	require.ErrorIs(t, v.Add(t.Context(), s, Asker{}, idOf(t, c), false), ErrUnknownKey)
 	s.announce("n2-b", c)
-	err := v.Add(t.Context(), s, Asker{}, idOf(t, c))
+	err := v.Add(t.Context(), s, Asker{}, idOf(t, c), false)
 	require.ErrorIs(t, err, ErrCannotWrap, "only another member has it")
 	require.ErrorContains(t, err, "--seal of this node")
-	err = NewVault(nil, c).Add(t.Context(), s, Asker{}, idOf(t, c))
+	err = NewVault(nil, c).Add(t.Context(), s, Asker{}, idOf(t, c), false)
 	require.ErrorIs(t, err, node.ErrSealed, "who is sealed can not let itself in")
 }
 
@@ -218,6 +218,42 @@ func TestRemoveKey(t *testing.T) {
 	_, err = oldRoot.Open(KindSeed, SeedID, s.View().Secret(fsm.SecretSeed).GetSealed())
 	require.ErrorIs(t, err, ErrOpen, "the old data key")
 	intact(t, stolen, NewVault(nil, a)) // what was stolen before stays readable, and is said so
+
+	require.Equal(t, []string{idOf(t, a)}, Removed(s.View()))
+	require.ErrorIs(t, v.Add(t.Context(), s, Asker{}, idOf(t, a), false), ErrRemoved, "it may have leaked")
+	require.NoError(t, v.Add(t.Context(), s, Asker{}, idOf(t, a), true))
+	require.Empty(t, Removed(s.View()))
+}
+
+// Nothing new is sealed for a key that was removed, whoever has not heard of it yet.
+func TestNothingNewForARemovedKey(t *testing.T) {
+	t.Parallel()
+	a, b := kekOf(t, keyOf("a")), kekOf(t, keyOf("b"))
+	s, v := newSolo(t, a, b)
+	late, err := v.Keyring(s.View())
+	require.NoError(t, err)
+	require.NoError(t, v.Remove(t.Context(), s, Asker{}, idOf(t, a), true))
+	sealed, err := late.Seal(KindKey, hex.EncodeToString(pubkeyOf(9)), []byte{9})
+	require.NoError(t, err)
+	_, err = s.Propose(t.Context(), &fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{
+		Keys: []*fsmpb.ImportedKey{{Pubkey: pubkeyOf(9), Sealed: sealed}},
+	}}})
+	require.ErrorIs(t, err, fsm.Refused(fsm.StaleSeal))
+}
+
+// A leader that removes the only key of its own is sealed by that, like any other.
+func TestLeaderThatRemovesItsOwnKey(t *testing.T) {
+	t.Parallel()
+	own := kekOf(t, keyOf("a"))
+	tpm, _ := newSoftTPM(t)
+	s, v := newSolo(t, own)
+	s.announce("n2-b", tpm)
+	require.NoError(t, v.Add(t.Context(), s, Asker{}, idOf(t, tpm), false))
+	require.NoError(t, v.Remove(t.Context(), s, Asker{}, idOf(t, own), true))
+	require.ErrorIs(t, v.Open(t.Context(), s.View()), ErrNotWrapped)
+	_, usable := v.Usable(s.View())
+	require.False(t, usable)
+	intact(t, s.View(), NewVault(nil, tpm))
 }
 
 // Of two changes at once none undoes the other.
@@ -226,7 +262,7 @@ func TestChangesAtOnce(t *testing.T) {
 	a, b := kekOf(t, keyOf("a")), kekOf(t, keyOf("b"))
 	s, v := newSolo(t, a)
 	other := NewVault(nil, a, b)
-	s.before = func() { require.NoError(t, other.Add(t.Context(), s, Asker{}, idOf(t, b))) }
+	s.before = func() { require.NoError(t, other.Add(t.Context(), s, Asker{}, idOf(t, b), false)) }
 	require.NoError(t, v.Rotate(t.Context(), s, Asker{}))
 	intact(t, s.View(), NewVault(nil, b))
 	intact(t, s.View(), v)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -21,6 +22,13 @@ const (
 	worldAccess  = 0o007
 	maxFileBytes = 4096
 )
+
+func newFile(path string) (KEK, error) {
+	if !filepath.IsAbs(path) { // it may be the key itself, which errors about a file would name
+		return nil, fmt.Errorf("%w: want file:/PATH, from the root", ErrKEK)
+	}
+	return fileKEK{path: path}, nil
+}
 
 func (f fileKEK) load() ([]byte, error) {
 	text, err := readSecret(f.path)

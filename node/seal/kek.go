@@ -52,7 +52,7 @@ var ErrNotWrapped = errors.New("keyring is wrapped by other key-encryption keys"
 
 // kinds makes the key-encryption key of each kind from what stands behind "kind:".
 var kinds = map[string]func(rest string) (KEK, error){
-	"file":       func(path string) (KEK, error) { return fileKEK{path: path}, nil },
+	"file":       newFile,
 	"passphrase": newPassphrase,
 	"tpm":        newTPM,
 	"kms":        newKMS,
@@ -65,7 +65,7 @@ func ParseKEK(description string) (KEK, error) {
 	kind, rest, _ := strings.Cut(description, ":")
 	parse := kinds[kind]
 	if parse == nil || rest == "" {
-		return nil, fmt.Errorf("%w: want file:PATH, passphrase:PATH, tpm:DEVICE or kms:unix:///PATH", ErrKEK)
+		return nil, fmt.Errorf("%w: want file:/PATH, passphrase:/PATH, tpm:DEVICE or kms:unix:///PATH", ErrKEK)
 	}
 	return parse(rest)
 }

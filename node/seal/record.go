@@ -13,7 +13,13 @@ type record struct {
 	Version int             `json:"version"`
 	Wraps   map[string]wrap `json:"wraps"` // by the ID of the key-encryption key
 	Keys    []byte          `json:"keys"`  // data keys, sealed by the root key
+	// Removed are the IDs of keys that were removed, the newest last, so that one that
+	// leaked is not added again by a slip.
+	Removed []string `json:"removed,omitempty"`
 }
+
+// maxRemoved bounds how many removed keys are remembered.
+const maxRemoved = 64
 
 // wrap is the root key, wrapped by one key-encryption key.
 type wrap struct {
@@ -91,6 +97,8 @@ func (r record) bound(clusterID string) []byte {
 	for _, id := range slices.Sorted(maps.Keys(r.Wraps)) {
 		parts = append(parts, id, string(r.Wraps[id].Public), r.Wraps[id].Version)
 	}
+	parts = append(parts, "removed")
+	parts = append(parts, r.Removed...)
 	sum := sha256.Sum256(additional(parts...))
 	return additional("data-keys", clusterID, string(sum[:]))
 }
