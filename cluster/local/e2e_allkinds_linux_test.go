@@ -200,6 +200,25 @@ func (r *searched) ownRecipient() {
 	}
 }
 
-// tokenIsMade makes a token of the kind that the cluster itself keeps.
+// tokenIsMade makes tokens of the kind that the cluster itself keeps, and has one used.
 func (r *searched) tokenIsMade() {
+	t := r.t
+	t.Helper()
+	path := r.folder.in("made-token")
+	r.mustRun("tokens", "create", "searcher", "--role", "viewer", "--out", path)
+	r.addToken("token of the state", readText(t, path))
+	// This one is printed, for its owner, so its output is not searched.
+	shown, err := r.keysteward(t, "tokens", "create", "shown", "--role", "viewer", "--quiet")
+	require.NoError(t, err, shown)
+	r.addToken("token that was shown", strings.TrimSpace(shown))
+	out, err := r.runArgs(r.site.clientArgs(path, "keys", "list"))
+	require.NoError(t, err, out)
+	r.mustRun("tokens", "list")
+}
+
+// addToken has a token looked for, and the random part of it.
+func (r *searched) addToken(name, token string) {
+	r.t.Helper()
+	random := decodeHex(r.t, token[len(token)-64:])
+	r.add(secretText(name, token), secretBytes(name, random))
 }

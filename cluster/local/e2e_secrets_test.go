@@ -59,20 +59,22 @@ func secretsOf(t *testing.T, dir string) []secret {
 
 // pagesOfNodes are all that can be read of a node but single objects.
 var pagesOfNodes = []string{
-	"/", "/assignments", "/allocations", "/metrics", "/livez", "/readyz", "/openapi.yaml", "/v1/cluster", "/v1/keys", "/v1/deposits",
-	"/v1/allocations", "/v1/seed", "/v1/seal", "/v1/audit?limit=1000",
+	"/", "/assignments", "/allocations", "/metrics", "/livez", "/readyz", "/openapi.yaml", "/v1/cluster", "/v1/keys?consistency=stale", "/v1/deposits?consistency=stale",
+	"/v1/allocations?consistency=stale", "/v1/seed", "/v1/seal", "/v1/tokens", "/v1/audit?limit=1000",
 }
 
-// addPages searches what a node answers an admin.
-func (p places) addPages(t *testing.T, s *searcher, api, token string) {
+// readPages is what a node answers an admin, by page and type.
+func readPages(t *testing.T, api, token string) map[string][]byte {
 	t.Helper()
+	pages := map[string][]byte{}
 	for _, path := range pagesOfNodes {
 		for _, accept := range []string{"text/html", asJSON, "text/plain"} {
 			status, answer := ask(t, http.MethodGet, api+path, token, accept, nil)
-			require.NotZero(t, status)
-			p.add(s, api+path+" as "+accept, answer)
+			require.NotZero(t, status, "%s: %s", path, answer)
+			pages[api+path+" as "+accept] = answer
 		}
 	}
+	return pages
 }
 
 // requireNoSecrets searches data folders and logs of all nodes, their pages and their
@@ -83,7 +85,9 @@ func requireNoSecrets(t *testing.T, l *launched, secrets []secret) {
 	p := places{}
 	for i, n := range l.file().Nodes {
 		p.addFolder(t, s, filepath.Join(l.dir, nodeName(i)))
-		p.addPages(t, s, n.API, l.file().AdminTokenFile)
+		for page, answer := range readPages(t, n.API, l.file().AdminTokenFile) {
+			p.add(s, page, answer)
+		}
 		p.addProcess(t, s, n.PID)
 		p.requireControls(t, l.dir, i, n.API, n.PID)
 	}
@@ -106,7 +110,7 @@ func (p places) requireControls(t *testing.T, dir string, i int, api string, pid
 	in := func(name ...string) string { return filepath.Join(append([]string{dir, nodeName(i)}, name...)...) }
 	for place, control := range map[string]string{
 		in("data", "raft.db"): "control: pod", in("audit.jsonl"): "control: pod", in("log"): "control: log",
-		api + "/assignments as text/html": "control: pod", api + "/v1/allocations as " + asJSON: "control: pod",
+		api + "/assignments as text/html": "control: pod", api + "/v1/allocations?consistency=stale as " + asJSON: "control: pod",
 		api + "/metrics as text/plain":       "control: metric",
 		fmt.Sprintf("/proc/%d/cmdline", pid): "control: flag", fmt.Sprintf("/proc/%d/environ", pid): "control: path",
 	} {
