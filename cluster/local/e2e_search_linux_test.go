@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -15,12 +14,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/api/wire"
-	"github.com/keysteward/keysteward/fsm"
 )
 
 // TestNoSecretIsFoundAnywhere makes every kind of secret in a cluster with TLS that
@@ -48,6 +44,7 @@ func TestNoSecretIsFoundAnywhere(t *testing.T) {
 	r.processes()
 	require.NoError(t, r.down())
 	r.capture.stop(t)
+	r.keysOfSeal()
 
 	s := newSearcher(slices.Concat(r.secrets, controls("searched-0"), r.markers()))
 	p := places{}
@@ -66,7 +63,7 @@ func TestNoSecretIsFoundAnywhere(t *testing.T) {
 	for _, w := range p {
 		size += w.size
 	}
-	t.Logf("%d secrets in %d forms were looked for in %d places of %d bytes", len(r.secrets), len(s.forms), len(p), size)
+	t.Logf("%d secrets were looked for in %d places of %d bytes", len(r.secrets), len(p), size)
 }
 
 // searched is a cluster on its way to being searched.
@@ -191,38 +188,6 @@ func (r *searched) processes() {
 		require.NoError(r.t, err)
 		require.Regexp(r.t, `Max core file size +0 +0 `, string(limits))
 	}
-}
-
-// snapshot makes of a copied data folder what the node would write as a snapshot.
-// It is of use: a fresh machine takes it.
-func (r *searched) snapshot(p places, s *searcher, i int) {
-	r.t.Helper()
-	content, err := os.ReadFile(r.folder.in(nodeName(i), "data", "raft.db"))
-	require.NoError(r.t, err)
-	copied := filepath.Join(r.t.TempDir(), "raft.db")
-	require.NoError(r.t, os.WriteFile(copied, content, 0o600))
-	store, err := raftboltdb.NewBoltStore(copied)
-	require.NoError(r.t, err)
-	defer store.Close()
-	first, err := store.FirstIndex()
-	require.NoError(r.t, err)
-	require.Equal(r.t, uint64(1), first, "the log is whole")
-	last, err := store.LastIndex()
-	require.NoError(r.t, err)
-	machine := fsm.New()
-	for index := first; index <= last; index++ {
-		var entry raft.Log
-		require.NoError(r.t, store.GetLog(index, &entry))
-		if entry.Type == raft.LogCommand {
-			_, err := machine.Apply(entry.Index, entry.Term, entry.Data)
-			require.NoError(r.t, err)
-		}
-	}
-	w, whole := s.stream(), new(bytes.Buffer)
-	_, err = machine.View().WriteTo(io.MultiWriter(w, whole))
-	require.NoError(r.t, err)
-	p["snapshot of "+nodeName(i)] = w
-	require.NoError(r.t, fsm.New().Restore(whole))
 }
 
 // requireControls holds if what is no secret was found wherever it is.
