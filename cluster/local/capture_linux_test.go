@@ -34,17 +34,17 @@ func startCapture(t *testing.T, ports []int) *capture {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err, "all traffic is captured and searched, which needs CAP_NET_RAW: run the test as root")
-	c := &capture{fd: fd, socket: os.NewFile(uintptr(fd), "capture"), done: make(chan error, 1)} //nolint:gosec // a descriptor is small
+	c := &capture{fd: fd, socket: os.NewFile(uintptr(fd), "capture"), done: make(chan error, 1)}
 	t.Cleanup(func() { _ = c.socket.Close() })
 	filter := portFilter(ports)
-	require.NoError(t, unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})) //nolint:gosec // some dozens
+	require.NoError(t, unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
 	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1), "else each packet would be seen twice")
 	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20))
 	lo, err := net.InterfaceByName("lo")
 	require.NoError(t, err)
 	network := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP))
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network, Ifindex: lo.Index}))
-	c.spool, err = os.Create(filepath.Join(t.TempDir(), "capture")) //nolint:gosec // a test's folder
+	c.spool, err = os.Create(filepath.Join(t.TempDir(), "capture"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.spool.Close() })
 	go func() { c.done <- c.record() }()
@@ -57,7 +57,7 @@ func portFilter(ports []int) []unix.SockFilter {
 	load := func(size uint16, mode uint16, at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | size | mode, K: at}
 	}
-	rest := uint8(2 * (len(ports) + 1)) //nolint:gosec // some ports
+	rest := uint8(2 * (len(ports) + 1))
 	program := []unix.SockFilter{
 		load(unix.BPF_B, unix.BPF_ABS, protocol),
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_TCP, Jf: rest + 1},
@@ -67,7 +67,7 @@ func portFilter(ports []int) []unix.SockFilter {
 		program = append(program, load(unix.BPF_H, unix.BPF_IND, end))
 		rest--
 		for _, port := range ports {
-			program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(port), Jt: rest}) //nolint:gosec // a port
+			program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(port), Jt: rest})
 			rest--
 		}
 	}
@@ -83,7 +83,7 @@ func (c *capture) record() error {
 		if size += n; size > maxCapture {
 			return fmt.Errorf("more than %d bytes were captured", maxCapture)
 		}
-		_ = binary.Write(out, binary.BigEndian, uint32(n)) //nolint:gosec // at most 256 KiB; errors are those of Flush
+		_ = binary.Write(out, binary.BigEndian, uint32(n))
 		_, err := out.Write(packet[:n])
 		return err
 	}

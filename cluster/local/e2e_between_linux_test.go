@@ -100,7 +100,7 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", asJSON)
 	w.WriteHeader(status)
-	_, _ = w.Write(answer)
+	_, _ = w.Write(answer) //nolint:gosec // what a node said, to a client that is no browser
 }
 
 func (b *between) note(text []byte) {
@@ -132,8 +132,11 @@ func altered[T any](text []byte, change func(*T)) []byte {
 		return text
 	}
 	change(&value)
-	text, _ = json.Marshal(value) // as it was decoded
-	return text
+	changed, err := json.Marshal(value)
+	if err != nil {
+		return nil // no client takes it
+	}
+	return changed
 }
 
 // attacksFail has a man in the middle try what he can on a pod that has its keys.
@@ -170,27 +173,40 @@ func (r *searched) attacksFail() {
 	r.keepText("what stands between them saw", b.saw.String())
 }
 
+// attackOnWire is an attack, what was asked for, and what the client has to say.
+type attackOnWire struct {
+	attack
+
+	asked client.AllocateOptions
+	is    error
+	says  string
+}
+
 // requireAttacksFail tries each of the attacks with a client of its own.
 func requireAttacksFail(t *testing.T, b *between, connect func() *client.Client, own, other client.AllocateOptions, honest wire.Allocation) {
 	t.Helper()
+	_, weak, err := wire.NewRecipient(wire.KEMX25519)
+	require.NoError(t, err)
+	for name, c := range attacksOnWire(own, other, honest.Fence, weak) {
+		b.set(c.attack)
+		set, err := connect().AllocateKeys(t.Context(), c.asked, nil)
+		require.Nil(t, set, name)
+		require.ErrorIs(t, err, c.is, name)
+		require.ErrorIs(t, err, client.ErrAnswer, name)
+		require.ErrorContains(t, err, c.says, name)
+	}
+}
+
+func attacksOnWire(own, other client.AllocateOptions, fence int64, weak wire.Recipient) map[string]attackOnWire {
 	as := func(o client.AllocateOptions) func(*wire.AllocationRequest) {
 		return func(r *wire.AllocationRequest) { r.Pod, r.PodUID = o.Pod, o.PodUID }
 	}
 	label := func(o client.AllocateOptions) func(*wire.Allocation, wire.Allocation) {
 		return func(a *wire.Allocation, _ wire.Allocation) { a.Pod, a.PodUID = o.Pod, o.PodUID }
 	}
-	private, weak, err := wire.NewRecipient(wire.KEMX25519)
-	require.NoError(t, err)
-	require.NotNil(t, private)
 	renamed, newer := own, own
-	renamed.PodUID, newer.MinFence = "99999999-2222-4333-8444-555555555555", honest.Fence+1
-	for name, c := range map[string]struct {
-		attack
-
-		asked client.AllocateOptions
-		is    error
-		says  string
-	}{
+	renamed.PodUID, newer.MinFence = "99999999-2222-4333-8444-555555555555", fence+1
+	return map[string]attackOnWire{
 		"answer of an earlier call": {attack{answer: func(a *wire.Allocation, earlier wire.Allocation) { *a = earlier }}, own, wire.ErrSealed, ""},
 		"secrets of an earlier call": {
 			attack{answer: func(a *wire.Allocation, earlier wire.Allocation) { a.Secrets = earlier.Secrets }}, own, wire.ErrSealed, "",
@@ -211,13 +227,6 @@ func requireAttacksFail(t *testing.T, b *between, connect func() *client.Client,
 			request: func(r *wire.AllocationRequest) { r.Recipient = weak },
 			answer:  func(a *wire.Allocation, _ wire.Allocation) { a.Secrets.Kem = int(wire.KEMMLKEM768X25519) },
 		}, own, wire.ErrSealed, ""},
-	} {
-		b.set(c.attack)
-		set, err := connect().AllocateKeys(t.Context(), c.asked, nil)
-		require.Nil(t, set, name)
-		require.ErrorIs(t, err, c.is, name)
-		require.ErrorIs(t, err, client.ErrAnswer, name)
-		require.ErrorContains(t, err, c.says, name)
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/keysteward/keysteward/api/wire"
 )
 
 // TestNoSecretIsFoundAnywhere makes every kind of secret in a cluster with TLS that
@@ -286,6 +285,6 @@ func (r *searched) leaderIndex() int {
 			return i
 		}
 	}
-	require.FailNow(r.t, "the leader is no node of ours", "%+v", []wire.Node(cluster.Nodes))
+	require.FailNow(r.t, "the leader is no node of ours", "%+v", cluster.Nodes)
 	return -1
 }

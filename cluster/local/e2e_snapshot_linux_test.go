@@ -117,7 +117,7 @@ func (r *searched) keysOfSeal() {
 // lengths puts the length of each part in front of it.
 func lengths(parts ...string) (b []byte) {
 	for _, part := range parts {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(part))), part...) //nolint:gosec // short
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(part))), part...)
 	}
 	return b
 }

@@ -228,7 +228,7 @@ func TestSearchFindsSecrets(t *testing.T) {
 		"%v":             fmt.Append(nil, value),
 		"%#v":            fmt.Appendf(nil, "%#v", value),
 		"%q":             fmt.Appendf(nil, "%q", value),
-		"JSON array":     []byte(strings.ReplaceAll(fmt.Sprint(value), " ", ",")),
+		"JSON array":     []byte(strings.Join(strings.Fields(fmt.Sprint(value)), ",")),
 		"word of stacks": fmt.Appendf(nil, "f(0x2, %#x, 0x4)", binary.LittleEndian.Uint64(value)),
 		"first half":     value[:20],
 		"second half":    value[28:],
