@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
 )
 
 // TestNoSecretIsFoundAnywhere makes every kind of secret in a cluster with TLS that

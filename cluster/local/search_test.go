@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -89,11 +90,11 @@ type form struct {
 func newSearcher(secrets []secret) *searcher {
 	s := &searcher{forms: map[uint32][]form{}}
 	for _, one := range secrets {
-		for _, bytes := range one.forms {
-			first := binary.BigEndian.Uint32(bytes) // no form is shorter
-			s.forms[first] = append(s.forms[first], form{one.name, bytes})
+		for _, text := range one.forms {
+			first := binary.BigEndian.Uint32(text) // no form is shorter
+			s.forms[first] = append(s.forms[first], form{one.name, text})
 			s.begins[beginning(first)/64] |= 1 << (beginning(first) % 64)
-			s.overlap = max(s.overlap, len(bytes)-1)
+			s.overlap = max(s.overlap, len(text)-1)
 		}
 	}
 	return s
@@ -228,7 +229,7 @@ func TestSearchFindsSecrets(t *testing.T) {
 		"%v":             fmt.Append(nil, value),
 		"%#v":            fmt.Appendf(nil, "%#v", value),
 		"%q":             fmt.Appendf(nil, "%q", value),
-		"JSON array":     []byte(strings.Join(strings.Fields(fmt.Sprint(value)), ",")),
+		"JSON array":     bytes.ReplaceAll(fmt.Append(nil, value), []byte(" "), []byte(",")),
 		"word of stacks": fmt.Appendf(nil, "f(0x2, %#x, 0x4)", binary.LittleEndian.Uint64(value)),
 		"first half":     value[:20],
 		"second half":    value[28:],
