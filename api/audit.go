@@ -48,7 +48,7 @@ func (c *call) fromSeq() (uint64, error) {
 	}
 	n, err := strconv.ParseUint(c.query.Get("from"), 10, 64)
 	if err != nil || n > math.MaxInt64 {
-		return 0, badField("from", "%q is not the number of an audit record", shortened(c.query.Get("from")))
+		return 0, badField("from", "%s is not the number of an audit record", told(c.query.Get("from")))
 	}
 	return n, nil
 }

@@ -122,7 +122,7 @@ func checkLimits(namespaces, projects []string) error {
 		}
 		for i, name := range l.names {
 			if !l.fits(name) || slices.Contains(l.names[:i], name) {
-				return badField(l.field, "%q is not a name as Kubernetes has it, or is there twice", shortened(name))
+				return badField(l.field, "%s is not a name as Kubernetes has it, or is there twice", told(name))
 			}
 		}
 	}

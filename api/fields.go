@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -74,7 +75,7 @@ func (f fields) checkObject(d *json.Decoder, path string) error {
 		}
 		name := fmt.Sprint(token)
 		if f[name] == nil {
-			return badField(shortened(name), "unknown field")
+			return badField(fieldName(name), "unknown field")
 		}
 		if seen[name] {
 			return badField(name, "given twice")
@@ -142,6 +143,27 @@ func malformed(err error) *problem {
 		return newProblem(malformedBody, "the body is not JSON: %v", syntax)
 	}
 	return newProblem(malformedBody, "the body does not fit: %v", err)
+}
+
+// mostTold is how much of what a caller sent an error repeats: names and values of
+// this API are shorter. What is longer may be a token or a key that was pasted into
+// the wrong place, and errors are copied into logs and tickets.
+const mostTold = 48
+
+// told is a value as an error repeats it.
+func told(value string) string {
+	if len(value) > mostTold {
+		return fmt.Sprintf("a value of %d bytes", len(value))
+	}
+	return strconv.Quote(value)
+}
+
+// fieldName is an unknown name as an error repeats it.
+func fieldName(name string) string {
+	if len(name) > mostTold {
+		return fmt.Sprintf("a name of %d bytes", len(name))
+	}
+	return name
 }
 
 // shortened keeps a name out of the body from swamping the answer.

@@ -75,7 +75,7 @@ func (s *Server) read(c *call, byDefault string) error {
 		s.use(c, s.node.View(), 0)
 		return nil
 	}
-	return badField(consistencyParam, "%q is neither linearizable nor stale", consistency)
+	return badField(consistencyParam, "%s is neither linearizable nor stale", told(consistency))
 }
 
 // readStale takes the age before the state, so the state is never older than told.

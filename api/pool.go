@@ -10,7 +10,7 @@ import (
 func (s *Server) listKeys(c *call) (answer, error) {
 	state := wire.KeyState(c.query.Get("state"))
 	if c.query.Has("state") && !state.Valid() {
-		return answer{}, badField("state", "%q is not a state of keys", state)
+		return answer{}, badField("state", "%s is not a state of keys", told(string(state)))
 	}
 	from, err := c.cursor()
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Server) getKey(c *call) (answer, error) {
 func (s *Server) listDeposits(c *call) (answer, error) {
 	state := wire.DepositState(c.query.Get("state"))
 	if c.query.Has("state") && !state.Valid() {
-		return answer{}, badField("state", "%q is not a state of deposits", state)
+		return answer{}, badField("state", "%s is not a state of deposits", told(string(state)))
 	}
 	from, err := c.cursor()
 	if err != nil {

@@ -28,7 +28,7 @@ func knownQuery(u *url.URL, known []string) (url.Values, error) {
 	}
 	for name, values := range query {
 		if !slices.Contains(known, name) {
-			return nil, badField(name, "unknown parameter")
+			return nil, badField(fieldName(name), "unknown parameter")
 		}
 		if len(values) != 1 {
 			return nil, badField(name, "given %d times", len(values))
@@ -44,7 +44,7 @@ func (c *call) wait() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(c.query.Get("wait"))
 	if err != nil || d < 0 || d > MaxWait {
-		return 0, badField("wait", "%q is not a duration from 0s to %s, such as 30s", c.query.Get("wait"), MaxWait)
+		return 0, badField("wait", "%s is not a duration from 0s to %s, such as 30s", told(c.query.Get("wait")), MaxWait)
 	}
 	return d, nil
 }
@@ -56,7 +56,7 @@ func (c *call) limit() (int, error) {
 	}
 	n, err := strconv.Atoi(c.query.Get("limit"))
 	if err != nil || n < 1 || n > maxLimit {
-		return 0, badField("limit", "%q is not a number from 1 to %d", c.query.Get("limit"), maxLimit)
+		return 0, badField("limit", "%s is not a number from 1 to %d", told(c.query.Get("limit")), maxLimit)
 	}
 	return n, nil
 }
@@ -76,7 +76,7 @@ func (c *call) cursor() ([]byte, error) {
 func (c *call) fence() (uint64, error) {
 	n, err := strconv.ParseUint(c.query.Get("fence"), 10, 64)
 	if err != nil || n > math.MaxInt64 {
-		return 0, badField("fence", "%q is not the fence of an allocation, a number from 0", c.query.Get("fence"))
+		return 0, badField("fence", "%s is not the fence of an allocation, a number from 0", told(c.query.Get("fence")))
 	}
 	return n, nil
 }
@@ -89,7 +89,7 @@ func (c *call) flag(name string) (bool, error) {
 	case v == "true":
 		return true, nil
 	default:
-		return false, badField(name, "%q is neither true nor false", v)
+		return false, badField(name, "%s is neither true nor false", told(v))
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *Server) createToken(c *call, body wire.NewToken) (answer, error) {
 		return answer{}, badField("name", "want 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
 	}
 	if !body.Role.Valid() {
-		return answer{}, badField("role", "%q is none of admin, operator, viewer", shortened(string(body.Role)))
+		return answer{}, badField("role", "%s is none of admin, operator, viewer", told(string(body.Role)))
 	}
 	if err := checkLimits(body.Namespaces, body.Projects); err != nil {
 		return answer{}, err

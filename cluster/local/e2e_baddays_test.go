@@ -21,7 +21,7 @@ import (
 
 // newLauncher is a launcher within the test, of real nodes, that has its secrets and a
 // chain that runs; step by step it can be driven where Run does not go.
-func newLauncher(t *testing.T, nodes int) *launcher {
+func newLauncher(t *testing.T, nodes int, change ...func(*launcher)) *launcher {
 	t.Helper()
 	takeSlot(t)
 	keysteward, _ := binaries(t)
@@ -32,6 +32,9 @@ func newLauncher(t *testing.T, nodes int) *launcher {
 		site: &site{folder: f, ports: freePorts(t, nodes)}, spawner: newSpawner(),
 	}
 	l.nodes = newSupervisor(l.spawner, l.binary, l.site, l.reportEnd)
+	for _, c := range change {
+		c(l)
+	}
 	t.Cleanup(func() {
 		require.NoError(t, l.down())
 		l.spawner.close()

@@ -1,10 +1,8 @@
 package local
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/hex"
-	"io/fs"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,46 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tyler-smith/go-bip39"
 )
-
-// secret is something that must not be found, in all the forms in which it could be.
-type secret struct {
-	name  string
-	forms [][]byte
-}
-
-// secretBytes is a binary secret: its first 16 bytes and its last, raw, in
-// hexadecimal, and in base64 wherever it begins in what was encoded.
-func secretBytes(name string, value []byte) secret {
-	s := secret{name: name}
-	for _, part := range [][]byte{value[:16], value[len(value)-16:]} {
-		digits := hex.EncodeToString(part)
-		s.forms = append(s.forms, part, []byte(digits), []byte(strings.ToUpper(digits)))
-		for shift := range 3 {
-			for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-				// Only whole groups of three bytes depend on nothing around them.
-				whole := part[(3-shift)%3:]
-				s.forms = append(s.forms, []byte(encoding.EncodeToString(whole[:len(whole)/3*3])))
-			}
-		}
-	}
-	return s
-}
-
-func secretText(name, text string) secret {
-	s := secretBytes(name, []byte(text))
-	s.forms = append(s.forms, []byte(text))
-	return s
-}
-
-// foundIn returns whether any form is in the content.
-func (s secret) foundIn(content []byte) bool {
-	for _, form := range s.forms {
-		if bytes.Contains(content, form) {
-			return true
-		}
-	}
-	return false
-}
 
 func readText(t *testing.T, path string) string {
 	t.Helper()
@@ -99,60 +57,63 @@ func secretsOf(t *testing.T, dir string) []secret {
 	)
 }
 
+// pagesOfNodes are all that can be read of a node but single objects.
+var pagesOfNodes = []string{
+	"/", "/assignments", "/allocations", "/metrics", "/livez", "/readyz", "/openapi.yaml", "/v1/cluster", "/v1/keys?consistency=stale", "/v1/deposits?consistency=stale",
+	"/v1/allocations?consistency=stale", "/v1/seed", "/v1/seal", "/v1/tokens", "/v1/audit?limit=1000",
+}
+
+// readPages is what a node answers an admin, by page and type.
+func readPages(t *testing.T, api, token string) map[string][]byte {
+	t.Helper()
+	pages := map[string][]byte{}
+	for _, path := range pagesOfNodes {
+		for _, accept := range []string{"text/html", asJSON, "text/plain"} {
+			status, answer := ask(t, http.MethodGet, api+path, token, accept, nil)
+			require.NotZero(t, status, "%s: %s", path, answer)
+			pages[api+path+" as "+accept] = answer
+		}
+	}
+	return pages
+}
+
 // requireNoSecrets searches data folders and logs of all nodes, their pages and their
 // metrics.
 func requireNoSecrets(t *testing.T, l *launched, secrets []secret) {
 	t.Helper()
-	searched := map[string][]byte{}
+	s := newSearcher(append(secrets, controls("validator-0")...))
+	p := places{}
 	for i, n := range l.file().Nodes {
-		require.NoError(t, filepath.WalkDir(filepath.Join(l.dir, nodeName(i)), func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				return err
-			}
-			searched[path], err = os.ReadFile(path) //nolint:gosec // nobody else is in a test's folder
-			return err
-		}))
-		for _, path := range []string{"/assignments", "/metrics", "/readyz", "/v1/cluster", "/v1/keys", "/v1/deposits", "/v1/allocations", "/v1/seed", "/"} {
-			for _, accept := range []string{"text/html", asJSON, "text/plain"} {
-				status, answer := ask(t, http.MethodGet, n.API+path, l.file().AdminTokenFile, accept, nil)
-				require.NotZero(t, status)
-				searched[n.API+path+" as "+accept] = answer
-			}
+		p.addFolder(t, s, filepath.Join(l.dir, nodeName(i)))
+		for page, answer := range readPages(t, n.API, l.file().AdminTokenFile) {
+			p.add(s, page, answer)
 		}
+		p.addProcess(t, s, n.PID)
+		p.requireControls(t, l.dir, i, n.API, n.PID)
 	}
-	for place, content := range searched {
-		for _, s := range secrets {
-			require.False(t, s.foundIn(content), "the %s is in %s", s.name, place)
-		}
-	}
-	require.NotEmpty(t, searched[filepath.Join(l.dir, "n1", "data", "raft.db")], "the log was searched")
-	require.NotEmpty(t, searched[filepath.Join(l.dir, "n1", "log")])
-	require.Contains(t, string(searched[l.file().Nodes[0].API+"/assignments as text/html"]), "validator-0")
-	require.Contains(t, string(searched[l.file().Nodes[0].API+"/metrics as text/plain"]), "keysteward_")
+	p.requireNone(t)
 }
 
-// TestSearchFindsSecrets makes sure that the search above would find something.
-func TestSearchFindsSecrets(t *testing.T) {
-	t.Parallel()
-	value := make([]byte, 48)
-	for i := range value {
-		value[i] = byte(0xd0 + i*7)
-	}
-	s := secretBytes("example", value)
-	for name, content := range map[string][]byte{
-		"raw":         append([]byte("before"), value...),
-		"hexadecimal": []byte("0x" + hex.EncodeToString(value)),
-		"upper case":  []byte(strings.ToUpper(hex.EncodeToString(value))),
-		"first half":  value[:20],
-		"second half": value[28:],
+// controls are things of no secrecy that are in places where secrets are looked for.
+func controls(pod string) (list []secret) {
+	for name, text := range map[string]string{
+		"pod": pod, "metric": "keysteward_http_connections", "log": "keysteward runs", "flag": "--data-dir", "path": "PATH=",
 	} {
-		require.True(t, s.foundIn(content), name)
+		list = append(list, secret{"control: " + name, [][]byte{[]byte(text)}})
 	}
-	for before := range 6 {
-		content := append(make([]byte, before), value...)
-		require.True(t, s.foundIn([]byte(base64.StdEncoding.EncodeToString(content))), "base64 after %d bytes", before)
-		require.True(t, s.foundIn([]byte(base64.URLEncoding.EncodeToString(content))), "base64url after %d bytes", before)
+	return list
+}
+
+// requireControls holds if the search of a node's places finds what is known to be there.
+func (p places) requireControls(t *testing.T, dir string, i int, api string, pid int) {
+	t.Helper()
+	in := func(name ...string) string { return filepath.Join(append([]string{dir, nodeName(i)}, name...)...) }
+	for place, control := range map[string]string{
+		in("data", "raft.db"): "control: pod", in("audit.jsonl"): "control: pod", in("log"): "control: log",
+		api + "/assignments as text/html": "control: pod", api + "/v1/allocations?consistency=stale as " + asJSON: "control: pod",
+		api + "/metrics as text/plain":       "control: metric",
+		fmt.Sprintf("/proc/%d/cmdline", pid): "control: flag", fmt.Sprintf("/proc/%d/environ", pid): "control: path",
+	} {
+		p.requireFound(t, control, place)
 	}
-	require.False(t, s.foundIn(make([]byte, 1000)))
-	require.True(t, secretText("words", "abandon ability able about").foundIn([]byte(`{"words":"abandon ability able about"}`)))
 }

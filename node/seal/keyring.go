@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // Keyring is the data keys of a cluster in the clear. It exists only in the
@@ -49,6 +51,17 @@ func (k *Keyring) Open(kind, id string, sealed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("open %s %s: %w", kind, id, err)
 	}
 	return plaintext, nil
+}
+
+// opensAll tells whether there is a data key for every term under which something is
+// sealed. It lacks one if it is of long ago, as on a node that reads the log again.
+func (k *Keyring) opensAll(state *fsmpb.SealState) bool {
+	for _, t := range state.GetTerms() {
+		if _, ok := k.keys[t.GetTerm()]; !ok && t.GetRecords() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // The receivers below are values, so that a copy of a keyring is redacted too.

@@ -63,6 +63,7 @@ func NewVault(log *slog.Logger, keks ...KEK) *Vault {
 
 var (
 	errNoKeyring = fmt.Errorf("%w: the cluster has no keyring yet", node.ErrSealed)
+	errChanged   = fmt.Errorf("%w: the keyring was changed, and is being opened", node.ErrSealed)
 	errOpening   = fmt.Errorf("%w: the key-encryption keys were not asked yet", node.ErrSealed)
 )
 
@@ -86,8 +87,8 @@ func (v *Vault) Usable(view *fsm.View) (string, bool) {
 
 // Keyring returns the opened keyring of this state. The error wraps
 // [node.ErrSealed] and says why it does not open. While a changed keyring is
-// being opened the one before is returned: what it seals is good, and will be
-// sealed again.
+// being opened the one before is returned if it opens all that is sealed: what it
+// seals is good, and will be sealed again.
 func (v *Vault) Keyring(view *fsm.View) (*Keyring, error) {
 	record := view.Secret(fsm.SecretKeyring).GetSealed()
 	v.mu.Lock()
@@ -103,6 +104,9 @@ func (v *Vault) Keyring(view *fsm.View) (*Keyring, error) {
 	case v.failure != nil && bytes.Equal(record, v.tried):
 		return nil, fmt.Errorf("%w: %w", node.ErrSealed, v.failure)
 	case v.ring != nil && v.ring.clusterID == view.Meta().GetClusterId():
+		if !v.ring.opensAll(view.Meta().GetSeal()) {
+			return nil, errChanged
+		}
 		return v.ring, nil
 	}
 	return nil, errOpening

@@ -95,6 +95,26 @@ func TestVaultOpensOnce(t *testing.T) {
 	require.ErrorIs(t, err, ErrOpen)
 }
 
+// A node that reads the log again opens a keyring of long ago, and must not lead with
+// it while the last one is being opened: it opens nothing of what is there by then.
+func TestVaultThatIsBehind(t *testing.T) {
+	t.Parallel()
+	kek := kekOf(t, keyOf("a"))
+	s, leader := newSolo(t, kek)
+	behind := NewVault(nil, kek)
+	require.NoError(t, behind.Open(t.Context(), s.View()))
+	require.NoError(t, leader.Rotate(t.Context(), s, Asker{}))
+	_, usable := behind.Usable(s.View())
+	require.True(t, usable, "nothing is sealed again yet")
+	settle(t, s, leader)
+	reason, usable := behind.Usable(s.View())
+	require.False(t, usable)
+	require.Contains(t, reason, "is being opened")
+	_, err := behind.Keyring(s.View())
+	require.ErrorIs(t, err, node.ErrSealed)
+	intact(t, s.View(), behind)
+}
+
 func TestVaultWithoutAKeyring(t *testing.T) {
 	t.Parallel()
 	state := stateWith(t, nil)
