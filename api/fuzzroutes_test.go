@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 )
 
 // Kinds of callers and of nodes that a fuzzed request may meet.
 var (
-	fuzzCallers = []Role{"", "wrong", RoleViewer, RoleOperator, RoleAdmin}
+	fuzzCallers = []Role{"", "wrong", RoleViewer, RoleOperator, RoleAdmin, RolePod, "limited", "certificate"}
 	fuzzNodes   = []string{"leader", "follower", "nobody leads", "sealed"}
 )
 
@@ -36,15 +38,16 @@ const (
 // repeated.
 func FuzzRoutes(f *testing.F) {
 	for _, raw := range routeSeeds(f) {
-		f.Add([]byte(raw), uint8(len(fuzzCallers)-1), uint8(0))
+		f.Add([]byte(raw), uint8(slices.Index(fuzzCallers, RoleAdmin)), uint8(0)) //nolint:gosec // few
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, caller, kind uint8) {
 		r := parsedRequest(raw)
 		if r == nil {
 			return // net/http answers these itself
 		}
-		h := newHarness(t)
-		require.NoError(t, h.node.installSeed(testSeed().Fingerprint()))
+		h := seeded(t, withPods(map[string]podtoken.Pod{"mine": {Namespace: "default", Name: "mine", UID: "u-2"}}))
+		h.tokens[RolePod] = podToken("mine")
+		h.tokens["limited"] = h.state("limited", RoleOperator, time.Time{}, "other")
 		h.node.must(&fsmpb.Command{Body: &fsmpb.Command_Allocate{Allocate: &fsmpb.Allocate{
 			Pod: &fsmpb.Pod{Namespace: "default", Name: "web-0", Uid: "u-1"}, Keys: 1,
 		}}})
@@ -58,6 +61,18 @@ func FuzzRoutes(f *testing.F) {
 		}
 		h.requireSound(r, fuzzCallers[int(caller)%len(fuzzCallers)])
 	})
+}
+
+// sendAs gives the request what proves who the caller is.
+func (h *harness) sendAs(caller Role, r *http.Request) {
+	switch caller {
+	case "":
+	case "certificate":
+		r.Header.Del("Authorization")
+		certified(RoleViewer)(r)
+	default:
+		bearing(h.tokens[caller])(r)
+	}
 }
 
 // parsedRequest reads a request as net/http's server does; nil if it would not hand
@@ -86,9 +101,7 @@ func (h *harness) requireSound(r *http.Request, caller Role) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.RemoteAddr = h.remote
-	if caller != "" {
-		r.Header.Set("Authorization", "Bearer "+h.tokens[caller])
-	}
+	h.sendAs(caller, r)
 	state := h.node.View().Hash()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -104,9 +117,19 @@ func (h *harness) requireSound(r *http.Request, caller Role) {
 		requireConforms(h.T, r, w)
 	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if reads || caller != RoleOperator && caller != RoleAdmin {
+	if reads || !slices.Contains([]Role{RoleOperator, RoleAdmin, RolePod, "limited"}, caller) {
 		require.Zero(h, h.node.proposals(), what)
 		require.Equal(h, state, h.node.View().Hash(), what)
+	}
+	for _, c := range h.node.proposed {
+		touched := c.GetAllocate().GetPod().GetNamespace() + c.GetRelease().GetNamespace()
+		name := c.GetAllocate().GetPod().GetName() + c.GetRelease().GetPod()
+		if caller == RolePod {
+			require.Equal(h, "default/mine", touched+"/"+name, what)
+		}
+		if caller == "limited" {
+			require.Equal(h, "other", touched, what)
+		}
 	}
 	if to := w.Header().Get("Location"); to != "" && w.Code == http.StatusTemporaryRedirect {
 		u, err := url.Parse(to)
@@ -128,6 +151,7 @@ func routeSeeds(f *testing.F) (seeds []string) {
 		"POST /v1/keys/{pubkey}/retire":          `{"reason":"exited"}`,
 		"POST /v1/deposits/resume":               `{"chainId":1337,"account":"0x6163636f756e742d6f662d32302d627974657321","nonce":1}`,
 		"PUT /v1/seed":                           sealedBody,
+		"POST /v1/tokens":                        `{"name":"ci","role":"operator","namespaces":["other"],"sha256":"` + strings.Repeat("ab", 32) + `"}`,
 		"POST /v1/seal/keys":                     `{"id":"file:0123456789abcdef"}`,
 	}
 	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", fmt.Sprintf("0x%x", pubkeys(0, 1)[0]), "{id}", "file:00")
