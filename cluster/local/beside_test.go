@@ -75,8 +75,10 @@ func newSoftTPM(t *testing.T) *beside {
 	swtpm, err := exec.LookPath("swtpm")
 	require.NoError(t, err, "the tests of TPMs need swtpm: scripts/apt-install swtpm swtpm")
 	return newBeside(t, func(folder, socket string) []string {
-		return []string{swtpm, "socket", "--tpm2", "--tpmstate", "dir=" + folder,
-			"--server", "type=unixio,path=" + socket, "--flags", "not-need-init,startup-clear"}
+		return []string{
+			swtpm, "socket", "--tpm2", "--tpmstate", "dir=" + folder,
+			"--server", "type=unixio,path=" + socket, "--flags", "not-need-init,startup-clear",
+		}
 	})
 }
 

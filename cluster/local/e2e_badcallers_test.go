@@ -65,7 +65,7 @@ func (l *launcher) whoLeads() (index int, term int64) {
 // look asks a node as a viewer; what it answers may be an error.
 func (l *launcher) look(i int, path string) (answer []byte, header http.Header) {
 	token, _ := os.ReadFile(l.site.tokens.Viewer)
-	request, err := http.NewRequest(http.MethodGet, l.site.apiURL(i)+path, nil) //nolint:noctx // bounded below
+	request, err := http.NewRequest(http.MethodGet, l.site.apiURL(i)+path, nil)
 	if err != nil {
 		return nil, nil
 	}

@@ -52,7 +52,7 @@ func newSealDays(t *testing.T) *sealDays {
 	var out string
 	var err error
 	require.Eventually(t, func() bool {
-		out, err = d.launcher.keysteward(t, "seal", "add", id)
+		out, err = d.keysteward(t, "seal", "add", id)
 		return err == nil
 	}, patience, 100*time.Millisecond, "%s", &out)
 	status := d.sealStatus(t)
@@ -153,7 +153,7 @@ func (d *sealDays) requireServes() {
 	d.t.Helper()
 	d.pods++
 	pod := "pod-" + strconv.Itoa(d.pods)
-	out, err := d.launcher.keysteward(d.t, "allocate", "--pod", pod, "--keys", "1", "--out", d.folder.in("pods", pod), "--layout", "teku")
+	out, err := d.keysteward(d.t, "allocate", "--pod", pod, "--keys", "1", "--out", d.folder.in("pods", pod), "--layout", "teku")
 	require.NoError(d.t, err, out)
 }
 
@@ -184,7 +184,8 @@ func TestBadDaysOfKeyEncryptionKeys(t *testing.T) {
 	d.tpm.run()
 	d.awaitReady(0)
 	d.awaitReady(1)
-	require.Equal(t, pids, []int{d.nodes.process(0).pid(), d.nodes.process(1).pid()})
+	require.Equal(t, pids[0], d.nodes.process(0).pid())
+	require.Equal(t, pids[1], d.nodes.process(1).pid())
 	require.Contains(t, readText(t, d.site.log(0)), "unsealed: the key-encryption keys can be used again")
 	still, same := d.leader()
 	require.Equal(t, leader, still)
