@@ -119,8 +119,7 @@ func (d *sealDays) requireSealedFor(i int, reason string) {
 		if status != http.StatusServiceUnavailable || json.Unmarshal(answer, &r) != nil {
 			return false
 		}
-		why := whyNotReady(r)
-		return strings.HasPrefix(why, "unsealed: ") && strings.Contains(why, reason) && !strings.Contains(why, ";")
+		return sealedOnly(r, reason)
 	}, patience, 20*time.Millisecond, "%s: %+v", nodeName(i), &r)
 	var s wire.Seal
 	require.NoError(d.t, json.Unmarshal(d.ask(i, http.MethodGet, "/v1/seal", http.StatusOK), &s))
@@ -278,4 +277,20 @@ func (d *sealDays) requireNothingSecret() {
 			require.False(d.t, s.foundIn(content), "the %s is in %s", s.name, place)
 		}
 	}
+}
+
+// sealedOnly is true for a node that is not ready because it is sealed, with this in the
+// reason, and for nothing else.
+func sealedOnly(r wire.Readiness, reason string) bool {
+	isSealed := false
+	for _, c := range r.Checks {
+		switch {
+		case c.Name == "unsealed":
+			isSealed = !c.Ok && strings.Contains(c.Detail, reason)
+		case c.Name == "key-encryption-keys": // says the same of a restart
+		case !c.Ok:
+			return false
+		}
+	}
+	return isSealed
 }
