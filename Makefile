@@ -31,12 +31,17 @@ demo: build ## the same in a temporary folder, then stop everything: 0 if all of
 build: setup ## bin/keysteward and bin/keysteward-local
 	@scripts/build '$(VERSION)'
 
+# For each fuzz target in `make test`; `make fuzz` is for longer.
+TESTFUZZTIME := 2s
+
 .PHONY: test
-test: setup ## run all tests under the race detector
+test: setup ## run all tests under the race detector, then each fuzz target for a moment
 	@scripts/apt-install swtpm swtpm
 	@echo "testing (the first time: several minutes, everything is compiled for the race detector)"
 	@# Untrimmed like a plain `go test -race ./some/package`, so that both share the build cache.
 	@go test -trimpath=false -race -timeout 20m ./...
+	@echo "fuzzing every target for $(TESTFUZZTIME) (the first time: some minutes more, everything is compiled again)"
+	@scripts/fuzz $(TESTFUZZTIME)
 
 .PHONY: lint
 lint: setup ## check scripts, generated code, go.mod, style and architecture

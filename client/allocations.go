@@ -60,11 +60,15 @@ func (c *Client) allocate(ctx context.Context, request wire.AllocationRequest, w
 	switch r.status {
 	case http.StatusOK:
 		allocation, err := decode[wire.Allocation](r)
-		answer.allocation = &allocation
+		if err == nil {
+			answer.allocation = &allocation
+		}
 		return answer, err
 	case http.StatusAccepted:
 		pending, err := decode[wire.PendingAllocation](r)
-		answer.pending, answer.retryAfter = &pending, retryAfter(r.header)
+		if err == nil {
+			answer.pending, answer.retryAfter = &pending, retryAfter(r.header)
+		}
 		return answer, err
 	default:
 		return answer, fmt.Errorf("%w: status %d for an allocation", ErrAnswer, r.status)

@@ -160,6 +160,9 @@ func (e *endpoint) count(ctx context.Context, block uint64) (uint64, error) {
 
 // parseEvent reads a DepositEvent (EIP-6110's order of fields).
 func parseEvent(log *types.Log) (Event, error) {
+	if log == nil {
+		return Event{}, errors.New("null in the place of a log")
+	}
 	raw, err := types.DepositLogToRequest(log.Data)
 	if err != nil {
 		return Event{}, fmt.Errorf("a log of transaction %s is no DepositEvent: %w", log.TxHash, err)

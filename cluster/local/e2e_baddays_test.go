@@ -164,8 +164,7 @@ func requireSealed(t *testing.T, l *launcher, name string) {
 		if status != http.StatusServiceUnavailable || json.Unmarshal(answer, &r) != nil {
 			return false
 		}
-		why := whyNotReady(r)
-		return strings.HasPrefix(why, "unsealed: ") && !strings.Contains(why, ";") // sealed, and nothing else
+		return sealedOnly(r, "")
 	}, patience, 50*time.Millisecond, "%s key: %+v", name, &r)
 	require.Greater(t, len(whyNotReady(r)), len("unsealed: "), "it says why")
 	require.Eventually(t, func() bool {

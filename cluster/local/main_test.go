@@ -50,6 +50,8 @@ func fakeChild(args []string) int {
 		fmt.Println("ready")
 		<-asked
 		return 0
+	case "kms":
+		return kmsPlugin(args[1], args[2])
 	case "environment":
 		fmt.Println(strings.Join(os.Environ(), "\n"))
 		return 0

@@ -19,7 +19,8 @@ type site struct {
 	funding funding
 	faucet  funding // gives ether away; not there where the funding account has plenty
 	tokens  tokens
-	kek     string // file
+	kek     string               // file
+	seals   func(i int) []string // what --seal says in place of the file kek; may be nil
 	tls     certificates
 	chain   ClusterChain
 	more    func(i int) []string // flags of a node that overrule ours; may be nil
@@ -61,7 +62,7 @@ func (s *site) serverArgs(i int) []string {
 		"--peers", s.peers(),
 		"--token-hashes", s.tokens.Hashes,
 		"--rate-limit", "0", // everything on this machine comes under three tokens, measurements too
-		"--seal", "file:" + s.kek,
+		"--seal", strings.Join(s.sealArgs(i), ","),
 		"--execution-rpc", s.chain.RPC,
 		"--network", "custom",
 		"--chain-id", strconv.FormatUint(s.chain.ChainID, 10),
@@ -85,6 +86,14 @@ func (s *site) serverArgs(i int) []string {
 		args = append(args, s.more(i)...)
 	}
 	return args
+}
+
+// sealArgs are the key-encryption keys of a node.
+func (s *site) sealArgs(i int) []string {
+	if s.seals == nil {
+		return []string{"file:" + s.kek}
+	}
+	return s.seals(i)
 }
 
 // clientArgs is the command line of one of our own client commands, under the token in a file.

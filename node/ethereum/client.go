@@ -2,6 +2,7 @@ package ethereum
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -105,7 +106,26 @@ type receipt struct {
 	TxHash      common.Hash    `json:"transactionHash"`
 	BlockNumber hexutil.Uint64 `json:"blockNumber"`
 	BlockHash   common.Hash    `json:"blockHash"`
-	Logs        []*types.Log   `json:"logs"`
+	Logs        logList        `json:"logs"`
+}
+
+// logList is logs as an execution client tells them. It refuses null among them,
+// which the decoder alone would take for a log and everybody else for a crash.
+type logList []*types.Log
+
+var errNullLog = errors.New("null in the place of a log")
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *logList) UnmarshalJSON(text []byte) error {
+	var list []*types.Log
+	if err := json.Unmarshal(text, &list); err != nil {
+		return err //nolint:wrapcheck // of the standard library, for the standard library
+	}
+	if slices.Contains(list, nil) {
+		return errNullLog
+	}
+	*l = list
+	return nil
 }
 
 // A nil pointer behind result after the call means that there is no such block.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
-	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/rpc"
 )
 
@@ -108,7 +107,7 @@ type eventQuery struct {
 	// The answer.
 	refused       bool // the client wants fewer blocks
 	before, after *block
-	logs          []*types.Log
+	logs          logList
 	count, base   *counting
 }
 

@@ -165,7 +165,7 @@ func (p *pass) settleFindings(ctx context.Context, view *fsm.View) error {
 // not keep.
 func (p *pass) checkSignatures(ctx context.Context, unchecked []*finding) error {
 	contract := common.Address(p.duty.cfg.Network.DepositContract)
-	logs := make([][]*types.Log, len(unchecked))
+	logs := make([]logList, len(unchecked))
 	calls := make([]rpc.BatchElem, len(unchecked))
 	for i, f := range unchecked {
 		filter := map[string]any{"blockHash": f.BlockHash, "address": contract, "topics": []common.Hash{depositTopic}}
