@@ -75,7 +75,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	o.tls.bind(f)
 	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")
 	o.callers.bind(f)
-	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:PATH with 64 hex digits, such as openssl rand -hex 32 writes; passphrase:PATH; tpm:DEVICE; kms:[NAME@]unix:///SOCKET (at least one is required)")
+	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:/PATH with 64 hex digits, such as openssl rand -hex 32 writes; passphrase:/PATH; tpm:DEVICE; kms:[NAME@]unix:///SOCKET (at least one is required)")
 	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
 	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
 	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")

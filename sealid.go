@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,14 +19,15 @@ func newSealIDCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "seal-id --seal KIND:WHERE",
 		Short: "Tell the IDs of this machine's key-encryption keys",
-		Long: `Tell the IDs of this machine's key-encryption keys, one a line.
+		Long: `Tell the IDs of this machine's key-encryption keys, one a line and nothing else.
 
 The ID of a TPM is the fingerprint of its public key: the SHA-256 of the public
 area, which is the TPM's own name for the key. Compare it, on the machine itself,
 with what "keysteward seal status" shows, before you let the cluster's root key be
 wrapped for it with "keysteward seal add".
 
-The ID of a passphrase is another in each cluster, so it needs --cluster-id.`,
+The ID of a passphrase is another in each cluster, so it needs --cluster-id, which
+"keysteward cluster status" tells.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(descriptions) == 0 {
@@ -40,29 +41,22 @@ The ID of a passphrase is another in each cluster, so it needs --cluster-id.`,
 				}
 			}
 			var failures []error
-			for _, kek := range keks {
+			for i, kek := range keks {
+				if strings.HasPrefix(descriptions[i], "passphrase:") && clusterID == "" {
+					failures = append(failures, cli.UsageError(errors.New("--cluster-id is required for a passphrase")))
+					continue
+				}
 				identity, err := kek.Identify(cmd.Context(), clusterID)
 				if err != nil {
 					failures = append(failures, fmt.Errorf("--seal: %w", err))
 					continue
 				}
-				printIdentity(cmd.OutOrStdout(), identity)
+				fmt.Fprintln(cmd.OutOrStdout(), identity.ID)
 			}
 			return errors.Join(failures...)
 		},
 	}
 	cmd.Flags().StringSliceVar(&descriptions, "seal", nil, "key-encryption keys, as for the server (required)")
-	cmd.Flags().StringVar(&clusterID, "cluster-id", "", "ID of the cluster, as keysteward status shows it; for passphrases")
+	cmd.Flags().StringVar(&clusterID, "cluster-id", "", "ID of the cluster, for passphrases")
 	return cmd
-}
-
-func printIdentity(out io.Writer, identity seal.Identity) {
-	switch {
-	case identity.Public != nil:
-		fmt.Fprintf(out, "%s\tfingerprint of the public key in this TPM\n", identity.ID)
-	case identity.Version != "":
-		fmt.Fprintf(out, "%s\tencrypts with %q now\n", identity.ID, identity.Version)
-	default:
-		fmt.Fprintln(out, identity.ID)
-	}
 }

@@ -29,8 +29,8 @@ func askLag(ctx context.Context, n *node.Node, p *peers, peer node.Peer) {
 	ctx, cancel := context.WithTimeout(ctx, lagInterval)
 	defer cancel()
 	if id, err := p.identity(ctx, peer.Raft); err == nil && id.ID == peer.ID {
-		n.ReportIndex(peer.ID, id.Applied)
+		n.Report(peer.ID, id.Applied, id.Sealed)
 	} else {
-		n.ForgetIndex(peer.ID)
+		n.Forget(peer.ID)
 	}
 }

@@ -22,6 +22,8 @@ type Identity struct {
 	// HasState is true once the node is, or ever was, part of a cluster.
 	HasState bool   `json:"hasState"`
 	Applied  uint64 `json:"applied"`
+	// Sealed is true while the node can open no secrets: it could not lead.
+	Sealed bool `json:"sealed,omitempty"`
 	// Founders is the list of those with whom the node was told to found a cluster.
 	Founders string `json:"founders"`
 }
@@ -102,7 +104,7 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.View().Meta().GetClusterId(),
-		HasState: p.node.HasState(), Applied: status.AppliedIndex, Founders: p.founders,
+		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, Founders: p.founders,
 	})
 }
 

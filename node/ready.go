@@ -18,6 +18,8 @@ func (n *Node) Status() Status {
 		AppliedIndex: n.raft.AppliedIndex(), CommitIndex: n.raft.CommitIndex(),
 		LastContact: n.lastContact(),
 	}
+	_, usable := n.cfg.Vault.Usable(view)
+	s.Sealed = !usable
 	_, elected := n.raft.LeaderWithID()
 	s.ElectedID = string(elected)
 	if inSession(view, s) {
@@ -25,7 +27,7 @@ func (n *Node) Status() Status {
 		s.LeaderAPI = view.Member(s.LeaderID).GetApiUrl()
 	}
 	if s.IsLeader {
-		n.ReportIndex(n.ID(), s.AppliedIndex)
+		n.Report(n.ID(), s.AppliedIndex, s.Sealed)
 	}
 	for _, server := range n.servers() {
 		s.Peers = append(s.Peers, n.peer(server, s))
@@ -48,7 +50,7 @@ func (n *Node) peer(server raft.Server, s Status) Peer {
 		p.API, p.Terms = m.GetApiUrl(), m.GetTerms()
 	}
 	if heard, ok := n.heardOf(p.ID); ok && s.IsLeader {
-		p.Silent = heard.silent
+		p.Silent, p.Sealed = heard.silent, heard.sealed
 		if !heard.silent {
 			p.Lag = int64(max(s.AppliedIndex, heard.applied) - heard.applied) //nolint:gosec // log entries fit
 		}
@@ -60,6 +62,7 @@ func (n *Node) peer(server raft.Server, s Status) Peer {
 type heard struct {
 	applied uint64
 	silent  bool
+	sealed  bool
 }
 
 // heardOf is not ok while the member was not asked in this leadership.
@@ -77,15 +80,15 @@ func (n *Node) servers() []raft.Server {
 	return f.Configuration().Servers
 }
 
-// ReportIndex says how far another member has applied the log; the leader shows
-// the difference as that member's lag.
-func (n *Node) ReportIndex(nodeID string, index uint64) {
-	n.indexes.Store(nodeID, heard{applied: index})
+// Report says how far another member has applied the log, of which the leader shows
+// the difference as that member's lag, and whether it is sealed.
+func (n *Node) Report(nodeID string, index uint64, sealed bool) {
+	n.indexes.Store(nodeID, heard{applied: index, sealed: sealed})
 }
 
-// ForgetIndex says that a member was asked and did not answer; the leader shows
+// Forget says that a member was asked and did not answer; the leader shows
 // it as silent and does not count on it.
-func (n *Node) ForgetIndex(nodeID string) { n.indexes.Store(nodeID, heard{silent: true}) }
+func (n *Node) Forget(nodeID string) { n.indexes.Store(nodeID, heard{silent: true}) }
 
 func (n *Node) lastContact() time.Duration {
 	if n.raft.State() == raft.Leader {

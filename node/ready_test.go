@@ -106,24 +106,28 @@ func TestLag(t *testing.T) {
 	require.EqualValues(t, -1, lag(follower), "not known")
 	require.EqualValues(t, 0, lag(leader))
 	require.Equal(t, 1, leader.Status().FailureTolerance(), "who was not asked is not lost")
-	leader.ReportIndex(follower.ID(), leader.Status().AppliedIndex-3)
+	leader.Report(follower.ID(), leader.Status().AppliedIndex-3, false)
 	require.GreaterOrEqual(t, lag(follower), int64(3))
-	leader.ReportIndex(follower.ID(), 1<<62) // ahead of what the leader knows of itself
+	leader.Report(follower.ID(), 1<<62, false) // ahead of what the leader knows of itself
 	require.EqualValues(t, 0, lag(follower))
 	require.Equal(t, raft.ServerID(follower.ID()), leader.heirs()[0].ID, "who answers is asked first")
-	leader.ForgetIndex(follower.ID())
+	leader.Forget(follower.ID())
 	require.EqualValues(t, -1, lag(follower))
 	require.Zero(t, leader.Status().FailureTolerance())
-	leader.ReportIndex(c.others(leader)[1].ID(), 1)
+	leader.Report(c.others(leader)[1].ID(), 1, false)
 	require.Equal(t, raft.ServerID(follower.ID()), leader.heirs()[1].ID, "who is silent is asked last")
-	follower.ForgetIndex(leader.ID())
+	follower.Forget(leader.ID())
 	for _, p := range follower.Status().Peers {
 		require.EqualValues(t, -1, p.Lag, "only the leader knows")
 		require.False(t, p.Silent)
 	}
 	require.Equal(t, 1, follower.Status().FailureTolerance(), "as configured")
-	leader.ReportIndex(follower.ID(), 1)
+	leader.Report(follower.ID(), 1, false)
 	require.Equal(t, 1, leader.Status().FailureTolerance(), "it is back")
+	leader.Report(follower.ID(), 1, true)
+	require.Equal(t, 1, leader.Status().FailureTolerance(), "another can lead")
+	leader.Report(c.others(leader)[1].ID(), 1, true)
+	require.Zero(t, leader.Status().FailureTolerance(), "nobody else could lead")
 }
 
 // A node with a long way to go is not ready when it first hears from the

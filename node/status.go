@@ -19,6 +19,8 @@ type Status struct {
 	// LastContact is the time since the leader was last heard of, 0 on the
 	// leader, negative if there never was one.
 	LastContact time.Duration
+	// Sealed is true while this node can open no secrets, and so could not lead.
+	Sealed bool
 	// Peers are the servers of the Raft configuration, this node included.
 	Peers []Peer
 }
@@ -36,13 +38,16 @@ type Peer struct {
 	// Silent is true where this node leads, asked the peer and had no answer the
 	// last time. False also means that it has not asked yet, or does not lead.
 	Silent bool
+	// Sealed is true where this node leads and the peer said that it is sealed.
+	Sealed bool
 }
 
-// FailureTolerance is how many voters may be lost before the cluster stops: those
-// that are not silent, less a majority of all. Only a leader knows of silent ones;
-// elsewhere it is what the configuration can bear.
+// FailureTolerance is how many voters may be lost, whichever they are, before the
+// cluster stops: those that are not silent, less a majority of all, and no more than
+// leave one that is unsealed and could lead. Only a leader knows of silent and sealed
+// ones; elsewhere it is what the configuration can bear.
 func (s Status) FailureTolerance() int {
-	voters, silent := 0, 0
+	voters, silent, leaders := 0, 0, 0
 	for _, p := range s.Peers {
 		if p.Voter {
 			voters++
@@ -50,8 +55,11 @@ func (s Status) FailureTolerance() int {
 		if p.Voter && p.Silent {
 			silent++
 		}
+		if p.Voter && !p.Silent && !p.Sealed {
+			leaders++
+		}
 	}
-	return max(0, voters-silent-(voters/2+1))
+	return max(0, min(voters-silent-(voters/2+1), leaders-1))
 }
 
 // Check is one line of a node's readiness.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -138,7 +139,9 @@ func (s *Seeds) InstallSeed(ctx context.Context, seed *validator.Seed, caller *f
 
 // sealTries is how often a command is sealed anew whose data key was given up
 // before it was applied.
-const sealTries = 3
+const sealTries = 5
+
+const sealPause = 100 * time.Millisecond
 
 // proposeSealed proposes a command with ciphertexts that build seals.
 func (s *Seeds) proposeSealed(ctx context.Context, build func(*seal.Keyring) (*fsmpb.Command, error)) (any, error) {
@@ -152,8 +155,16 @@ func (s *Seeds) proposeSealed(ctx context.Context, build func(*seal.Keyring) (*f
 			return nil, err
 		}
 		value, err := s.node.Propose(ctx, cmd)
-		if !errors.Is(err, fsm.Refused(fsm.StaleSeal)) || tried == sealTries {
+		if !errors.Is(err, fsm.Refused(fsm.StaleSeal)) {
 			return value, err //nolint:wrapcheck // the caller says what it was about
+		}
+		if tried == sealTries {
+			return nil, fmt.Errorf("%w: the keyring was changed, and is being opened: %w", ErrSealed, err)
+		}
+		select { // the vault opens the changed keyring
+		case <-time.After(sealPause):
+		case <-ctx.Done():
+			return nil, ctx.Err() //nolint:wrapcheck // the caller says what it was about
 		}
 	}
 }
