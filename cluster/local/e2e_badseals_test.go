@@ -69,7 +69,7 @@ func (d *sealDays) tpmID(tpm string) string {
 	d.t.Helper()
 	var out output
 	require.NoError(d.t, runCommand(d.t.Context(), d.spawner, d.binary, []string{"server", "seal-id", "--seal", tpm}, &out, &out), "%s", &out)
-	id, _, _ := strings.Cut(out.String(), "\t")
+	id := strings.TrimSpace(out.String())
 	return id
 }
 

@@ -71,7 +71,8 @@ type keyring struct {
 		Public  string `json:"public"`
 		Version string `json:"version"`
 	} `json:"wraps"`
-	Keys []byte `json:"keys"`
+	Keys    []byte   `json:"keys"`
+	Removed []string `json:"removed"`
 }
 
 // keysOfSeal opens all keyrings that ever were, and has their root keys and data keys
@@ -100,6 +101,7 @@ func (r *searched) keysOfSeal() {
 		for _, id := range slices.Sorted(maps.Keys(ring.Wraps)) {
 			parts = append(parts, id, ring.Wraps[id].Public, ring.Wraps[id].Version)
 		}
+		parts = append(append(parts, "removed"), ring.Removed...)
 		sum := sha256.Sum256(lengths(parts...))
 		plain := openGCM(t, root, ring.Keys, lengths("data-keys", cluster, string(sum[:])))
 		for entry := range slices.Chunk(plain[4:], 4+seal.KeySize) {
