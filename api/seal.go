@@ -97,7 +97,9 @@ func (s *Server) addSealKey(c *call, body wire.SealKeyID) (answer, error) {
 	if body.ID == "" {
 		return answer{}, badField("id", "is required")
 	}
-	return s.changeSeal(c, func(ctx context.Context, ask seal.Asker) error { return s.cfg.Seal.Add(ctx, s.node, ask, body.ID, body.Force) })
+	return s.changeSeal(c, func(ctx context.Context, ask seal.Asker) error {
+		return s.cfg.Seal.Add(ctx, s.node, ask, body.ID, body.Force)
+	})
 }
 
 func (s *Server) removeSealKey(c *call) (answer, error) {

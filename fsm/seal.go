@@ -16,8 +16,8 @@ import (
 
 const (
 	firstTerm  = 1
-	termBytes  = 4        // in front of every ciphertext: the term of its data key, big endian
-	maxReseal  = 512      // ciphertexts in one command
+	termBytes  = 4         // in front of every ciphertext: the term of its data key, big endian
+	maxReseal  = 512       // ciphertexts in one command
 	maxKeyring = 256 << 10 // bytes
 )
 

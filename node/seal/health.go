@@ -88,9 +88,9 @@ func (v *Vault) sayAway(ctx context.Context, sealed error, before string) string
 	if err != nil {
 		now = err.Error()
 	}
-	switch {
-	case now == before:
-	case now == "":
+	switch now {
+	case before:
+	case "":
 		v.log.Info("all key-encryption keys of this node can be used again")
 	default:
 		v.log.Warn("a key-encryption key of this node can not be used now; the node stays unsealed until it starts again", "reason", now)
