@@ -36,6 +36,7 @@ func TestFilesThatWereCut(t *testing.T) {
 		"end, more than the lag":  {[][]byte{lines(text, 1, 15)}, Bounds{MaxLag: 7}, late, 0, 0},
 		"end, in a line":          {[][]byte{text[:len(text)-1]}, Bounds{}, "the file ends at record 22", 0, 1},
 		"end, all that is kept":   {[][]byte{lines(text, 1, 2)}, Bounds{}, "the file ends at record 2", 0, 1},
+		"a clock that never ran":  {[][]byte{lines(text, 1, 2)}, Bounds{Asked: time.UnixMilli(0)}, "the file ends at record 2", 0, 1},
 		"beginning":               {[][]byte{lines(text, 10, 23)}, Bounds{}, "records 4 to 9 are lacking", 9, 0},
 		"beginning is allowed":    {[][]byte{lines(text, 10, 23)}, Bounds{AllowGaps: true}, "", 9, 0},
 		"beginning, lag":          {[][]byte{lines(text, 10, 23)}, Bounds{MaxLag: 23}, "records 4 to 9 are lacking", 9, 0},
