@@ -20,16 +20,19 @@ type Source interface {
 // walk follows a cluster's records.
 type walk struct {
 	*Report
-	chain  *audit.Chain
-	firsts map[uint64]audit.Record // of the runs of files
-	lasts  []audit.Head
+	chain   *audit.Chain
+	firsts  map[uint64]audit.Record // of the runs of files
+	lasts   []audit.Head
+	fileEnd uint64
+	next    audit.Record // the cluster's record behind that end
 }
 
 // Cluster verifies everything that a cluster keeps, and compares it with files,
 // which were read before, and with the heads that the files did not have. The
-// error is an [audit.BrokenError], wraps [ErrDifferent], or is that of asking.
-func Cluster(ctx context.Context, source Source, s *Shipped) (*Report, error) {
-	w := &walk{Report: &Report{}, firsts: make(map[uint64]audit.Record)}
+// error is an [audit.BrokenError], wraps [ErrDifferent] or [ErrIncomplete], or is
+// that of asking. If all records were read, the report comes with it.
+func Cluster(ctx context.Context, source Source, s *Shipped, b Bounds) (*Report, error) {
+	w := &walk{Report: &Report{}, firsts: make(map[uint64]audit.Record), fileEnd: s.end()}
 	s.fill(w.Report)
 	for _, run := range s.runs {
 		w.firsts[run.first.Seq] = run.first
@@ -45,7 +48,8 @@ func Cluster(ctx context.Context, source Source, s *Shipped) (*Report, error) {
 		}
 		from, more = page.NextFrom, page.NextFrom != 0
 	}
-	return w.Report, w.conclude(s)
+	s.beginning(w.Report, w.Anchor.Seq+1)
+	return w.Report, errors.Join(w.conclude(s), s.lag(w.Report, w.next, b), w.incomplete(b))
 }
 
 // page verifies one page. The first one names the anchor; later ones have to
@@ -92,6 +96,9 @@ func (w *walk) record(each wire.AuditRecord) error {
 	}
 	if first, shipped := w.firsts[r.Seq]; shipped && !reflect.DeepEqual(first, r) {
 		return fmt.Errorf("%w: record %d of the cluster is not the one of the file", ErrDifferent, r.Seq)
+	}
+	if r.Seq == w.fileEnd+1 {
+		w.next = r
 	}
 	w.Records++
 	return nil

@@ -4,7 +4,8 @@
 //
 // A chain alone shows that nothing in it was changed by somebody who could not
 // write all of it anew. Only a head that was noted, or a file that was shipped,
-// outside of the cluster shows that it was not.
+// outside of the cluster shows that it was not. Nor does a chain show that its end
+// was cut off: for that files are held against the cluster's newest record.
 package auditverify
 
 import (
@@ -25,9 +26,12 @@ type Report struct {
 	Anchor audit.Head `json:"anchor"`
 	// Head is the newest record, of the cluster or else of the files. Note it.
 	Head audit.Head `json:"head"`
-	// FileRecords is how many records the files have.
+	// FileRecords is how many records the files have, all files together.
 	FileRecords int `json:"fileRecords"`
-	// Gaps of the files.
+	// FileFirst and FileLast are the first and the last one of them; 0 if there are none.
+	FileFirst uint64 `json:"fileFirst"`
+	FileLast  uint64 `json:"fileLast"`
+	// Gaps of the files: between records, and before the first one.
 	Gaps []audit.Gap `json:"gaps"`
 	// Notes say in words what could not be verified.
 	Notes []string `json:"notes"`

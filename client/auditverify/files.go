@@ -17,6 +17,8 @@ type File struct {
 
 // Shipped is what files have, as far as a cluster can be compared with it.
 type Shipped struct {
+	files   int
+	start   uint64 // the first record that is there, or is said to be lacking
 	runs    []run
 	records int
 	gaps    []audit.Gap
@@ -41,16 +43,19 @@ type reader struct {
 
 // ReadFiles verifies files of JSON lines, the oldest first, and the heads that
 // were noted where the files have them. Between two files records may be lacking,
-// which is a gap; within one that takes a line that says so. The error is an
-// [audit.BrokenError] or wraps [ErrDifferent], [audit.ErrLine] or that of reading.
+// which is a gap; within one that takes a line that says so. A file without a line
+// is an error. The error is an [audit.BrokenError] or wraps [ErrDifferent],
+// [ErrIncomplete], [audit.ErrLine] or that of reading.
 func ReadFiles(files []File, noted []audit.Head) (*Shipped, error) {
-	r := &reader{Shipped: &Shipped{}, chain: audit.NewChain(audit.Head{}), fresh: true, noted: slices.Clone(noted)}
+	r := &reader{Shipped: &Shipped{files: len(files)}, chain: audit.NewChain(audit.Head{}), fresh: true, noted: slices.Clone(noted)}
 	for _, f := range files {
 		if err := r.file(f); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	r.unseen = r.noted
+	if r.unseen = r.noted; r.given() && r.records == 0 {
+		return nil, fmt.Errorf("%w: they have no record", ErrIncomplete)
+	}
 	return r.Shipped, nil
 }
 
@@ -59,6 +64,9 @@ func (r *reader) file(f File) error {
 	for line, err := range audit.ReadLines(f) {
 		switch {
 		case errors.Is(err, audit.ErrTorn):
+			if begin {
+				return fmt.Errorf("%w: there is no whole line in it: %w", ErrIncomplete, err)
+			}
 			r.note("%s: %v; it is left out", f.Name, err)
 			return nil
 		case err != nil:
@@ -72,6 +80,9 @@ func (r *reader) file(f File) error {
 			return err
 		}
 		begin = false
+	}
+	if begin {
+		return fmt.Errorf("%w: the file is empty: it was cut, or was rotated a moment ago (then leave it out)", ErrIncomplete)
 	}
 	return nil
 }
@@ -91,6 +102,7 @@ func (r *reader) gap(g audit.Gap, begin bool) error {
 	if g.First <= g.Last {
 		r.gaps = append(r.gaps, g)
 	}
+	r.starts(g.First)
 	r.begin(audit.Head{Seq: g.Last, Hash: g.Anchor})
 	return nil
 }
@@ -107,6 +119,7 @@ func (r *reader) record(rec audit.Record, begin bool) error {
 	if err := r.chain.Next(rec); err != nil {
 		return err //nolint:wrapcheck // names the record
 	}
+	r.starts(rec.Seq)
 	if r.fresh {
 		r.runs = append(r.runs, run{first: rec})
 	}
@@ -123,25 +136,43 @@ func (r *reader) record(rec audit.Record, begin bool) error {
 	return nil
 }
 
+// starts notes where the files begin.
+func (r *reader) starts(seq uint64) {
+	if r.start == 0 {
+		r.start = seq
+	}
+}
+
 // begin starts another run. Heads that were noted go on being looked for.
 func (r *reader) begin(anchor audit.Head) {
 	r.chain = audit.NewChain(anchor)
 	r.fresh = true
 }
 
-// Report is what files alone tell.
-func (s *Shipped) Report() (*Report, error) {
+// Report is what files alone tell. It comes with errors that wrap [ErrDifferent]
+// or [ErrIncomplete], too.
+func (s *Shipped) Report(b Bounds) (*Report, error) {
 	r := &Report{Records: -1}
 	s.fill(r)
+	s.beginning(r, 1)
 	if n := len(s.runs); n > 0 {
 		r.Head = s.runs[n-1].last
+		r.Notes = append(r.Notes, fmt.Sprintf("no cluster was asked: nothing says whether records behind %d are missing", r.Head.Seq))
 	}
-	if len(s.unseen) > 0 {
-		return r, fmt.Errorf("%w: no file has record %d, which was noted", ErrDifferent, s.unseen[0].Seq)
+	var errs []error
+	for _, h := range s.unseen {
+		if h.Seq > s.end() {
+			errs = append(errs, fmt.Errorf("%w: the file ends at record %d and record %d was noted: it was cut", ErrIncomplete, s.end(), h.Seq))
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%w: no file has record %d, which was noted", ErrIncomplete, h.Seq))
 	}
-	return r, nil
+	return r, errors.Join(append(errs, r.incomplete(b))...)
 }
 
 func (s *Shipped) fill(r *Report) {
+	if len(s.runs) > 0 {
+		r.FileFirst, r.FileLast = s.runs[0].first.Seq, s.end()
+	}
 	r.FileRecords, r.Gaps, r.Notes = s.records, append([]audit.Gap{}, s.gaps...), append([]string{}, s.notes...)
 }

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +21,9 @@ type auditVerification struct {
 
 	files []string
 	heads []string
+
+	allowGaps bool
+	maxLag    uint64
 }
 
 func (a *app) auditVerifyCommand() *cobra.Command {
@@ -33,7 +39,12 @@ node can write to, and give it as --head the next time: a chain that was written
 anew as a whole is noticed by nothing else. So is one that was cut back.
 
 --file reads files that --audit-file of a node wrote, the oldest first, verifies
-them and compares them with the cluster; without --server they are verified alone.
+them and compares them with the cluster. They fail if they are empty, begin behind the
+oldest record that the cluster keeps, have gaps (--allow-gaps accepts both), or end
+before the cluster's newest record. Behind their end they may lack what is not older
+than 5 seconds, by the clocks of this machine and of the leader, and --max-lag
+records. Without --server they are verified alone, and nothing says whether their
+end is missing, except for a noted --head that they have to come up to.
 
 ` + exitHelp,
 		Args: noArguments,
@@ -48,6 +59,8 @@ them and compares them with the cluster; without --server they are verified alon
 	f.output.addTo(cmd)
 	cmd.Flags().StringArrayVar(&f.files, "file", nil, "file of JSON lines that a node wrote; more than once: the oldest first")
 	cmd.Flags().StringSliceVar(&f.heads, "head", nil, "SEQ:HASH that was noted earlier")
+	cmd.Flags().BoolVar(&f.allowGaps, "allow-gaps", false, "accept files that lack records at their beginning or where a line says so")
+	cmd.Flags().Uint64Var(&f.maxLag, "max-lag", 0, "accept files that lack so many of the newest records, such as copies that are taken now and then")
 	_ = cmd.MarkFlagFilename("file")
 	return cmd
 }
@@ -61,20 +74,34 @@ func (f *auditVerification) run(ctx context.Context, cmd *cobra.Command, c *clie
 		}
 		noted = append(noted, h)
 	}
-	shipped, err := f.read(noted)
-	if err != nil {
+	report, err := f.verify(ctx, c, noted)
+	if report == nil {
 		return err
 	}
-	var report *auditverify.Report
-	if c == nil {
-		report, err = shipped.Report()
-	} else {
-		report, err = auditverify.Cluster(ctx, c, shipped)
+	return errors.Join(err, f.print(cmd.OutOrStdout(), report, func(g *grid) { auditVerifyTable(g, report, err == nil) }))
+}
+
+// verify asks the cluster, if there is one, for its newest record before the files
+// are read, so that what comes to be meanwhile is not lacking in them.
+func (f *auditVerification) verify(ctx context.Context, c *client.Client, noted []audit.Head) (*auditverify.Report, error) {
+	if len(f.files) == 0 && (f.allowGaps || f.maxLag > 0) || c == nil && f.maxLag > 0 {
+		return nil, usagef("--allow-gaps is about --file, and --max-lag about --file and a server")
 	}
+	bounds := auditverify.Bounds{AllowGaps: f.allowGaps, MaxLag: f.maxLag, Asked: time.Now()}
+	if c != nil && len(f.files) > 0 {
+		var err error
+		if bounds.Newest, err = auditverify.Newest(ctx, c); err != nil {
+			return nil, err //nolint:wrapcheck // says what it is
+		}
+	}
+	shipped, err := f.read(noted)
 	if err != nil {
-		return err //nolint:wrapcheck // says what it is
+		return nil, err
 	}
-	return f.print(cmd.OutOrStdout(), report, func(g *grid) { auditVerifyTable(g, report) })
+	if c == nil {
+		return shipped.Report(bounds) //nolint:wrapcheck // says what it is
+	}
+	return auditverify.Cluster(ctx, c, shipped, bounds) //nolint:wrapcheck // says what it is
 }
 
 // read verifies the files.
@@ -91,7 +118,8 @@ func (f *auditVerification) read(noted []audit.Head) (*auditverify.Shipped, erro
 	return auditverify.ReadFiles(files, noted) //nolint:wrapcheck // names the file
 }
 
-func auditVerifyTable(g *grid, r *auditverify.Report) {
+// auditVerifyTable ends with the head only if it is worth to be noted.
+func auditVerifyTable(g *grid, r *auditverify.Report, good bool) {
 	for _, gap := range r.Gaps {
 		g.note("gap: the files lack records %d to %d: %s", gap.First, gap.Last, gap.Reason)
 	}
@@ -102,7 +130,13 @@ func auditVerifyTable(g *grid, r *auditverify.Report) {
 		g.note("%s of the cluster verified, from %d to %d", plural(r.Records, "record"), r.Anchor.Seq+1, r.Head.Seq)
 	}
 	if r.FileRecords > 0 {
-		g.note("%s of files verified", plural(r.FileRecords, "record"))
+		text := fmt.Sprintf("%s of files verified, from %d to %d", plural(r.FileRecords, "record"), r.FileFirst, r.FileLast)
+		if r.Records >= 0 {
+			text += fmt.Sprintf("; the cluster's newest is %d", r.Head.Seq)
+		}
+		g.note("%s", text)
 	}
-	g.note("head: %s", r.Head)
+	if good {
+		g.note("head: %s", r.Head)
+	}
 }

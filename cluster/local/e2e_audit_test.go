@@ -51,5 +51,24 @@ func TestAuditOfARealCluster(t *testing.T) {
 		out, err = l.keysteward("audit", "verify", "--file", name)
 		require.NoError(t, err, out)
 		require.NotContains(t, out, "gap")
+		requireCutIsTold(t, l, name)
 	}
+}
+
+// requireCutIsTold takes lines away from copies of a node's file.
+func requireCutIsTold(t *testing.T, l *launched, name string) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	lines := strings.SplitAfter(string(text), "\n")
+	cut := filepath.Join(t.TempDir(), "cut.jsonl")
+	require.NoError(t, os.WriteFile(cut, []byte(strings.Join(lines[:3], "")), 0o600))
+	require.Eventually(t, func() bool { // once the fourth record is old enough
+		out, err := l.keysteward("audit", "verify", "--file", cut)
+		return err != nil && strings.Contains(out, "3 records of files verified, from 1 to 3; the cluster's newest is ")
+	}, patience, 200*time.Millisecond)
+	require.NoError(t, os.WriteFile(cut, []byte(strings.Join(lines[3:], "")), 0o600))
+	out, err := l.keysteward("audit", "verify", "--file", cut)
+	require.Error(t, err, out)
+	require.Contains(t, out, "gap: the files lack records 1 to 3: ")
 }
