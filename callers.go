@@ -16,6 +16,7 @@ import (
 type callerOptions struct {
 	tokenHashes, certRoles string
 	kubernetes, audience   string
+	pods                   []string
 	rateLimit              int
 }
 
@@ -23,22 +24,30 @@ func (o *callerOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
 	f.StringVar(&o.certRoles, "cert-roles", "", "file that gives client certificates names and roles (default: the role is the organization keysteward:ROLE, the name the common name)")
 	f.StringVar(&o.kubernetes, "kubernetes", "", "API of Kubernetes that vouches for pods' tokens: in-cluster, or the file of a kubeconfig; without it no pod is let in by its token")
+	f.StringSliceVar(&o.pods, "pods", nil, "pods that may ask for keys, with --kubernetes: NAMESPACE/SERVICEACCOUNT[=KEYS], with * for all of either name, and the most keys of one such pod (default: --max-keys-per-pod); the first that fits decides")
 	f.StringVar(&o.audience, "pod-token-audience", "keysteward", "audience that pods' projected tokens are made for")
 	f.IntVar(&o.rateLimit, "rate-limit", api.DefaultRateLimit, "requests per second of one caller, in bursts of four seconds' worth (0: no limit)")
 }
 
-func (o *callerOptions) check() error {
+func (o *callerOptions) check(mostKeys int) error {
 	switch {
 	case o.rateLimit < 0:
 		return fmt.Errorf("--rate-limit %d is negative", o.rateLimit)
+	case o.kubernetes != "" && len(o.pods) == 0:
+		return errors.New("--kubernetes needs --pods: which pods may ask for keys")
+	case o.kubernetes == "" && len(o.pods) > 0:
+		return errors.New("--pods needs --kubernetes, which vouches for pods")
 	case o.audience == "":
 		return errors.New("--pod-token-audience is empty")
+	}
+	if _, err := api.ParsePodRules(o.pods, mostKeys); err != nil {
+		return fmt.Errorf("--pods: %w", err)
 	}
 	return nil
 }
 
 // addTo opens what the flags name.
-func (o *callerOptions) addTo(c *api.Config, log *slog.Logger) (err error) {
+func (o *callerOptions) addTo(c *api.Config, mostKeys int, log *slog.Logger) (err error) {
 	c.RateLimit = o.rateLimit
 	if c.Tokens, err = api.OpenTokens(o.tokenHashes, log); err != nil {
 		return fmt.Errorf("--token-hashes: %w", err)
@@ -50,6 +59,9 @@ func (o *callerOptions) addTo(c *api.Config, log *slog.Logger) (err error) {
 	}
 	if o.kubernetes == "" {
 		return nil
+	}
+	if c.Pods, err = api.ParsePodRules(o.pods, mostKeys); err != nil {
+		return fmt.Errorf("--pods: %w", err)
 	}
 	config, err := kubernetes.Config(o.kubernetes)
 	if err != nil {

@@ -137,7 +137,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := errors.Join(o.checkTimes(), o.callers.check()); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod)); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {

@@ -103,8 +103,11 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 		return nil, cli.UsageError(err)
 	}
 	var callers api.Config
-	if err := o.callers.addTo(&callers, log); err != nil {
+	if err := o.callers.addTo(&callers, o.maxKeysPerPod, log); err != nil {
 		return nil, err
+	}
+	if o.callers.kubernetes != "" && len(o.deposits.rpc) > 0 && !o.deposits.off() && o.deposits.maxPerDay == 0 {
+		log.Warn("pods may ask for keys, and nothing but --pods bounds the deposits that are made for them: set --max-deposits-per-day", "pods", o.callers.pods)
 	}
 	defer func() {
 		if err != nil {
@@ -159,7 +162,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	}
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Seal: p.vault,
-		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, RateLimit: callers.RateLimit,
+		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, Pods: callers.Pods, RateLimit: callers.RateLimit,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,

@@ -34,7 +34,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if err := s.checkRequest(body); err != nil {
+	if err := s.checkRequest(c.caller, body); err != nil {
 		return answer{}, err
 	}
 	if _, isSealed := s.vault.Sealed(); isSealed && body.Recipient != nil {

@@ -51,7 +51,7 @@ func (s *Server) authenticateToken(ctx context.Context, token, remote string) (C
 	case err == nil:
 		s.logins.succeeded(token)
 		return caller, nil
-	case reason != "kubernetes-unavailable":
+	case reason != "kubernetes-unavailable" && reason != "pod-not-listed":
 		s.logins.failed(remote)
 	}
 	return Caller{}, s.refuse(remote, reason, err)
@@ -86,9 +86,10 @@ func (s *Server) ownerOf(ctx context.Context, token string) (caller Caller, reas
 		p.retry = 2 * time.Second
 		return Caller{}, "kubernetes-unavailable", p
 	}
-	return Caller{
-		Name: pod.Namespace + "/" + pod.Name, Role: RolePod, Method: byPodToken, Credential: pod.UID, Pod: &pod,
-	}, "", nil
+	if caller, p = s.cfg.Pods.podCaller(pod); p != nil {
+		return Caller{}, "pod-not-listed", p
+	}
+	return caller, "", nil
 }
 
 // callerOf is the caller of a token of the state.

@@ -46,10 +46,12 @@ type Caller struct {
 	// if both are empty.
 	Namespaces, Projects []string
 	// Method is how the caller proved who it is, Credential what with: the ID of a
-	// token, the serial number of a certificate, the UID of a pod.
+	// token, the serial number of a certificate, the UID and service account of a pod.
 	Method, Credential string
 	// Pod is set for the role pod.
 	Pod *podtoken.Pod
+	// mostKeys is how many keys the caller may ask for where that is a pod.
+	mostKeys int
 }
 
 func (c Caller) proto() *fsmpb.Caller {

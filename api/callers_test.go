@@ -71,8 +71,10 @@ func (f fakePods) Review(_ context.Context, token string) (podtoken.Pod, error) 
 	return pod, nil
 }
 
+var anyPod = PodRules{{namespace: anyName, account: anyName, keys: 50}}
+
 func withPods(pods map[string]podtoken.Pod) func(*Config) {
-	return func(c *Config) { c.PodTokens = fakePods(pods) }
+	return func(c *Config) { c.PodTokens, c.Pods = fakePods(pods), anyPod }
 }
 
 // by is who the state machine was told to have asked for the last command.

@@ -69,7 +69,7 @@ func TestFloodOfWrongTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pods := fakePods{"good": {Namespace: "default", Name: "web", UID: "u1"}}
-		h := newHarness(t, func(c *Config) { c.PodTokens = pods })
+		h := newHarness(t, func(c *Config) { c.PodTokens, c.Pods = pods, anyPod })
 		known, other := bearing(h.tokens[RoleViewer]), bearing(h.tokens[RoleAdmin])
 		ask := func(as requestOption) int { return h.do("", http.MethodGet, "/v1/cluster", "", as).Code }
 		require.Equal(t, http.StatusOK, ask(known))

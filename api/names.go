@@ -29,12 +29,16 @@ func checkNames(namespace, pod string) error {
 }
 
 // checkRequest names the first field of the request that is out of its bounds.
-func (s *Server) checkRequest(r allocationBody) error {
+func (s *Server) checkRequest(by Caller, r allocationBody) error {
 	if !podUID.MatchString(r.PodUID) {
 		return badField("podUid", podUIDWanted)
 	}
-	if r.Keys < 1 || r.Keys > int64(s.cfg.MaxKeysPerPod) {
-		return badField("keys", "%d is not a number from 1 to %d", r.Keys, s.cfg.MaxKeysPerPod)
+	most := s.cfg.MaxKeysPerPod
+	if by.Pod != nil {
+		most = min(most, by.mostKeys)
+	}
+	if r.Keys < 1 || r.Keys > int64(most) {
+		return badField("keys", "%d is not a number from 1 to %d", r.Keys, most)
 	}
 	if r.Recipient == nil {
 		return nil

@@ -45,7 +45,7 @@ func TestPodAsksForItself(t *testing.T) {
 	a := read[wire.Allocation](t, w)
 	require.Equal(t, []string{"default", "web", "uid-1"}, []string{a.Namespace, a.Pod, a.PodUID}, "as Kubernetes says")
 	by := h.by()
-	require.Equal(t, []string{"default/web", "pod", "pod", "uid-1", "192.0.2.1"}, []string{by.GetName(), by.GetRole(), by.GetMethod(), by.GetCredential(), by.GetRemote()})
+	require.Equal(t, []string{"default/web", "pod", "pod", "uid-1 of system:serviceaccount:default:", "192.0.2.1"}, []string{by.GetName(), by.GetRole(), by.GetMethod(), by.GetCredential(), by.GetRemote()})
 
 	for _, body := range []string{
 		`{"keys":2,"namespace":"other"}`, `{"keys":2,"pod":"db"}`, `{"keys":2,"podUid":"uid-2"}`,
@@ -122,7 +122,7 @@ func TestPodsOfKubernetes(t *testing.T) {
 	log := &lockedBuffer{}
 	reviewer, err := kubernetes.NewReviewer(config, audience, slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(t, err)
-	h := seeded(t, func(c *Config) { c.PodTokens = podtoken.NewCache(reviewer, audience) })
+	h := seeded(t, func(c *Config) { c.PodTokens, c.Pods = podtoken.NewCache(reviewer, audience), anyPod })
 
 	uid := k.CreatePod("default", "web")
 	token := k.PodToken("default", "web", uid, audience)

@@ -47,6 +47,8 @@ type Config struct {
 	Certificates *CertificateRoles
 	// PodTokens checks the tokens of pods; nil lets no pod in.
 	PodTokens PodTokens
+	// Pods says which pods may ask for keys; required with PodTokens.
+	Pods PodRules
 	// RateLimit is how many requests per second one caller may make, in bursts of
 	// four seconds' worth; 0 is no limit.
 	RateLimit int
@@ -140,6 +142,8 @@ func (c *Config) complete() error {
 	switch {
 	case c.Node == nil, c.Vault == nil, c.Seal == nil, c.Tokens == nil:
 		return fmt.Errorf("%w: node, vault, seal and tokens are required", ErrConfig)
+	case c.PodTokens != nil && len(c.Pods) == 0:
+		return fmt.Errorf("%w: pods' tokens need a list of the pods that may ask for keys", ErrConfig)
 	case c.Witness != WitnessNone && c.Witness != WitnessOperator:
 		return fmt.Errorf("%w: witness %q: want %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator)
 	case c.RestAfterProof < 0:

@@ -32,7 +32,7 @@ func TestCallersOverTLS(t *testing.T) {
 	var err error
 	l.site.tls, err = openCertificates(l.folder, 3)
 	require.NoError(t, err)
-	l.site.more = func(int) []string { return []string{"--kubernetes", k.Kubeconfig} }
+	l.site.more = func(int) []string { return []string{"--kubernetes", k.Kubeconfig, "--pods", "team-a/*,team-b/another=2"} }
 	require.NoError(t, l.startNodes(t.Context()))
 	require.NoError(t, l.initSeed(t.Context()))
 
@@ -121,12 +121,18 @@ func requirePodToken(t *testing.T, l *launcher, k *kubetest.Cluster) {
 		require.NoError(t, os.WriteFile(file, []byte(k.PodToken("team-a", pod, uid, "keysteward")), 0o600))
 		return []string{"--token-file", file}
 	}
+	stranger := l.folder.in("stranger.projected") // its account is not on the list
+	require.NoError(t, os.WriteFile(stranger, []byte(k.PodToken("team-b", "web-0", k.CreatePod("team-b", "web-0"), "keysteward")), 0o600))
+	out, err := l.as(t, []string{"--token-file", stranger}, "allocate", "--keys", "1", "--namespace", "team-b", "--pod", "web-0", "--out", filepath.Join(l.folder.path, "stranger"), "--layout", "teku")
+	require.Error(t, err)
+	require.Contains(t, out, "403 forbidden")
+	require.Contains(t, out, "team-b/"+kubetest.ServiceAccount)
 	uid, otherUID := k.CreatePod("team-a", "web-0"), k.CreatePod("team-a", "web-1")
 	own, other := project("web-0", uid), project("web-1", otherUID)
 	allocate := func(credentials []string, folder string, more ...string) (string, error) {
 		return l.as(t, credentials, "allocate", append(more, "--keys", "2", "--out", filepath.Join(l.folder.path, folder), "--layout", "teku")...)
 	}
-	out, err := allocate(other, "stolen", "--namespace", "team-a", "--pod", "web-0", "--pod-uid", uid)
+	out, err = allocate(other, "stolen", "--namespace", "team-a", "--pod", "web-0", "--pod-uid", uid)
 	require.Error(t, err)
 	require.Contains(t, out, "403 forbidden", "another pod's token")
 	out, err = allocate(own, "web-0")
