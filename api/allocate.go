@@ -41,9 +41,14 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		return answer{}, node.ErrSealed // before anything is allocated
 	}
 	deadline := time.Now().Add(wait)
-	view, fresh, reason := s.node.View(), false, ""
+	view, fresh, held, reason := s.node.View(), false, false, ""
 	for {
 		if !waits(view, body) {
+			if held {
+				if err := s.again(c); err != nil {
+					return answer{}, err
+				}
+			}
 			got, err := s.ask(c, body)
 			if err != nil {
 				return answer{}, err
@@ -61,7 +66,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		fresh = false
+		fresh, held = false, true
 		if !changed {
 			break
 		}

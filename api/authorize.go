@@ -77,10 +77,31 @@ func (s *Server) authorize(r route, request *http.Request) (Caller, error) {
 	if err := s.paced(caller); err != nil {
 		return Caller{}, err
 	}
-	if !slices.Contains(r.access.roles, caller.Role) {
-		return Caller{}, s.refuse(remote, "role", newProblem(forbidden, "%s has the role %s, which may not do this", caller.Name, caller.Role))
+	return caller, s.inRole(r.access, caller)
+}
+
+func (s *Server) inRole(a access, caller Caller) error {
+	if slices.Contains(a.roles, caller.Role) {
+		return nil
 	}
-	return caller, nil
+	return s.refuse(caller.Remote, "role", newProblem(forbidden, "%s has the role %s, which may not do this", caller.Name, caller.Role))
+}
+
+// again decides anew about a call that was held: its token may have been revoked
+// meanwhile, its certificate may have ended, its pod may be gone. It is one request
+// all the same, so its pace is not counted twice.
+func (s *Server) again(c *call) error {
+	a := routeOf(c.echo).access
+	caller, err := s.authenticate(c.echo.Request(), c.caller.Remote)
+	if err != nil {
+		return err
+	}
+	caller.Remote = c.caller.Remote
+	if err := s.inRole(a, caller); err != nil {
+		return err
+	}
+	c.caller = caller
+	return s.permit(a, c)
 }
 
 // permit decides whether what the call is about is the caller's. A handler learns

@@ -32,7 +32,9 @@ func TestCallersOverTLS(t *testing.T) {
 	var err error
 	l.site.tls, err = openCertificates(l.folder, 3)
 	require.NoError(t, err)
-	l.site.more = func(int) []string { return []string{"--kubernetes", k.Kubeconfig, "--pods", "team-a/*,team-b/another=2"} }
+	l.site.more = func(int) []string {
+		return []string{"--kubernetes", k.Kubeconfig, "--pods", "team-a/*,team-b/another=2"}
+	}
 	require.NoError(t, l.startNodes(t.Context()))
 	require.NoError(t, l.initSeed(t.Context()))
 
