@@ -21,7 +21,7 @@ type callerOptions struct {
 }
 
 func (o *callerOptions) bind(f *pflag.FlagSet) {
-	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens (required)")
+	f.StringVar(&o.tokenHashes, "token-hashes", "", "file with the names, roles and SHA-256 hashes of bearer tokens, the way in to a new cluster; once there is another, leave it out and remove the file")
 	f.StringVar(&o.certRoles, "cert-roles", "", "file that gives client certificates names and roles (default: the role is the organization keysteward:ROLE, the name the common name)")
 	f.StringVar(&o.kubernetes, "kubernetes", "", "API of Kubernetes that vouches for pods' tokens: in-cluster, or the file of a kubeconfig; without it no pod is let in by its token")
 	f.StringSliceVar(&o.pods, "pods", nil, "pods that may ask for keys, with --kubernetes: NAMESPACE/SERVICEACCOUNT[=KEYS], with * for all of either name, and the most keys of one such pod (default: --max-keys-per-pod); the first that fits decides")
@@ -49,8 +49,10 @@ func (o *callerOptions) check(mostKeys int) error {
 // addTo opens what the flags name.
 func (o *callerOptions) addTo(c *api.Config, mostKeys int, log *slog.Logger) (err error) {
 	c.RateLimit = o.rateLimit
-	if c.Tokens, err = api.OpenTokens(o.tokenHashes, log); err != nil {
-		return fmt.Errorf("--token-hashes: %w", err)
+	if o.tokenHashes != "" {
+		if c.Tokens, err = api.OpenTokens(o.tokenHashes, log); err != nil {
+			return fmt.Errorf("--token-hashes: %w", err)
+		}
 	}
 	if o.certRoles != "" {
 		if c.Certificates, err = api.OpenCertificateRoles(o.certRoles, log); err != nil {

@@ -121,7 +121,7 @@ func (o *depositOptions) bind() {
 // check finds what is wrong with the flags before anything is touched.
 func (o *serverOptions) check() error {
 	for _, required := range []struct{ flag, value string }{
-		{"name", o.name}, {"data-dir", o.dataDir}, {"token-hashes", o.callers.tokenHashes}, {"seal", strings.Join(o.seal, ",")},
+		{"name", o.name}, {"data-dir", o.dataDir}, {"seal", strings.Join(o.seal, ",")},
 	} {
 		if required.value == "" {
 			return fmt.Errorf("--%s is required", required.flag)

@@ -106,6 +106,9 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err := o.callers.addTo(&callers, o.maxKeysPerPod, log); err != nil {
 		return nil, err
 	}
+	if o.callers.tokenHashes == "" && o.tls.api.CA == "" {
+		log.Warn("without --token-hashes and --tls-client-ca people are let in by tokens of the cluster's state only; a new cluster has none")
+	}
 	if o.callers.kubernetes != "" && len(o.deposits.rpc) > 0 && !o.deposits.off() && o.deposits.maxPerDay == 0 {
 		log.Warn("pods may ask for keys, and nothing but --pods bounds the deposits that are made for them: set --max-deposits-per-day", "pods", o.callers.pods)
 	}

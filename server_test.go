@@ -129,6 +129,15 @@ func TestServerRefusesFlags(t *testing.T) {
 	}
 }
 
+// A cluster that has another way in needs no file of tokens; without any the log says so.
+func TestNoTokenHashes(t *testing.T) {
+	t.Parallel()
+	flags, _ := flagsOf(t, "--token-hashes", "", "--api-addr", "127.0.0.1:x")
+	_, stderr := runServer(t, flags)
+	require.NotContains(t, stderr, "token-hashes is required")
+	require.Contains(t, stderr, "listen")
+}
+
 // Certificates that can not work are told before the node starts.
 func TestServerRefusesCertificates(t *testing.T) {
 	t.Parallel()

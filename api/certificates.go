@@ -25,7 +25,7 @@ const certificateRolePrefix = "keysteward:"
 // An entry fits a certificate that has all of the commonName, organization,
 // dnsName, email and uri which the entry gives, one at least. The first entry that
 // fits decides; where none does the certificate is refused. The file is read again
-// when it changes, like that of [Tokens]. A nil CertificateRoles goes by the
+// when it changes, like that of [Tokens]; without it no certificate is let in. A nil CertificateRoles goes by the
 // organization alone: keysteward:admin, keysteward:operator or keysteward:viewer.
 type CertificateRoles struct {
 	file *watched[[]certificateEntry]

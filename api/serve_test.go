@@ -132,7 +132,6 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"no node":          func(c *Config) { c.Node = nil },
 		"no vault":         func(c *Config) { c.Vault = nil },
-		"no tokens":        func(c *Config) { c.Tokens = nil },
 		"no witness":       func(c *Config) { c.Witness = "" },
 		"unknown witness":  func(c *Config) { c.Witness = "oracle" },
 		"negative rest":    func(c *Config) { c.RestAfterProof = -1 },

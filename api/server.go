@@ -38,9 +38,10 @@ var ErrConfig = errors.New("invalid configuration of the API")
 
 // Config is what a [Server] is made of.
 type Config struct {
-	Node   Node
-	Vault  Vault
-	Seal   Seal
+	Node  Node
+	Vault Vault
+	Seal  Seal
+	// Tokens are those of the server's file; nil is none.
 	Tokens *Tokens
 	// Certificates gives client certificates their callers; nil goes by the
 	// organization.
@@ -140,8 +141,8 @@ func (s *Server) Handler() http.Handler { return s.echo }
 
 func (c *Config) complete() error {
 	switch {
-	case c.Node == nil, c.Vault == nil, c.Seal == nil, c.Tokens == nil:
-		return fmt.Errorf("%w: node, vault, seal and tokens are required", ErrConfig)
+	case c.Node == nil, c.Vault == nil, c.Seal == nil:
+		return fmt.Errorf("%w: node, vault and seal are required", ErrConfig)
 	case c.PodTokens != nil && len(c.Pods) == 0:
 		return fmt.Errorf("%w: pods' tokens need a list of the pods that may ask for keys", ErrConfig)
 	case c.Witness != WitnessNone && c.Witness != WitnessOperator:

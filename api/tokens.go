@@ -26,7 +26,8 @@ var saneTokenName = regexp.MustCompile(`^[A-Za-z0-9._:@/-]{1,128}$`)
 //
 // It is the way in before the cluster has tokens, and when all of those are lost.
 // The file is read again when it changes. A file that has become invalid is
-// logged, and what was read before stays in force. It may be readable by all,
+// logged, and what was read before stays in force; once it is taken away none of its
+// tokens is good any more. A nil Tokens has none. It may be readable by all,
 // because a hash of 32 random bytes tells nothing, but writable by its owner only.
 type Tokens struct {
 	file *watched[map[[sha256.Size]byte]fileToken]
@@ -71,6 +72,9 @@ func (t *Tokens) Lookup(token string) (Caller, bool) {
 
 // lookup returns the caller whose token has the hash.
 func (t *Tokens) lookup(hash [sha256.Size]byte) (c Caller, expires time.Time, found bool) {
+	if t == nil {
+		return Caller{}, time.Time{}, false
+	}
 	entry, found := t.file.now()[hash]
 	return entry.caller, entry.expires, found
 }

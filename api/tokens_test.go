@@ -2,6 +2,8 @@ package api
 
 import (
 	"crypto/sha256"
+	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,8 +80,8 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "tokens.json")
-		first := writeTokens(t, path, RoleAdmin)
-		tokens, err := OpenTokens(path, nil)
+		first, log := writeTokens(t, path, RoleAdmin), &lockedBuffer{}
+		tokens, err := OpenTokens(path, slog.New(slog.NewTextHandler(log, nil)))
 		require.NoError(t, err)
 		role := func(token string) Role {
 			c, _, _ := tokens.lookup(sha256.Sum256([]byte(token)))
@@ -98,12 +100,33 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
 		nextLook()
 		require.Equal(t, RoleViewer, role(second), "an invalid file changes nothing")
-		require.NoError(t, os.Remove(path))
+		require.NoError(t, os.Chmod(path, 0o666))
 		nextLook()
-		require.Equal(t, RoleViewer, role(second), "nor does one that is gone")
+		require.Equal(t, RoleViewer, role(second), "nor does one that is no longer safe")
+		require.NoError(t, os.Remove(path))
+		require.Equal(t, RoleViewer, role(second))
+		nextLook()
+		require.Empty(t, role(second), "taken away")
+		nextLook()
+		require.Empty(t, role(second))
+		require.Equal(t, 1, strings.Count(log.String(), "taken away"), "told once")
+		require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
+		nextLook()
+		require.Empty(t, role(second), "an invalid one brings nothing back")
+		require.NoError(t, os.Remove(path))
 		third := writeTokens(t, path, RoleOperator)
 		nextLook()
 		require.Equal(t, RoleOperator, role(third))
 		require.Empty(t, role(second))
 	})
+}
+
+func TestNoTokenFile(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, func(c *Config) { c.Tokens = nil })
+	requireProblem(t, h.get("/v1/cluster"), http.StatusUnauthorized, unauthenticated, "")
+	token := bearing(h.state("ada", RoleAdmin, time.Time{}))
+	require.Equal(t, http.StatusOK, h.do("", http.MethodGet, "/v1/cluster", "", token).Code)
+	_, found := h.server.cfg.Tokens.Lookup("x")
+	require.False(t, found)
 }

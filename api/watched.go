@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,7 +18,8 @@ const maxWatched = 1 << 20
 
 // watched is what a file of the server says. The file is read again when it
 // changes. One that has become invalid is logged, and what was read before stays
-// in force: a slip of the pen must not lock out those who would mend it.
+// in force: a slip of the pen must not lock out those who would mend it. One that is
+// taken away says nothing more, so taking it away shuts the door that it was.
 type watched[T any] struct {
 	what  string // the kind of file
 	path  string
@@ -26,7 +28,7 @@ type watched[T any] struct {
 
 	mu      sync.Mutex
 	checked time.Time
-	seen    fs.FileInfo
+	seen    fs.FileInfo // nil while the file is gone
 	value   T
 }
 
@@ -57,14 +59,17 @@ func (w *watched[T]) refresh() {
 	}
 	w.checked = time.Now()
 	info, err := os.Stat(w.path)
-	if err != nil {
-		w.log.Error("a file is gone; what was read of it before stays valid", "what", w.what, "file", w.path, "error", err)
-		return
-	}
-	if unchanged(w.seen, info) {
+	if err == nil && w.seen != nil && unchanged(w.seen, info) {
 		return
 	}
 	value, info, err := w.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		if w.seen != nil {
+			w.log.Warn("a file was taken away; nothing that was read of it is valid any more", "what", w.what, "file", w.path)
+		}
+		w.value, w.seen = value, nil
+		return
+	}
 	if err != nil {
 		w.log.Error("a file changed and is invalid; what was read of it before stays valid", "what", w.what, "file", w.path, "error", err)
 		return
