@@ -17,6 +17,8 @@ import (
 // PodTokens checks the service-account tokens of pods. Errors wrap
 // [podtoken.ErrRefused] or [podtoken.ErrUnavailable].
 type PodTokens interface {
+	// Look refuses a token that can be no pod's, without asking anybody.
+	Look(token string) error
 	// Review returns the pod that the token was made for.
 	Review(ctx context.Context, token string) (podtoken.Pod, error)
 }
@@ -38,58 +40,75 @@ func (s *Server) authenticate(r *http.Request, remote string) (Caller, error) {
 	return caller, nil
 }
 
-// authenticateToken turns away whoever had too many wrong tokens before it spends
-// anything on another one.
+// authenticateToken looks a token up, which costs next to nothing, whoever sends it
+// and however many wrong ones came before. What costs, a review by Kubernetes, is
+// bounded by whose tokens it refused.
 func (s *Server) authenticateToken(ctx context.Context, token, remote string) (Caller, error) {
-	if wait := s.logins.closed(remote, token); wait > 0 {
-		p := newProblem(tooManyRequests, "too many wrong tokens came from this address, or to this node in all")
-		p.retry = wait
-		return Caller{}, s.refuse(remote, "too-many-logins", p)
-	}
-	caller, reason, err := s.ownerOf(ctx, token)
+	caller, expires, known := s.ownerOf(token)
 	switch {
-	case err == nil:
-		s.logins.succeeded(token)
+	case known && !expires.IsZero() && !time.Now().Before(expires):
+		return Caller{}, s.refuse(remote, "expired-token", challenge(`, error="invalid_token"`, "the token has expired"))
+	case known:
 		return caller, nil
-	case reason != "kubernetes-unavailable" && reason != "pod-not-listed":
-		s.logins.failed(remote)
+	case s.cfg.PodTokens == nil || !podtoken.Shaped(token):
+		return Caller{}, s.wrongToken(remote, "unknown-token", "the token is not one of this cluster's")
 	}
-	return Caller{}, s.refuse(remote, reason, err)
+	if err := s.cfg.PodTokens.Look(token); err != nil {
+		return Caller{}, s.wrongToken(remote, "pod-token", err.Error())
+	}
+	return s.authenticatePod(ctx, token, remote)
 }
 
-// ownerOf finds the caller whose token this is: in the server's file, in this
-// node's state, or among the pods. Hashes are compared, so the time that it takes
-// tells nothing about any token of the first two.
-func (s *Server) ownerOf(ctx context.Context, token string) (caller Caller, reason string, p *problem) {
+// ownerOf finds the caller whose token this is in the server's file or in this
+// node's state. Hashes are compared, so the time that it takes tells nothing about
+// any token.
+func (s *Server) ownerOf(token string) (caller Caller, expires time.Time, known bool) {
 	hash := sha256.Sum256([]byte(token))
-	now := time.Now()
-	caller, expires, known := s.cfg.Tokens.lookup(hash)
-	if !known {
-		if t := s.node.View().TokenBySHA256(hash); t != nil {
-			caller, expires, known = callerOf(t), wallTime(t.GetExpiresWallMs()), true
-		}
+	if caller, expires, known = s.cfg.Tokens.lookup(hash); known {
+		return caller, expires, true
 	}
-	switch {
-	case known && !expires.IsZero() && !now.Before(expires):
-		return Caller{}, "expired-token", challenge(`, error="invalid_token"`, "the token has expired")
-	case known:
-		return caller, "", nil
-	case s.cfg.PodTokens == nil || !podtoken.Shaped(token):
-		return Caller{}, "unknown-token", challenge(`, error="invalid_token"`, "the token is not one of this cluster's")
+	if t := s.node.View().TokenBySHA256(hash); t != nil {
+		return callerOf(t), wallTime(t.GetExpiresWallMs()), true
+	}
+	return Caller{}, time.Time{}, false
+}
+
+// wrongToken refuses a token that is nobody's, and tells whoever has too many of
+// them to come more slowly.
+func (s *Server) wrongToken(remote, reason, detail string) error {
+	if wait := s.logins.wrong.count(remote); wait > 0 {
+		return s.tooManyLogins(remote, wait)
+	}
+	return s.refuse(remote, reason, challenge(`, error="invalid_token"`, detail))
+}
+
+func (s *Server) tooManyLogins(remote string, wait time.Duration) error {
+	p := newProblem(tooManyRequests, "this token lets nobody in that is known here, and too many such came from this address, or to this node in all")
+	p.retry = wait
+	return s.refuse(remote, "too-many-logins", p)
+}
+
+// authenticatePod asks Kubernetes whose token it is, if it may be asked.
+func (s *Server) authenticatePod(ctx context.Context, token, remote string) (Caller, error) {
+	if wait := s.logins.closed(remote, token); wait > 0 {
+		return Caller{}, s.tooManyLogins(remote, wait)
 	}
 	pod, err := s.cfg.PodTokens.Review(ctx, token)
 	switch {
 	case errors.Is(err, podtoken.ErrRefused):
-		return Caller{}, "pod-token", challenge(`, error="invalid_token"`, err.Error())
+		s.logins.reviews.count(remote)
+		return Caller{}, s.refuse(remote, "pod-token", challenge(`, error="invalid_token"`, err.Error()))
 	case err != nil:
 		p := newProblem(kubernetesAway, "%v", err)
 		p.retry = 2 * time.Second
-		return Caller{}, "kubernetes-unavailable", p
+		return Caller{}, s.refuse(remote, "kubernetes-unavailable", p)
 	}
-	if caller, p = s.cfg.Pods.podCaller(pod); p != nil {
-		return Caller{}, "pod-not-listed", p
+	s.logins.succeeded(token)
+	caller, p := s.cfg.Pods.podCaller(pod)
+	if p != nil {
+		return Caller{}, s.refuse(remote, "pod-not-listed", p)
 	}
-	return caller, "", nil
+	return caller, nil
 }
 
 // callerOf is the caller of a token of the state.

@@ -60,6 +60,13 @@ func podToken(name string) string { return "eyJ." + name + ".x" }
 // fakePods are the tokens that Kubernetes knows.
 type fakePods map[string]podtoken.Pod
 
+func (f fakePods) Look(token string) error {
+	if strings.Contains(token, "garbage") {
+		return fmt.Errorf("%w: garbage", podtoken.ErrRefused)
+	}
+	return nil
+}
+
 func (f fakePods) Review(_ context.Context, token string) (podtoken.Pod, error) {
 	if strings.Contains(token, "away") {
 		return podtoken.Pod{}, fmt.Errorf("%w: no connection", podtoken.ErrUnavailable)

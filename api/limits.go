@@ -24,7 +24,7 @@ const (
 
 	// maxBuckets bounds the callers, and the addresses, that are remembered.
 	maxBuckets = 20_000
-	// goodFor is how long a token that was right is let through a flood of wrong ones.
+	// goodFor is how long a pod's token that was right is let through a flood of wrong ones.
 	goodFor = 10 * time.Minute
 )
 
@@ -81,6 +81,14 @@ func (b *buckets) empty(name string, now time.Time) time.Duration {
 	return 0
 }
 
+// used reports whether any was taken that did not come back yet.
+func (b *buckets) used(name string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.each[name]
+	return l != nil && l.TokensAt(now) < float64(b.burst)
+}
+
 // makeRoom forgets one that is full again, which makes no difference, or any. It
 // looks at a few only: it is called when many come.
 func (b *buckets) makeRoom(now time.Time) {
@@ -112,30 +120,57 @@ func refill(l *rate.Limiter, now time.Time) time.Duration {
 	return max(time.Millisecond, time.Duration(lacks/float64(l.Limit())*float64(time.Second)))
 }
 
-// logins counts wrong tokens, and remembers right ones so that who has one is not
-// shut out by others behind the same address. What it remembers opens nothing: a
-// token is looked up all the same.
+// logins bounds what wrong tokens cost. It keeps nobody with a token of the file or
+// the state out: those are looked up in any case.
 type logins struct {
-	addresses *buckets
-	all       *rate.Limiter
-	seed      maphash.Seed
+	// wrong are tokens that were found to be nobody's without asking anybody; reviews
+	// are those that Kubernetes was asked about and refused. Neither counts for the
+	// other: what costs nothing must not keep pods out.
+	wrong, reviews failures
 
+	// good are tokens of pods that were right, so that who has one is not shut out by
+	// others behind the same address. What is remembered opens nothing.
+	seed maphash.Seed
 	mu   sync.Mutex
 	good map[uint64]time.Time
 }
 
-func newLogins() *logins {
-	return &logins{
+// failures are counted by address and in all.
+type failures struct {
+	addresses *buckets
+	all       *rate.Limiter
+}
+
+func newFailures() failures {
+	return failures{
 		addresses: newBuckets(failuresPerAddress, failuresBurst),
 		all:       rate.NewLimiter(failuresInAll, failuresInAllBurst),
-		seed:      maphash.MakeSeed(), good: make(map[uint64]time.Time),
 	}
 }
 
-// closed returns for how long no token from the address is looked at, 0 if this one is.
+// count counts one, and returns after which time there may be one more if this was
+// one too many.
+func (f failures) count(remote string) (wait time.Duration) {
+	now := time.Now()
+	wait = f.addresses.take(network(remote), now)
+	if !f.all.AllowN(now, 1) {
+		wait = max(wait, refill(f.all, now))
+	}
+	return wait
+}
+
+func newLogins() *logins {
+	return &logins{wrong: newFailures(), reviews: newFailures(), seed: maphash.MakeSeed(), good: make(map[uint64]time.Time)}
+}
+
+// closed returns for how long no token from the address is reviewed, 0 if this one
+// is. An address from which no wrong one came is not concerned by those of others.
 func (l *logins) closed(remote, token string) time.Duration {
 	now := time.Now()
-	wait := max(l.addresses.empty(network(remote), now), refill(l.all, now))
+	wait := l.reviews.addresses.empty(network(remote), now)
+	if l.reviews.addresses.used(network(remote), now) {
+		wait = max(wait, refill(l.reviews.all, now))
+	}
 	if wait == 0 {
 		return 0
 	}
@@ -147,14 +182,7 @@ func (l *logins) closed(remote, token string) time.Duration {
 	return wait
 }
 
-// failed counts a wrong token.
-func (l *logins) failed(remote string) {
-	now := time.Now()
-	l.addresses.take(network(remote), now)
-	l.all.AllowN(now, 1)
-}
-
-// succeeded remembers a right token for a while.
+// succeeded remembers a right token of a pod for a while.
 func (l *logins) succeeded(token string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -63,37 +63,68 @@ func TestPublicAssignmentsArePacedByAddress(t *testing.T) {
 	}
 }
 
-// A flood of wrong tokens: it costs no command and little log, whoever was let in
-// before stays in, and the others wait.
+// A flood of wrong tokens: it costs no command, no review and little log, and keeps
+// out nobody whose token is right, even if it was never seen before and comes from
+// the same address.
 func TestFloodOfWrongTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pods := fakePods{"good": {Namespace: "default", Name: "web", UID: "u1"}}
 		h := newHarness(t, func(c *Config) { c.PodTokens, c.Pods = pods, anyPod })
-		known, other := bearing(h.tokens[RoleViewer]), bearing(h.tokens[RoleAdmin])
 		ask := func(as requestOption) int { return h.do("", http.MethodGet, "/v1/cluster", "", as).Code }
-		require.Equal(t, http.StatusOK, ask(known))
 		proposals, logged := h.node.proposals(), len(h.log.String())
 		codes := map[int]int{}
 		for i := range 2000 {
-			codes[ask(bearing([]string{"kst_" + strconv.Itoa(i), podToken(strconv.Itoa(i))}[i%2]))]++
+			codes[ask(bearing([]string{"kst_" + strconv.Itoa(i), podToken("garbage" + strconv.Itoa(i))}[i%2]))]++
 		}
 		require.Equal(t, map[int]int{http.StatusUnauthorized: failuresBurst, http.StatusTooManyRequests: 2000 - failuresBurst}, codes)
-		require.Equal(t, http.StatusOK, ask(known), "who was let in before stays in")
-		require.Equal(t, http.StatusTooManyRequests, ask(other), "a right one from the same address waits")
+		for name, right := range map[string]requestOption{
+			"of the file": bearing(h.tokens[RoleAdmin]), "of the state": bearing(h.state("x", RoleViewer, time.Time{})),
+			"of a pod": bearing(podToken("good")), "certificate": certified(RoleViewer),
+		} {
+			require.Equal(t, http.StatusOK, ask(right), name)
+		}
 		require.Equal(t, proposals, h.node.proposals(), "no commands")
 		lines := h.log.String()[logged:]
 		require.Less(t, strings.Count(lines, "refused a caller"), 20)
 		require.NotContains(t, lines, "kst_")
 		require.NotContains(t, lines, "eyJ")
-		require.InDelta(t, 2001-failuresBurst, testutil.ToFloat64(h.server.metrics.refused.WithLabelValues("too-many-logins")), 0)
-
-		h.remote = "192.0.2.99:1"
-		require.Equal(t, http.StatusOK, ask(bearing(podToken("good"))), "another address is not concerned")
-		h.remote = "192.0.2.1:1"
+		require.InDelta(t, 2000-failuresBurst, testutil.ToFloat64(h.server.metrics.refused.WithLabelValues("too-many-logins")), 0)
 		<-time.After(time.Second)
-		require.Equal(t, http.StatusOK, ask(other), "the flood is over")
+		require.Equal(t, http.StatusUnauthorized, ask(bearing("kst_wrong")), "the flood is over")
 		require.Contains(t, h.log.String(), "notLogged=")
+		h.server.stop()
+	})
+}
+
+// Forged tokens that look like those of pods cost Kubernetes a review, so they are
+// bounded: by address, where a pod that was let in before stays in.
+func TestFloodOfForgedPodTokens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, withPods(map[string]podtoken.Pod{
+			"known": {Namespace: "default", Name: "a", UID: "u1"}, "new": {Namespace: "default", Name: "b", UID: "u2"},
+		}))
+		ask := func(token string) int { return h.do("", http.MethodGet, "/v1/cluster", "", bearing(token)).Code }
+		require.Equal(t, http.StatusOK, ask(podToken("known")))
+		codes := map[int]int{}
+		for i := range 1000 {
+			codes[ask(podToken(strconv.Itoa(i)))]++
+		}
+		require.Equal(t, map[int]int{http.StatusUnauthorized: failuresBurst, http.StatusTooManyRequests: 1000 - failuresBurst}, codes)
+		require.Equal(t, http.StatusOK, ask(podToken("known")))
+		require.Equal(t, http.StatusOK, ask(h.tokens[RoleViewer]))
+		require.Equal(t, http.StatusTooManyRequests, ask(podToken("new")), "from the same address it waits")
+		<-time.After(time.Second)
+		require.Equal(t, http.StatusOK, ask(podToken("new")))
+
+		for i := range 3000 { // from everywhere
+			h.remote = fmt.Sprintf("10.%d.%d.1:1", i%200, i%7)
+			ask(podToken(strconv.Itoa(i)))
+		}
+		require.Equal(t, http.StatusTooManyRequests, ask(podToken("0")))
+		h.remote = "192.0.2.99:1"
+		require.Equal(t, http.StatusOK, ask(podToken("new")), "an address without wrong ones is not concerned")
 		h.server.stop()
 	})
 }
@@ -102,14 +133,13 @@ func TestFloodFromManyAddresses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		require.Equal(t, http.StatusOK, h.do(RoleAdmin, http.MethodGet, "/v1/cluster", "").Code)
 		codes := map[int]int{}
 		for i := range 3000 {
 			h.remote = fmt.Sprintf("10.%d.%d.1:1", i/250, i%250)
 			codes[h.do("", http.MethodGet, "/v1/cluster", "", bearing("kst_wrong")).Code]++
 		}
 		require.Equal(t, failuresInAllBurst, codes[http.StatusUnauthorized], "in all")
-		require.Equal(t, http.StatusOK, h.do(RoleAdmin, http.MethodGet, "/v1/cluster", "").Code, "who was let in before stays in")
+		require.Equal(t, http.StatusOK, h.do(RoleAdmin, http.MethodGet, "/v1/cluster", "").Code, "a right one gets in")
 		h.server.stop()
 	})
 }
@@ -135,10 +165,13 @@ func TestBucketsAreBounded(t *testing.T) {
 	l := newLogins()
 	for i := range maxBuckets + 1000 {
 		l.succeeded(strconv.Itoa(i))
-		l.failed(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255))
+		remote := fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
+		l.wrong.count(remote)
+		l.reviews.count(remote)
 	}
 	require.Len(t, l.good, maxBuckets)
-	require.LessOrEqual(t, l.addresses.size(), maxBuckets)
+	require.LessOrEqual(t, l.wrong.addresses.size(), maxBuckets)
+	require.LessOrEqual(t, l.reviews.addresses.size(), maxBuckets)
 }
 
 func TestNetwork(t *testing.T) {

@@ -59,6 +59,13 @@ func NewCache(reviewer Reviewer, audience string) *Cache {
 	}
 }
 
+// Look refuses, with an error that wraps [ErrRefused], a token that no review is
+// worth. It asks nobody.
+func (c *Cache) Look(token string) error {
+	_, err := Look(token, c.audience, time.Now())
+	return err
+}
+
 // Review implements [Reviewer]: it looks at the token, then at what is known of
 // it, and asks only then.
 func (c *Cache) Review(ctx context.Context, token string) (Pod, error) {

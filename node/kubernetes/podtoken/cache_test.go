@@ -85,7 +85,9 @@ func TestWhatLooksWrongIsNotAsked(t *testing.T) {
 	for _, token := range []string{"", "kst_x", jwt(claimsOf(`["other"]`, time.Now().Unix()+600)), jwt(claimsOf(`["keysteward"]`, 5))} {
 		_, err := cache.Review(t.Context(), token)
 		require.ErrorIs(t, err, ErrRefused)
+		require.ErrorIs(t, cache.Look(token), ErrRefused)
 	}
+	require.NoError(t, cache.Look(goodToken(1, time.Hour)))
 	require.Zero(t, r.n.Load())
 	require.Zero(t, cache.size())
 }
