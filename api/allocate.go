@@ -44,10 +44,8 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 	view, fresh, held, reason := s.node.View(), false, false, ""
 	for {
 		if !waits(view, body) {
-			if held {
-				if err := s.again(c); err != nil {
-					return answer{}, err
-				}
+			if err := s.mayAsk(c, view, body, held); err != nil {
+				return answer{}, err
 			}
 			got, err := s.ask(c, body)
 			if err != nil {
@@ -73,6 +71,16 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		view = s.node.View()
 	}
 	return s.stillWaiting(c, body, view, fresh)
+}
+
+// mayAsk looks once more before the command that may give keys away.
+func (s *Server) mayAsk(c *call, view *fsm.View, body allocationBody, held bool) error {
+	if held {
+		if err := s.again(c); err != nil {
+			return err
+		}
+	}
+	return s.pacedRepeat(c, view, body)
 }
 
 // newReason reports whether the request waits for another reason than before

@@ -1,12 +1,16 @@
 package api
 
 import (
+	"fmt"
 	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // Bounds of requests and logins. They protect a node from callers that run wild;
@@ -21,6 +25,10 @@ const (
 	// Wrong tokens per second, from one address and in all.
 	failuresPerAddress, failuresBurst = 5, 50
 	failuresInAll, failuresInAllBurst = 100, 500
+
+	// How often the same keys are given to the same pod: each time is a command and a
+	// record. Whoever gets them for the first time, or anew, has a burst of its own.
+	repeatsPerSecond, repeatsBurst = 0.2, 10
 
 	// maxBuckets bounds the callers, and the addresses, that are remembered.
 	maxBuckets = 20_000
@@ -40,6 +48,21 @@ func (s *Server) paced(c Caller) error {
 	p := newProblem(tooManyRequests, "%s makes more than %d requests per second", c.Name, s.cfg.RateLimit)
 	p.retry = wait
 	return s.refuse(c.Remote, "too-many-requests", p)
+}
+
+// pacedRepeat refuses who asks too often for what the pod holds already.
+func (s *Server) pacedRepeat(c *call, view *fsm.View, body allocationBody) error {
+	a := view.Allocation(body.Namespace, body.Pod)
+	if a.GetState() != fsmpb.AllocationState_ALLOCATION_STATE_HELD || a.GetPod().GetUid() != body.PodUID || int64(len(a.GetKeys())) < body.Keys {
+		return nil
+	}
+	wait := s.repeats.take(fmt.Sprintf("%s/%s %d", body.Namespace, body.Pod, a.GetFence()), time.Now())
+	if wait == 0 {
+		return nil
+	}
+	p := newProblem(tooManyRequests, "pod %s/%s was given the same keys, of fence %d, too often within a short time", body.Namespace, body.Pod, a.GetFence())
+	p.retry = wait
+	return s.refuse(c.caller.Remote, "too-many-repeats", p)
 }
 
 // buckets are token buckets by name, as many as fit.

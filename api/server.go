@@ -98,9 +98,10 @@ type Server struct {
 	// unlogged counts those that were refused and not logged since the last that was.
 	unlogged atomic.Int64
 	// pace bounds the requests of each caller, nil if nothing does; logins bounds
-	// wrong tokens.
-	pace   *buckets
-	logins *logins
+	// wrong tokens, repeats what the same pod is given again.
+	pace    *buckets
+	logins  *logins
+	repeats *buckets
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -122,7 +123,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, node: cfg.Node, vault: cfg.Vault, log: cfg.Logger,
 		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
-		logins:  newLogins(),
+		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
 		seedKey: key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
