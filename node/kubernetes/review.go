@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +41,8 @@ const (
 const serviceAccountPrefix = "system:serviceaccount:"
 
 // Config says how to reach the API of Kubernetes: with the file of a kubeconfig, or
-// [InCluster]. Errors wrap [ErrConfig]; nothing is sent yet.
+// [InCluster]. Errors wrap [ErrConfig]; nothing is sent yet. One that would believe
+// any server is refused: whoever answers in Kubernetes' place says which pods there are.
 func Config(source string) (*rest.Config, error) {
 	var config *rest.Config
 	var err error
@@ -52,10 +54,30 @@ func Config(source string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrConfig, source, err)
 	}
+	if err := secured(config); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrConfig, source, err)
+	}
 	config.Timeout = requestTimeout
 	config.QPS = -1 // who asks has bounds of its own
 	config.UserAgent = "keysteward"
 	return config, nil
+}
+
+// secured refuses a server that need not prove who it is, but on this machine.
+func secured(config *rest.Config) error {
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return fmt.Errorf("address of the server: %w", err)
+	}
+	address, err := netip.ParseAddr(server.Hostname())
+	here := server.Hostname() == "localhost" || err == nil && address.IsLoopback()
+	switch {
+	case config.Insecure:
+		return errors.New("insecure-skip-tls-verify would believe any server: name its authority")
+	case server.Scheme != "https" && !here:
+		return fmt.Errorf("%s://%s is not secured by TLS", server.Scheme, server.Host)
+	}
+	return nil
 }
 
 // Reviewer has tokens of pods checked by Kubernetes' TokenReview

@@ -2,6 +2,8 @@ package kubernetes
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -122,5 +124,33 @@ func TestConfigThatIsRefused(t *testing.T) {
 		_, err := Config(source)
 		require.ErrorIs(t, err, ErrConfig)
 		require.ErrorContains(t, err, source)
+	}
+}
+
+func TestConfigThatBelievesAnyServer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ cluster, says string }{
+		"no verification":      {"server: https://192.0.2.1:6443\n    insecure-skip-tls-verify: true", "insecure-skip-tls-verify"},
+		"on loopback":          {"server: https://127.0.0.1:6443\n    insecure-skip-tls-verify: true", "insecure-skip-tls-verify"},
+		"no TLS":               {"server: http://192.0.2.1:8080", "not secured by TLS"},
+		"no TLS, by name":      {"server: http://kube.example:8080", "not secured by TLS"},
+		"no scheme":            {"server: kube.example:8080", "not secured by TLS"},
+		"looks like loopback":  {"server: http://127.0.0.1.example:8080", "not secured by TLS"},
+		"TLS":                  {"server: https://192.0.2.1:6443", ""},
+		"no TLS, on loopback":  {"server: http://127.0.0.1:8001", ""},
+		"no TLS, on loopback6": {"server: http://[::1]:8001", ""},
+		"no TLS, localhost":    {"server: http://localhost:8001", ""},
+	} {
+		file := filepath.Join(t.TempDir(), "kubeconfig")
+		text := "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: k\n  cluster:\n    " + c.cluster +
+			"\ncontexts:\n- name: c\n  context: {cluster: k, user: u}\nusers:\n- name: u\n  user: {token: x}\n"
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		_, err := Config(file)
+		if c.says == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorIs(t, err, ErrConfig, name)
+		require.ErrorContains(t, err, c.says, name)
 	}
 }
