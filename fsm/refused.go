@@ -58,12 +58,19 @@ func (w *write) repeated(a *fsmpb.Audit) bool {
 		if b == nil {
 			return false
 		}
-		if b.GetCaller().GetName() == a.GetCaller().GetName() && b.GetAction() == a.GetAction() &&
+		if sameCaller(a.GetCaller(), b.GetCaller()) && b.GetAction() == a.GetAction() &&
 			b.GetObject() == a.GetObject() && b.GetOutcome() == a.GetOutcome() {
 			return true
 		}
 	}
 	return false
+}
+
+// sameCaller reports whether two are one by what they proved, not by their name
+// alone, which somebody else's certificate or token may have too. Callers of older
+// entries have a name only.
+func sameCaller(a, b *fsmpb.Caller) bool {
+	return a.GetName() == b.GetName() && a.GetMethod() == b.GetMethod() && a.GetCredential() == b.GetCredential()
 }
 
 // mayRecordRefusal takes one of the places for refusals; cluster time gives them back.

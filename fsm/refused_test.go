@@ -69,3 +69,24 @@ func TestRefusalsThatAreNoNews(t *testing.T) {
 	require.ErrorIs(t, r.apply(c)[0].Err(), Refused(NotFound))
 	require.Empty(t, records(r.View(), before))
 }
+
+// Somebody else of the same name is somebody else.
+func TestRefusalsOfNamesakes(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	before := r.View().AuditHead().Seq
+	callers := []*fsmpb.Caller{
+		{Name: "ci", Role: "operator", Remote: "r"},
+		{Name: "ci", Role: "operator", Remote: "r", Method: "token", Credential: "1"},
+		{Name: "ci", Role: "operator", Remote: "r", Method: "token", Credential: "2"},
+		{Name: "ci", Role: "operator", Remote: "r", Method: "certificate", Credential: "1"},
+	}
+	for range 3 {
+		for _, by := range callers {
+			c := command(r.term, 1, &fsmpb.Release{Namespace: "ns", Pod: "a", Fence: 9})
+			c.Caller = by
+			require.ErrorIs(t, r.apply(c)[0].Err(), Refused(NotFound))
+		}
+	}
+	require.Len(t, records(r.View(), before), len(callers))
+}
