@@ -112,9 +112,10 @@ type Server struct {
 
 // New makes a server; its errors wrap [ErrConfig].
 func New(cfg Config) (*Server, error) {
-	if err := cfg.complete(); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	cfg.complete()
 	key, recipient, err := wire.NewRecipient(wire.KEMMLKEM768X25519)
 	if err != nil {
 		return nil, fmt.Errorf("key for the seed: %w", err)
@@ -140,7 +141,8 @@ func New(cfg Config) (*Server, error) {
 // Handler serves every route; [Server.Serve] is for real connections.
 func (s *Server) Handler() http.Handler { return s.echo }
 
-func (c *Config) complete() error {
+// check finds what can not be, and what is missing and has no default.
+func (c *Config) check() error {
 	switch {
 	case c.Node == nil, c.Vault == nil, c.Seal == nil:
 		return fmt.Errorf("%w: node, vault and seal are required", ErrConfig)
@@ -155,6 +157,11 @@ func (c *Config) complete() error {
 	case c.MaxKeysPerPod < 0 || c.MaxKeysPerPod > fsm.MaxKeysPerPod:
 		return fmt.Errorf("%w: %d keys per pod: want at most %d", ErrConfig, c.MaxKeysPerPod, fsm.MaxKeysPerPod)
 	}
+	return nil
+}
+
+// complete fills in the defaults.
+func (c *Config) complete() {
 	if c.MaxKeysPerPod == 0 {
 		c.MaxKeysPerPod = DefaultMaxKeysPerPod
 	}
@@ -173,5 +180,4 @@ func (c *Config) complete() error {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
-	return nil
 }
