@@ -28,7 +28,7 @@ const (
 
 	// How often the same keys are given to the same pod: each time is a command and a
 	// record. Whoever gets them for the first time, or anew, has a burst of its own.
-	repeatsPerSecond, repeatsBurst = 0.2, 10
+	repeatsPerSecond, repeatsBurst = 0.2, 60
 
 	// maxBuckets bounds the callers, and the addresses, that are remembered.
 	maxBuckets = 20_000

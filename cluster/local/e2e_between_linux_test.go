@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
@@ -189,7 +190,9 @@ func requireAttacksFail(t *testing.T, b *between, connect func() *client.Client,
 	require.NoError(t, err)
 	for name, c := range attacksOnWire(own, other, honest.Fence, weak) {
 		b.set(c.attack)
-		set, err := connect().AllocateKeys(t.Context(), c.asked, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		set, err := connect().AllocateKeys(ctx, c.asked, nil)
+		cancel()
 		require.Nil(t, set, name)
 		require.ErrorIs(t, err, c.is, name)
 		require.ErrorIs(t, err, client.ErrAnswer, name)
