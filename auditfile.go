@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/auditlog"
 )
 
@@ -30,13 +29,4 @@ func (p *parts) closeShipper() error {
 		return nil
 	}
 	return p.shipper.Close()
-}
-
-// notes are lines of /readyz that do not make the node unready.
-func (p *parts) notes() []node.Check {
-	list := []node.Check{p.vault.Check(p.node.View())}
-	if p.shipper != nil {
-		list = append(list, p.shipper.Check())
-	}
-	return list
 }

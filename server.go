@@ -232,3 +232,12 @@ func (p *parts) abandon() {
 		_ = p.link.Close()
 	}
 }
+
+// notes are lines of /readyz that do not make the node unready.
+func (p *parts) notes() []node.Check {
+	list := []node.Check{p.vault.Check(p.node.View())}
+	if p.shipper != nil {
+		list = append(list, p.shipper.Check())
+	}
+	return list
+}
