@@ -28,6 +28,7 @@ func (v *View) Check() error {
 	c.checkSealed()
 	c.checkAudit()
 	c.checkTokens()
+	c.checkObjects()
 	return errors.Join(c.found...)
 }
 

@@ -175,6 +175,27 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 	case *fsmpb.Command_RevokeToken:
 		return w.revokeToken(b.RevokeToken)
 	}
+	return w.applyClouds(c)
+}
+
+// applyClouds decides the commands about logical clouds.
+func (w *write) applyClouds(c *fsmpb.Command) Result {
+	switch b := c.GetBody().(type) {
+	case *fsmpb.Command_PutObject:
+		return w.put(b.PutObject)
+	case *fsmpb.Command_DeleteObject:
+		return w.deleteObject(b.DeleteObject)
+	case *fsmpb.Command_ActOnCloud:
+		return w.actOnCloud(b.ActOnCloud)
+	case *fsmpb.Command_InstallCloudKey:
+		return w.installCloudKey(b.InstallCloudKey)
+	case *fsmpb.Command_RequestCertificates:
+		return w.requestCertificates(b.RequestCertificates)
+	case *fsmpb.Command_ObserveCertificates:
+		return w.observeCertificates(b.ObserveCertificates)
+	case *fsmpb.Command_DiscloseKubeconfig:
+		return w.discloseKubeconfig(b.DiscloseKubeconfig)
+	}
 	return w.applySecrets(c)
 }
 

@@ -44,6 +44,15 @@ var onRecord = map[protoreflect.Name]string{
 	"confirm_stopped":  "",
 	"create_token":     "",
 	"revoke_token":     "",
+	"put_object":       "",
+	"delete_object":    "",
+	"act_on_cloud":     "",
+
+	"install_cloud_key":    "",
+	"request_certificates": "",
+	"observe_certificates": "", // but for why a certificate waits
+	"disclose_kubeconfig":  "",
+
 	"adopt_keys":       "", // each key that is adopted, and the end of the search
 
 	"tick":               "time passes; what it ends is recorded",
@@ -122,6 +131,7 @@ func requireOnRecord(t rapid.TB, before *world, c *fsmpb.Command, res Result, af
 var publicBytes = map[protoreflect.Name]bool{
 	"pubkey": true, "pubkeys": true, "account": true, "address": true, "tx_hash": true, "block_hash": true,
 	"genesis_hash": true, "hash": true, "contract": true, "credentials": true, "signature": true,
+	"public_key": true, "request": true,
 }
 
 // TestNoSecretIsOnRecord runs every command with marks in place of its secrets,

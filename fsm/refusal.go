@@ -43,6 +43,19 @@ const (
 	TokenExists Code = "token-exists"
 	// TooManyTokens: as many as are kept; some have to be revoked first.
 	TooManyTokens Code = "too-many-tokens"
+	// Exists: an object of these names is there already.
+	Exists Code = "exists"
+	// InUse: something else rests on the object.
+	InUse Code = "in-use"
+	// TooMany: as many as are kept.
+	TooMany Code = "too-many"
+	// WrongState: the logical cloud is in a state from which this can not be done.
+	WrongState Code = "wrong-state"
+	// Incomplete: the logical cloud lacks what it needs to be instantiated.
+	Incomplete Code = "incomplete"
+	// StaleGeneration: it is about another generation, round or request of a
+	// logical cloud's certificate than the present one.
+	StaleGeneration Code = "stale-generation"
 	// NotPending: the deposit is not signed and waiting for a block.
 	NotPending Code = "not-pending"
 )

@@ -106,6 +106,19 @@ func subject(c *fsmpb.Command) (action, object string) {
 		return "token.create", tokenID(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return "token.revoke", b.RevokeToken.GetId()
+	case *fsmpb.Command_PutObject:
+		kind, _ := objectNames(b.PutObject.GetObject())
+		if b.PutObject.GetReplace() {
+			return actionNames[kind] + ".change", objectPath(b.PutObject.GetObject())
+		}
+		return actionNames[kind] + ".create", objectPath(b.PutObject.GetObject())
+	case *fsmpb.Command_DeleteObject:
+		kind, _ := objectNames(b.DeleteObject.GetObject())
+		return actionNames[kind] + ".delete", objectPath(b.DeleteObject.GetObject())
+	case *fsmpb.Command_ActOnCloud:
+		return "cloud." + actionTexts[b.ActOnCloud.GetAction()], b.ActOnCloud.GetProject() + "/" + b.ActOnCloud.GetCloud()
+	case *fsmpb.Command_DiscloseKubeconfig:
+		return "kubeconfig.disclose", b.DiscloseKubeconfig.GetProject() + "/" + b.DiscloseKubeconfig.GetCloud()
 	case *fsmpb.Command_ResumeDeposits:
 		return "deposits.resume", hexName(b.ResumeDeposits.GetAccount())
 	}

@@ -110,6 +110,10 @@ func isSound(row any) bool {
 		return r.GetNodeId() != ""
 	case *fsmpb.Secret:
 		return r.GetName() != ""
+	case *fsmpb.Object:
+		return checkObject(r) == nil && (r.GetCloud() == nil || known(fsmpb.CloudState_name, int32(r.GetCloud().GetState())))
+	case *fsmpb.Certificate:
+		return r.GetProject() != "" && r.GetCloud() != "" && r.GetReference() != "" && known(fsmpb.CertificateState_name, int32(r.GetState()))
 	case *fsmpb.Token:
 		return checkToken(r) == nil && r.GetId() == tokenID(r)
 	}
@@ -138,6 +142,10 @@ func rowOfRecord(rec *fsmpb.Record) (string, any) {
 		return tableStatus, r.DepositStatus
 	case *fsmpb.Record_Token:
 		return tableTokens, r.Token
+	case *fsmpb.Record_Object:
+		return tableObjects, r.Object
+	case *fsmpb.Record_Certificate:
+		return tableCertificates, r.Certificate
 	case *fsmpb.Record_Audit:
 		return tableAudit, r.Audit
 	}

@@ -46,6 +46,10 @@ func schema() *memdb.DBSchema {
 		tableSecrets: table(tableSecrets, func(s *fsmpb.Secret) []byte { return []byte(s.GetName()) }),
 		tableAudit:   table(tableAudit, func(a *fsmpb.Audit) []byte { return orderKey(a.GetSeq()) }),
 		tableTokens:  tokenTable(),
+		tableObjects: objectTable(),
+
+		tableCertificates: certificateTable(),
+
 		tableAccounts: table(tableAccounts, func(a *fsmpb.Account) []byte {
 			return accountKey(a.GetChainId(), a.GetAddress())
 		}),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
@@ -103,6 +104,11 @@ func everySealed(txn *memdb.Txn) iter.Seq[[]byte] {
 		}
 		for k := range rows[*fsmpb.Key](txn, tableKeys, indexSealed) {
 			if !yield(k.GetSealed()) {
+				return
+			}
+		}
+		for o := range rows[*fsmpb.Object](txn, tableObjects, indexSealed) {
+			if !yield(sealedIn(o)) {
 				return
 			}
 		}
@@ -212,6 +218,9 @@ func (w *write) resealOne(r *fsmpb.Resealed) bool {
 		w.putSecret(&fsmpb.Secret{Name: SecretSeed, Sealed: r.GetSealed(), Fingerprint: old.GetFingerprint()})
 		return true
 	}
+	if r.GetKubernetesCluster() != "" || r.GetCloud() != "" {
+		return w.resealObject(r, same)
+	}
 	old := w.key(r.GetPubkey())
 	if !same(old.GetSealed()) {
 		return false
@@ -219,6 +228,27 @@ func (w *write) resealOne(r *fsmpb.Resealed) bool {
 	k := copyKey(old)
 	k.Sealed = r.GetSealed()
 	w.putKey(k)
+	return true
+}
+
+// resealObject replaces the ciphertext of a Kubernetes cluster or a logical cloud.
+func (w *write) resealObject(r *fsmpb.Resealed, same func([]byte) bool) bool {
+	kind, names := kindCluster, r.GetKubernetesCluster()
+	if names == "" {
+		kind, names = kindCloud, r.GetCloud()
+	}
+	above, name, _ := strings.Cut(names, "/")
+	old := w.object(kind, above, name)
+	if old == nil || !same(sealedIn(old)) {
+		return false
+	}
+	o := proto.CloneOf(old)
+	if o.GetCluster() != nil {
+		o.GetCluster().Sealed = r.GetSealed()
+	} else {
+		o.GetCloud().Key.Sealed = r.GetSealed()
+	}
+	w.putObject(o)
 	return true
 }
 

@@ -69,6 +69,10 @@ func (v *View) records() iter.Seq[*fsmpb.Record] {
 			return &fsmpb.Record{Record: &fsmpb.Record_DepositStatus{DepositStatus: s}}
 		}) && each(v, tableTokens, yield, func(t *fsmpb.Token) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Token{Token: t}}
+		}) && each(v, tableObjects, yield, func(o *fsmpb.Object) *fsmpb.Record {
+			return &fsmpb.Record{Record: &fsmpb.Record_Object{Object: o}}
+		}) && each(v, tableCertificates, yield, func(c *fsmpb.Certificate) *fsmpb.Record {
+			return &fsmpb.Record{Record: &fsmpb.Record_Certificate{Certificate: c}}
 		}) && each(v, tableAudit, yield, func(a *fsmpb.Audit) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Audit{Audit: a}}
 		})

@@ -192,6 +192,132 @@ func (DepositState) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{2}
 }
 
+type CloudState int32
+
+const (
+	CloudState_CLOUD_STATE_UNSPECIFIED        CloudState = 0
+	CloudState_CLOUD_STATE_CREATED            CloudState = 1
+	CloudState_CLOUD_STATE_INSTANTIATING      CloudState = 2
+	CloudState_CLOUD_STATE_INSTANTIATED       CloudState = 3
+	CloudState_CLOUD_STATE_INSTANTIATE_FAILED CloudState = 4
+	CloudState_CLOUD_STATE_TERMINATING        CloudState = 5
+	CloudState_CLOUD_STATE_TERMINATED         CloudState = 6
+	CloudState_CLOUD_STATE_TERMINATE_FAILED   CloudState = 7
+)
+
+// Enum value maps for CloudState.
+var (
+	CloudState_name = map[int32]string{
+		0: "CLOUD_STATE_UNSPECIFIED",
+		1: "CLOUD_STATE_CREATED",
+		2: "CLOUD_STATE_INSTANTIATING",
+		3: "CLOUD_STATE_INSTANTIATED",
+		4: "CLOUD_STATE_INSTANTIATE_FAILED",
+		5: "CLOUD_STATE_TERMINATING",
+		6: "CLOUD_STATE_TERMINATED",
+		7: "CLOUD_STATE_TERMINATE_FAILED",
+	}
+	CloudState_value = map[string]int32{
+		"CLOUD_STATE_UNSPECIFIED":        0,
+		"CLOUD_STATE_CREATED":            1,
+		"CLOUD_STATE_INSTANTIATING":      2,
+		"CLOUD_STATE_INSTANTIATED":       3,
+		"CLOUD_STATE_INSTANTIATE_FAILED": 4,
+		"CLOUD_STATE_TERMINATING":        5,
+		"CLOUD_STATE_TERMINATED":         6,
+		"CLOUD_STATE_TERMINATE_FAILED":   7,
+	}
+)
+
+func (x CloudState) Enum() *CloudState {
+	p := new(CloudState)
+	*p = x
+	return p
+}
+
+func (x CloudState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CloudState) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_fsm_proto_enumTypes[3].Descriptor()
+}
+
+func (CloudState) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[3]
+}
+
+func (x CloudState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CloudState.Descriptor instead.
+func (CloudState) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{3}
+}
+
+type CertificateState int32
+
+const (
+	CertificateState_CERTIFICATE_STATE_UNSPECIFIED CertificateState = 0
+	CertificateState_CERTIFICATE_STATE_WANTED      CertificateState = 1
+	// The name of a CertificateSigningRequest is recorded, which may exist.
+	CertificateState_CERTIFICATE_STATE_REQUESTED CertificateState = 2
+	CertificateState_CERTIFICATE_STATE_APPROVED  CertificateState = 3
+	CertificateState_CERTIFICATE_STATE_ISSUED    CertificateState = 4
+	CertificateState_CERTIFICATE_STATE_DENIED    CertificateState = 5
+	CertificateState_CERTIFICATE_STATE_FAILED    CertificateState = 6
+)
+
+// Enum value maps for CertificateState.
+var (
+	CertificateState_name = map[int32]string{
+		0: "CERTIFICATE_STATE_UNSPECIFIED",
+		1: "CERTIFICATE_STATE_WANTED",
+		2: "CERTIFICATE_STATE_REQUESTED",
+		3: "CERTIFICATE_STATE_APPROVED",
+		4: "CERTIFICATE_STATE_ISSUED",
+		5: "CERTIFICATE_STATE_DENIED",
+		6: "CERTIFICATE_STATE_FAILED",
+	}
+	CertificateState_value = map[string]int32{
+		"CERTIFICATE_STATE_UNSPECIFIED": 0,
+		"CERTIFICATE_STATE_WANTED":      1,
+		"CERTIFICATE_STATE_REQUESTED":   2,
+		"CERTIFICATE_STATE_APPROVED":    3,
+		"CERTIFICATE_STATE_ISSUED":      4,
+		"CERTIFICATE_STATE_DENIED":      5,
+		"CERTIFICATE_STATE_FAILED":      6,
+	}
+)
+
+func (x CertificateState) Enum() *CertificateState {
+	p := new(CertificateState)
+	*p = x
+	return p
+}
+
+func (x CertificateState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CertificateState) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_fsm_proto_enumTypes[4].Descriptor()
+}
+
+func (CertificateState) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[4]
+}
+
+func (x CertificateState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CertificateState.Descriptor instead.
+func (CertificateState) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{4}
+}
+
 type UpdateKeyring_Change int32
 
 const (
@@ -239,11 +365,11 @@ func (x UpdateKeyring_Change) String() string {
 }
 
 func (UpdateKeyring_Change) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[3].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[5].Descriptor()
 }
 
 func (UpdateKeyring_Change) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[3]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[5]
 }
 
 func (x UpdateKeyring_Change) Number() protoreflect.EnumNumber {
@@ -301,11 +427,11 @@ func (x Observation_Kind) String() string {
 }
 
 func (Observation_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[4].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[6].Descriptor()
 }
 
 func (Observation_Kind) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[4]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[6]
 }
 
 func (x Observation_Kind) Number() protoreflect.EnumNumber {
@@ -364,11 +490,11 @@ func (x Proof_Kind) String() string {
 }
 
 func (Proof_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[5].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[7].Descriptor()
 }
 
 func (Proof_Kind) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[5]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[7]
 }
 
 func (x Proof_Kind) Number() protoreflect.EnumNumber {
@@ -378,6 +504,140 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53, 0}
+}
+
+type ActOnCloud_Action int32
+
+const (
+	ActOnCloud_ACTION_UNSPECIFIED ActOnCloud_Action = 0
+	ActOnCloud_ACTION_INSTANTIATE ActOnCloud_Action = 1
+	ActOnCloud_ACTION_UPDATE      ActOnCloud_Action = 2
+	ActOnCloud_ACTION_TERMINATE   ActOnCloud_Action = 3
+	ActOnCloud_ACTION_ROTATE_KEY  ActOnCloud_Action = 4
+)
+
+// Enum value maps for ActOnCloud_Action.
+var (
+	ActOnCloud_Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_INSTANTIATE",
+		2: "ACTION_UPDATE",
+		3: "ACTION_TERMINATE",
+		4: "ACTION_ROTATE_KEY",
+	}
+	ActOnCloud_Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"ACTION_INSTANTIATE": 1,
+		"ACTION_UPDATE":      2,
+		"ACTION_TERMINATE":   3,
+		"ACTION_ROTATE_KEY":  4,
+	}
+)
+
+func (x ActOnCloud_Action) Enum() *ActOnCloud_Action {
+	p := new(ActOnCloud_Action)
+	*p = x
+	return p
+}
+
+func (x ActOnCloud_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ActOnCloud_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_fsm_proto_enumTypes[8].Descriptor()
+}
+
+func (ActOnCloud_Action) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[8]
+}
+
+func (x ActOnCloud_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ActOnCloud_Action.Descriptor instead.
+func (ActOnCloud_Action) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80, 0}
+}
+
+type CertificateObservation_Kind int32
+
+const (
+	CertificateObservation_KIND_UNSPECIFIED CertificateObservation_Kind = 0
+	// Only why it waits, or that it does no more.
+	CertificateObservation_KIND_WAITING CertificateObservation_Kind = 1
+	// The request is in the cluster, under its UID.
+	CertificateObservation_KIND_REQUESTED CertificateObservation_Kind = 2
+	CertificateObservation_KIND_APPROVED  CertificateObservation_Kind = 3
+	CertificateObservation_KIND_ISSUED    CertificateObservation_Kind = 4
+	CertificateObservation_KIND_DENIED    CertificateObservation_Kind = 5
+	CertificateObservation_KIND_FAILED    CertificateObservation_Kind = 6
+	// The request is gone, or can come to nothing: another one is to be made.
+	CertificateObservation_KIND_LOST CertificateObservation_Kind = 7
+	// The objects of the revision are in the cluster.
+	CertificateObservation_KIND_APPLIED CertificateObservation_Kind = 8
+	// Nothing of the cloud is left in the cluster.
+	CertificateObservation_KIND_REMOVED CertificateObservation_Kind = 9
+	// Something of the cloud stays in the cluster, for now.
+	CertificateObservation_KIND_STUCK CertificateObservation_Kind = 10
+)
+
+// Enum value maps for CertificateObservation_Kind.
+var (
+	CertificateObservation_Kind_name = map[int32]string{
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_WAITING",
+		2:  "KIND_REQUESTED",
+		3:  "KIND_APPROVED",
+		4:  "KIND_ISSUED",
+		5:  "KIND_DENIED",
+		6:  "KIND_FAILED",
+		7:  "KIND_LOST",
+		8:  "KIND_APPLIED",
+		9:  "KIND_REMOVED",
+		10: "KIND_STUCK",
+	}
+	CertificateObservation_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_WAITING":     1,
+		"KIND_REQUESTED":   2,
+		"KIND_APPROVED":    3,
+		"KIND_ISSUED":      4,
+		"KIND_DENIED":      5,
+		"KIND_FAILED":      6,
+		"KIND_LOST":        7,
+		"KIND_APPLIED":     8,
+		"KIND_REMOVED":     9,
+		"KIND_STUCK":       10,
+	}
+)
+
+func (x CertificateObservation_Kind) Enum() *CertificateObservation_Kind {
+	p := new(CertificateObservation_Kind)
+	*p = x
+	return p
+}
+
+func (x CertificateObservation_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CertificateObservation_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_fsm_proto_enumTypes[9].Descriptor()
+}
+
+func (CertificateObservation_Kind) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[9]
+}
+
+func (x CertificateObservation_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CertificateObservation_Kind.Descriptor instead.
+func (CertificateObservation_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -468,6 +728,13 @@ type Command struct {
 	//	*Command_Reseal
 	//	*Command_CreateToken
 	//	*Command_RevokeToken
+	//	*Command_PutObject
+	//	*Command_DeleteObject
+	//	*Command_ActOnCloud
+	//	*Command_InstallCloudKey
+	//	*Command_RequestCertificates
+	//	*Command_ObserveCertificates
+	//	*Command_DiscloseKubeconfig
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -797,6 +1064,69 @@ func (x *Command) GetRevokeToken() *RevokeToken {
 	return nil
 }
 
+func (x *Command) GetPutObject() *PutObject {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PutObject); ok {
+			return x.PutObject
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteObject() *DeleteObject {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeleteObject); ok {
+			return x.DeleteObject
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetActOnCloud() *ActOnCloud {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ActOnCloud); ok {
+			return x.ActOnCloud
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetInstallCloudKey() *InstallCloudKey {
+	if x != nil {
+		if x, ok := x.Body.(*Command_InstallCloudKey); ok {
+			return x.InstallCloudKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRequestCertificates() *RequestCertificates {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RequestCertificates); ok {
+			return x.RequestCertificates
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetObserveCertificates() *ObserveCertificates {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ObserveCertificates); ok {
+			return x.ObserveCertificates
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDiscloseKubeconfig() *DiscloseKubeconfig {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DiscloseKubeconfig); ok {
+			return x.DiscloseKubeconfig
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -913,6 +1243,34 @@ type Command_RevokeToken struct {
 	RevokeToken *RevokeToken `protobuf:"bytes,81,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
 }
 
+type Command_PutObject struct {
+	PutObject *PutObject `protobuf:"bytes,90,opt,name=put_object,json=putObject,proto3,oneof"`
+}
+
+type Command_DeleteObject struct {
+	DeleteObject *DeleteObject `protobuf:"bytes,91,opt,name=delete_object,json=deleteObject,proto3,oneof"`
+}
+
+type Command_ActOnCloud struct {
+	ActOnCloud *ActOnCloud `protobuf:"bytes,92,opt,name=act_on_cloud,json=actOnCloud,proto3,oneof"`
+}
+
+type Command_InstallCloudKey struct {
+	InstallCloudKey *InstallCloudKey `protobuf:"bytes,93,opt,name=install_cloud_key,json=installCloudKey,proto3,oneof"`
+}
+
+type Command_RequestCertificates struct {
+	RequestCertificates *RequestCertificates `protobuf:"bytes,94,opt,name=request_certificates,json=requestCertificates,proto3,oneof"`
+}
+
+type Command_ObserveCertificates struct {
+	ObserveCertificates *ObserveCertificates `protobuf:"bytes,95,opt,name=observe_certificates,json=observeCertificates,proto3,oneof"`
+}
+
+type Command_DiscloseKubeconfig struct {
+	DiscloseKubeconfig *DiscloseKubeconfig `protobuf:"bytes,96,opt,name=disclose_kubeconfig,json=discloseKubeconfig,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -968,6 +1326,20 @@ func (*Command_Reseal) isCommand_Body() {}
 func (*Command_CreateToken) isCommand_Body() {}
 
 func (*Command_RevokeToken) isCommand_Body() {}
+
+func (*Command_PutObject) isCommand_Body() {}
+
+func (*Command_DeleteObject) isCommand_Body() {}
+
+func (*Command_ActOnCloud) isCommand_Body() {}
+
+func (*Command_InstallCloudKey) isCommand_Body() {}
+
+func (*Command_RequestCertificates) isCommand_Body() {}
+
+func (*Command_ObserveCertificates) isCommand_Body() {}
+
+func (*Command_DiscloseKubeconfig) isCommand_Body() {}
 
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1511,8 +1883,12 @@ type Resealed struct {
 	Secret string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	Pubkey []byte `protobuf:"bytes,2,opt,name=pubkey,proto3" json:"pubkey,omitempty"`
 	// SHA-256 of the ciphertext that this one replaces.
-	OldSha256     []byte `protobuf:"bytes,3,opt,name=old_sha256,json=oldSha256,proto3" json:"old_sha256,omitempty"`
-	Sealed        []byte `protobuf:"bytes,4,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	OldSha256 []byte `protobuf:"bytes,3,opt,name=old_sha256,json=oldSha256,proto3" json:"old_sha256,omitempty"`
+	Sealed    []byte `protobuf:"bytes,4,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// Or else the Kubernetes cluster whose kubeconfig it is, as provider/cluster.
+	KubernetesCluster string `protobuf:"bytes,10,opt,name=kubernetes_cluster,json=kubernetesCluster,proto3" json:"kubernetes_cluster,omitempty"`
+	// Or else the logical cloud whose key it is, as project/cloud.
+	Cloud         string `protobuf:"bytes,11,opt,name=cloud,proto3" json:"cloud,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1573,6 +1949,20 @@ func (x *Resealed) GetSealed() []byte {
 		return x.Sealed
 	}
 	return nil
+}
+
+func (x *Resealed) GetKubernetesCluster() string {
+	if x != nil {
+		return x.KubernetesCluster
+	}
+	return ""
+}
+
+func (x *Resealed) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
 }
 
 // InstallSeed stores the sealed seed; the same fingerprint again changes nothing.
@@ -3066,6 +3456,8 @@ type Record struct {
 	//	*Record_Audit
 	//	*Record_Trailer
 	//	*Record_Token
+	//	*Record_Object
+	//	*Record_Certificate
 	Record        isRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3225,6 +3617,24 @@ func (x *Record) GetToken() *Token {
 	return nil
 }
 
+func (x *Record) GetObject() *Object {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Object); ok {
+			return x.Object
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetCertificate() *Certificate {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Certificate); ok {
+			return x.Certificate
+		}
+	}
+	return nil
+}
+
 type isRecord_Record interface {
 	isRecord_Record()
 }
@@ -3281,6 +3691,14 @@ type Record_Token struct {
 	Token *Token `protobuf:"bytes,20,opt,name=token,proto3,oneof"`
 }
 
+type Record_Object struct {
+	Object *Object `protobuf:"bytes,30,opt,name=object,proto3,oneof"`
+}
+
+type Record_Certificate struct {
+	Certificate *Certificate `protobuf:"bytes,31,opt,name=certificate,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Record() {}
 
 func (*Record_Meta) isRecord_Record() {}
@@ -3306,6 +3724,10 @@ func (*Record_Audit) isRecord_Record() {}
 func (*Record_Trailer) isRecord_Record() {}
 
 func (*Record_Token) isRecord_Record() {}
+
+func (*Record_Object) isRecord_Record() {}
+
+func (*Record_Certificate) isRecord_Record() {}
 
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3445,7 +3867,9 @@ type Meta struct {
 	// Cluster time up to which that was reckoned.
 	AuditRefusalsAtMs uint64 `protobuf:"varint,43,opt,name=audit_refusals_at_ms,json=auditRefusalsAtMs,proto3" json:"audit_refusals_at_ms,omitempty"`
 	// Refusals since the last one that was recorded.
-	AuditLeftOut  uint64 `protobuf:"varint,44,opt,name=audit_left_out,json=auditLeftOut,proto3" json:"audit_left_out,omitempty"`
+	AuditLeftOut uint64 `protobuf:"varint,44,opt,name=audit_left_out,json=auditLeftOut,proto3" json:"audit_left_out,omitempty"`
+	// Last generation or revision given to a logical cloud; none is given twice.
+	Generation    uint64 `protobuf:"varint,50,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3644,6 +4068,13 @@ func (x *Meta) GetAuditRefusalsAtMs() uint64 {
 func (x *Meta) GetAuditLeftOut() uint64 {
 	if x != nil {
 		return x.AuditLeftOut
+	}
+	return 0
+}
+
+func (x *Meta) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
 	}
 	return 0
 }
@@ -5785,13 +6216,1988 @@ func (x *Audit) GetOutcome() string {
 	return ""
 }
 
+// Metadata is what every object of the logical clouds' API has.
+type Metadata struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	UserData1     string                 `protobuf:"bytes,3,opt,name=user_data1,json=userData1,proto3" json:"user_data1,omitempty"`
+	UserData2     string                 `protobuf:"bytes,4,opt,name=user_data2,json=userData2,proto3" json:"user_data2,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Metadata) Reset() {
+	*x = Metadata{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Metadata) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Metadata) ProtoMessage() {}
+
+func (x *Metadata) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
+func (*Metadata) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *Metadata) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Metadata) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Metadata) GetUserData1() string {
+	if x != nil {
+		return x.UserData1
+	}
+	return ""
+}
+
+func (x *Metadata) GetUserData2() string {
+	if x != nil {
+		return x.UserData2
+	}
+	return ""
+}
+
+// Object is something that an operator describes. It is named by the names in it.
+type Object struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Object_Project
+	//	*Object_Provider
+	//	*Object_Cluster
+	//	*Object_Cloud
+	//	*Object_Reference
+	//	*Object_Permission
+	//	*Object_Quota
+	//	*Object_KeyValues
+	Kind isObject_Kind `protobuf_oneof:"kind"`
+	// SHA-256 of the Idempotency-Key with which it was created, empty without one.
+	CreatedWith   string `protobuf:"bytes,20,opt,name=created_with,json=createdWith,proto3" json:"created_with,omitempty"`
+	CreatedWallMs int64  `protobuf:"varint,21,opt,name=created_wall_ms,json=createdWallMs,proto3" json:"created_wall_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Object) Reset() {
+	*x = Object{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Object) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Object) ProtoMessage() {}
+
+func (x *Object) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Object.ProtoReflect.Descriptor instead.
+func (*Object) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *Object) GetKind() isObject_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Object) GetProject() *Project {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Project); ok {
+			return x.Project
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetProvider() *ClusterProvider {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Provider); ok {
+			return x.Provider
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetCluster() *KubernetesCluster {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Cluster); ok {
+			return x.Cluster
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetCloud() *LogicalCloud {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Cloud); ok {
+			return x.Cloud
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetReference() *ClusterReference {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Reference); ok {
+			return x.Reference
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetPermission() *UserPermission {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Permission); ok {
+			return x.Permission
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetQuota() *ClusterQuota {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_Quota); ok {
+			return x.Quota
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetKeyValues() *KeyValues {
+	if x != nil {
+		if x, ok := x.Kind.(*Object_KeyValues); ok {
+			return x.KeyValues
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetCreatedWith() string {
+	if x != nil {
+		return x.CreatedWith
+	}
+	return ""
+}
+
+func (x *Object) GetCreatedWallMs() int64 {
+	if x != nil {
+		return x.CreatedWallMs
+	}
+	return 0
+}
+
+type isObject_Kind interface {
+	isObject_Kind()
+}
+
+type Object_Project struct {
+	Project *Project `protobuf:"bytes,1,opt,name=project,proto3,oneof"`
+}
+
+type Object_Provider struct {
+	Provider *ClusterProvider `protobuf:"bytes,2,opt,name=provider,proto3,oneof"`
+}
+
+type Object_Cluster struct {
+	Cluster *KubernetesCluster `protobuf:"bytes,3,opt,name=cluster,proto3,oneof"`
+}
+
+type Object_Cloud struct {
+	Cloud *LogicalCloud `protobuf:"bytes,4,opt,name=cloud,proto3,oneof"`
+}
+
+type Object_Reference struct {
+	Reference *ClusterReference `protobuf:"bytes,5,opt,name=reference,proto3,oneof"`
+}
+
+type Object_Permission struct {
+	Permission *UserPermission `protobuf:"bytes,6,opt,name=permission,proto3,oneof"`
+}
+
+type Object_Quota struct {
+	Quota *ClusterQuota `protobuf:"bytes,7,opt,name=quota,proto3,oneof"`
+}
+
+type Object_KeyValues struct {
+	KeyValues *KeyValues `protobuf:"bytes,8,opt,name=key_values,json=keyValues,proto3,oneof"`
+}
+
+func (*Object_Project) isObject_Kind() {}
+
+func (*Object_Provider) isObject_Kind() {}
+
+func (*Object_Cluster) isObject_Kind() {}
+
+func (*Object_Cloud) isObject_Kind() {}
+
+func (*Object_Reference) isObject_Kind() {}
+
+func (*Object_Permission) isObject_Kind() {}
+
+func (*Object_Quota) isObject_Kind() {}
+
+func (*Object_KeyValues) isObject_Kind() {}
+
+type Project struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Metadata      *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Project) Reset() {
+	*x = Project{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Project) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Project) ProtoMessage() {}
+
+func (x *Project) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Project.ProtoReflect.Descriptor instead.
+func (*Project) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *Project) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+type ClusterProvider struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Metadata      *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterProvider) Reset() {
+	*x = ClusterProvider{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterProvider) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterProvider) ProtoMessage() {}
+
+func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterProvider.ProtoReflect.Descriptor instead.
+func (*ClusterProvider) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ClusterProvider) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// KubernetesCluster is where clouds may be. Its kubeconfig is sealed; what a
+// cloud's user is told of it is not.
+type KubernetesCluster struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Provider string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	Metadata *Metadata              `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// URL of its API server.
+	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	// PEM of who vouches for it; empty where public authorities do.
+	Authority     string `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
+	TlsServerName string `protobuf:"bytes,5,opt,name=tls_server_name,json=tlsServerName,proto3" json:"tls_server_name,omitempty"`
+	Sealed        []byte `protobuf:"bytes,6,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KubernetesCluster) Reset() {
+	*x = KubernetesCluster{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KubernetesCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KubernetesCluster) ProtoMessage() {}
+
+func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KubernetesCluster.ProtoReflect.Descriptor instead.
+func (*KubernetesCluster) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *KubernetesCluster) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *KubernetesCluster) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *KubernetesCluster) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *KubernetesCluster) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
+}
+
+func (x *KubernetesCluster) GetTlsServerName() string {
+	if x != nil {
+		return x.TlsServerName
+	}
+	return ""
+}
+
+func (x *KubernetesCluster) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+type LogicalCloud struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Metadata *Metadata              `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// What the operator asked for.
+	Namespace string            `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Labels    map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	User      string            `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	// ECDSA-P256, RSA-4096 or Ed25519.
+	Algorithm string `protobuf:"bytes,6,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	// Life of its certificates in seconds; 0 leaves it to the signer.
+	ExpirationSeconds uint32 `protobuf:"varint,7,opt,name=expiration_seconds,json=expirationSeconds,proto3" json:"expiration_seconds,omitempty"`
+	// The rest is left to the state machine.
+	State CloudState `protobuf:"varint,20,opt,name=state,proto3,enum=keysteward.fsm.v1.CloudState" json:"state,omitempty"`
+	// Grows with instantiate and rotate-key, and is another one for each cloud; 0
+	// before the first.
+	Generation uint64     `protobuf:"varint,21,opt,name=generation,proto3" json:"generation,omitempty"`
+	Plan       *CloudPlan `protobuf:"bytes,22,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Of this generation; none once the cloud is terminated.
+	Key *CloudKey `protobuf:"bytes,23,opt,name=key,proto3" json:"key,omitempty"`
+	// The last ones, oldest first.
+	Actions []*CloudAction `protobuf:"bytes,24,rep,name=actions,proto3" json:"actions,omitempty"`
+	// Cluster time at which the present state began.
+	SinceMs       uint64 `protobuf:"varint,25,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogicalCloud) Reset() {
+	*x = LogicalCloud{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogicalCloud) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogicalCloud) ProtoMessage() {}
+
+func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogicalCloud.ProtoReflect.Descriptor instead.
+func (*LogicalCloud) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *LogicalCloud) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *LogicalCloud) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *LogicalCloud) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *LogicalCloud) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *LogicalCloud) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *LogicalCloud) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *LogicalCloud) GetExpirationSeconds() uint32 {
+	if x != nil {
+		return x.ExpirationSeconds
+	}
+	return 0
+}
+
+func (x *LogicalCloud) GetState() CloudState {
+	if x != nil {
+		return x.State
+	}
+	return CloudState_CLOUD_STATE_UNSPECIFIED
+}
+
+func (x *LogicalCloud) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LogicalCloud) GetPlan() *CloudPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *LogicalCloud) GetKey() *CloudKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *LogicalCloud) GetActions() []*CloudAction {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *LogicalCloud) GetSinceMs() uint64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+// CloudPlan is what is to be in the clusters, as it was when somebody last asked
+// for it to be there.
+type CloudPlan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	References    []string               `protobuf:"bytes,2,rep,name=references,proto3" json:"references,omitempty"`
+	Permissions   []*UserPermission      `protobuf:"bytes,3,rep,name=permissions,proto3" json:"permissions,omitempty"`
+	Quotas        []*ClusterQuota        `protobuf:"bytes,4,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloudPlan) Reset() {
+	*x = CloudPlan{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloudPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloudPlan) ProtoMessage() {}
+
+func (x *CloudPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloudPlan.ProtoReflect.Descriptor instead.
+func (*CloudPlan) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *CloudPlan) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CloudPlan) GetReferences() []string {
+	if x != nil {
+		return x.References
+	}
+	return nil
+}
+
+func (x *CloudPlan) GetPermissions() []*UserPermission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+func (x *CloudPlan) GetQuotas() []*ClusterQuota {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
+// CloudKey is the key of one generation, and the request (PKCS #10) which is sent
+// to every cluster.
+type CloudKey struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Sealed []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// SubjectPublicKeyInfo, DER.
+	PublicKey []byte `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// CertificationRequest, DER.
+	Request       []byte `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	CommonName    string `protobuf:"bytes,4,opt,name=common_name,json=commonName,proto3" json:"common_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloudKey) Reset() {
+	*x = CloudKey{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloudKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloudKey) ProtoMessage() {}
+
+func (x *CloudKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloudKey.ProtoReflect.Descriptor instead.
+func (*CloudKey) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *CloudKey) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *CloudKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *CloudKey) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *CloudKey) GetCommonName() string {
+	if x != nil {
+		return x.CommonName
+	}
+	return ""
+}
+
+type CloudAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        string                 `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	WallMs        int64                  `protobuf:"varint,4,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloudAction) Reset() {
+	*x = CloudAction{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloudAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloudAction) ProtoMessage() {}
+
+func (x *CloudAction) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloudAction.ProtoReflect.Descriptor instead.
+func (*CloudAction) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *CloudAction) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *CloudAction) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CloudAction) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *CloudAction) GetWallMs() int64 {
+	if x != nil {
+		return x.WallMs
+	}
+	return 0
+}
+
+func (x *CloudAction) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type ClusterReference struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Project        string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud          string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Metadata       *Metadata              `protobuf:"bytes,3,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	Provider       string                 `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	Cluster        string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	LoadBalancerIp string                 `protobuf:"bytes,6,opt,name=load_balancer_ip,json=loadBalancerIp,proto3" json:"load_balancer_ip,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ClusterReference) Reset() {
+	*x = ClusterReference{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterReference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterReference) ProtoMessage() {}
+
+func (x *ClusterReference) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterReference.ProtoReflect.Descriptor instead.
+func (*ClusterReference) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *ClusterReference) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ClusterReference) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *ClusterReference) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *ClusterReference) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ClusterReference) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *ClusterReference) GetLoadBalancerIp() string {
+	if x != nil {
+		return x.LoadBalancerIp
+	}
+	return ""
+}
+
+type UserPermission struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud    string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Metadata *Metadata              `protobuf:"bytes,3,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// Empty means all namespaces, and what is in none.
+	Namespace     string   `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	ApiGroups     []string `protobuf:"bytes,5,rep,name=api_groups,json=apiGroups,proto3" json:"api_groups,omitempty"`
+	Resources     []string `protobuf:"bytes,6,rep,name=resources,proto3" json:"resources,omitempty"`
+	Verbs         []string `protobuf:"bytes,7,rep,name=verbs,proto3" json:"verbs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserPermission) Reset() {
+	*x = UserPermission{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserPermission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserPermission) ProtoMessage() {}
+
+func (x *UserPermission) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserPermission.ProtoReflect.Descriptor instead.
+func (*UserPermission) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *UserPermission) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *UserPermission) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *UserPermission) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *UserPermission) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *UserPermission) GetApiGroups() []string {
+	if x != nil {
+		return x.ApiGroups
+	}
+	return nil
+}
+
+func (x *UserPermission) GetResources() []string {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *UserPermission) GetVerbs() []string {
+	if x != nil {
+		return x.Verbs
+	}
+	return nil
+}
+
+type ClusterQuota struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud    string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Metadata *Metadata              `protobuf:"bytes,3,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// Of a ResourceQuota.
+	Hard          map[string]string `protobuf:"bytes,4,rep,name=hard,proto3" json:"hard,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterQuota) Reset() {
+	*x = ClusterQuota{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterQuota) ProtoMessage() {}
+
+func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterQuota.ProtoReflect.Descriptor instead.
+func (*ClusterQuota) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *ClusterQuota) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ClusterQuota) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *ClusterQuota) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *ClusterQuota) GetHard() map[string]string {
+	if x != nil {
+		return x.Hard
+	}
+	return nil
+}
+
+type KeyValues struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Project  string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud    string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Metadata *Metadata              `protobuf:"bytes,3,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// Objects, each as JSON.
+	Pairs         []string `protobuf:"bytes,4,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyValues) Reset() {
+	*x = KeyValues{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyValues) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyValues) ProtoMessage() {}
+
+func (x *KeyValues) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyValues.ProtoReflect.Descriptor instead.
+func (*KeyValues) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *KeyValues) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *KeyValues) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *KeyValues) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *KeyValues) GetPairs() []string {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+// Certificate is how far a cloud is in one of the clusters of its plan.
+type Certificate struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Project    string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud      string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Reference  string                 `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	Provider   string                 `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	Cluster    string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Generation uint64                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	State      CertificateState       `protobuf:"varint,7,opt,name=state,proto3,enum=keysteward.fsm.v1.CertificateState" json:"state,omitempty"`
+	// Counts the requests of this generation.
+	Round       uint64 `protobuf:"varint,8,opt,name=round,proto3" json:"round,omitempty"`
+	RequestName string `protobuf:"bytes,9,opt,name=request_name,json=requestName,proto3" json:"request_name,omitempty"`
+	// As Kubernetes gave it; empty until the request was seen there.
+	RequestUid string `protobuf:"bytes,10,opt,name=request_uid,json=requestUid,proto3" json:"request_uid,omitempty"`
+	// The newest certificate of this generation, which stays while it is renewed.
+	Pem             string `protobuf:"bytes,11,opt,name=pem,proto3" json:"pem,omitempty"`
+	Serial          string `protobuf:"bytes,12,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotBeforeWallMs int64  `protobuf:"varint,13,opt,name=not_before_wall_ms,json=notBeforeWallMs,proto3" json:"not_before_wall_ms,omitempty"`
+	NotAfterWallMs  int64  `protobuf:"varint,14,opt,name=not_after_wall_ms,json=notAfterWallMs,proto3" json:"not_after_wall_ms,omitempty"`
+	// When the next one is asked for, by a leader's clock.
+	RenewWallMs int64 `protobuf:"varint,15,opt,name=renew_wall_ms,json=renewWallMs,proto3" json:"renew_wall_ms,omitempty"`
+	// Revision of the plan that is to be in the cluster, and of the one that is.
+	Wanted  uint64 `protobuf:"varint,20,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	Applied uint64 `protobuf:"varint,21,opt,name=applied,proto3" json:"applied,omitempty"`
+	// The cloud is being terminated, and whether nothing of it is left there.
+	Removing bool `protobuf:"varint,22,opt,name=removing,proto3" json:"removing,omitempty"`
+	Removed  bool `protobuf:"varint,23,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Why it waits; an empty code means that it does not.
+	Code          string `protobuf:"bytes,30,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string `protobuf:"bytes,31,opt,name=detail,proto3" json:"detail,omitempty"`
+	SinceWallMs   int64  `protobuf:"varint,32,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *Certificate) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Certificate) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *Certificate) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Certificate) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Certificate) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Certificate) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Certificate) GetState() CertificateState {
+	if x != nil {
+		return x.State
+	}
+	return CertificateState_CERTIFICATE_STATE_UNSPECIFIED
+}
+
+func (x *Certificate) GetRound() uint64 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *Certificate) GetRequestName() string {
+	if x != nil {
+		return x.RequestName
+	}
+	return ""
+}
+
+func (x *Certificate) GetRequestUid() string {
+	if x != nil {
+		return x.RequestUid
+	}
+	return ""
+}
+
+func (x *Certificate) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
+func (x *Certificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *Certificate) GetNotBeforeWallMs() int64 {
+	if x != nil {
+		return x.NotBeforeWallMs
+	}
+	return 0
+}
+
+func (x *Certificate) GetNotAfterWallMs() int64 {
+	if x != nil {
+		return x.NotAfterWallMs
+	}
+	return 0
+}
+
+func (x *Certificate) GetRenewWallMs() int64 {
+	if x != nil {
+		return x.RenewWallMs
+	}
+	return 0
+}
+
+func (x *Certificate) GetWanted() uint64 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
+func (x *Certificate) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *Certificate) GetRemoving() bool {
+	if x != nil {
+		return x.Removing
+	}
+	return false
+}
+
+func (x *Certificate) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *Certificate) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Certificate) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Certificate) GetSinceWallMs() int64 {
+	if x != nil {
+		return x.SinceWallMs
+	}
+	return 0
+}
+
+// PutObject creates an object, or replaces what an operator says of one. Its value
+// is the Object as it is kept.
+type PutObject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        *Object                `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Replace       bool                   `protobuf:"varint,2,opt,name=replace,proto3" json:"replace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutObject) Reset() {
+	*x = PutObject{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutObject) ProtoMessage() {}
+
+func (x *PutObject) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutObject.ProtoReflect.Descriptor instead.
+func (*PutObject) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *PutObject) GetObject() *Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *PutObject) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+// DeleteObject removes the object of these names, and what is below it in its path.
+type DeleteObject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        *Object                `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteObject) Reset() {
+	*x = DeleteObject{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteObject) ProtoMessage() {}
+
+func (x *DeleteObject) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteObject.ProtoReflect.Descriptor instead.
+func (*DeleteObject) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *DeleteObject) GetObject() *Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+// ActOnCloud is what an operator wants to be done with a logical cloud.
+type ActOnCloud struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud         string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Action        ActOnCloud_Action      `protobuf:"varint,3,opt,name=action,proto3,enum=keysteward.fsm.v1.ActOnCloud_Action" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActOnCloud) Reset() {
+	*x = ActOnCloud{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActOnCloud) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActOnCloud) ProtoMessage() {}
+
+func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActOnCloud.ProtoReflect.Descriptor instead.
+func (*ActOnCloud) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ActOnCloud) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ActOnCloud) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *ActOnCloud) GetAction() ActOnCloud_Action {
+	if x != nil {
+		return x.Action
+	}
+	return ActOnCloud_ACTION_UNSPECIFIED
+}
+
+// InstallCloudKey brings the key of a cloud's generation, and the first requests.
+type InstallCloudKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud         string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Key           *CloudKey              `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Requests      []*CertificateRequest  `protobuf:"bytes,5,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstallCloudKey) Reset() {
+	*x = InstallCloudKey{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstallCloudKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstallCloudKey) ProtoMessage() {}
+
+func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstallCloudKey.ProtoReflect.Descriptor instead.
+func (*InstallCloudKey) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *InstallCloudKey) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *InstallCloudKey) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *InstallCloudKey) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *InstallCloudKey) GetKey() *CloudKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *InstallCloudKey) GetRequests() []*CertificateRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+// RequestCertificates records CertificateSigningRequests before they are created.
+type RequestCertificates struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Requests      []*CertificateRequest  `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestCertificates) Reset() {
+	*x = RequestCertificates{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestCertificates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestCertificates) ProtoMessage() {}
+
+func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestCertificates.ProtoReflect.Descriptor instead.
+func (*RequestCertificates) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *RequestCertificates) GetRequests() []*CertificateRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+type CertificateRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Project    string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud      string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Reference  string                 `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	Generation uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	// One more than the round before.
+	Round         uint64 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`
+	Name          string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateRequest) Reset() {
+	*x = CertificateRequest{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateRequest) ProtoMessage() {}
+
+func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
+func (*CertificateRequest) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *CertificateRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *CertificateRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *CertificateRequest) GetRound() uint64 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *CertificateRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ObserveCertificates reports what the leader did and saw in the clusters.
+type ObserveCertificates struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	Observations  []*CertificateObservation `protobuf:"bytes,1,rep,name=observations,proto3" json:"observations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveCertificates) Reset() {
+	*x = ObserveCertificates{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveCertificates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveCertificates) ProtoMessage() {}
+
+func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveCertificates.ProtoReflect.Descriptor instead.
+func (*ObserveCertificates) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *ObserveCertificates) GetObservations() []*CertificateObservation {
+	if x != nil {
+		return x.Observations
+	}
+	return nil
+}
+
+type CertificateObservation struct {
+	state      protoimpl.MessageState      `protogen:"open.v1"`
+	Kind       CertificateObservation_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=keysteward.fsm.v1.CertificateObservation_Kind" json:"kind,omitempty"`
+	Project    string                      `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud      string                      `protobuf:"bytes,3,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Reference  string                      `protobuf:"bytes,4,opt,name=reference,proto3" json:"reference,omitempty"`
+	Generation uint64                      `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	Round      uint64                      `protobuf:"varint,6,opt,name=round,proto3" json:"round,omitempty"`
+	RequestUid string                      `protobuf:"bytes,7,opt,name=request_uid,json=requestUid,proto3" json:"request_uid,omitempty"`
+	// Of KIND_ISSUED.
+	Pem             string `protobuf:"bytes,8,opt,name=pem,proto3" json:"pem,omitempty"`
+	Serial          string `protobuf:"bytes,9,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotBeforeWallMs int64  `protobuf:"varint,10,opt,name=not_before_wall_ms,json=notBeforeWallMs,proto3" json:"not_before_wall_ms,omitempty"`
+	NotAfterWallMs  int64  `protobuf:"varint,11,opt,name=not_after_wall_ms,json=notAfterWallMs,proto3" json:"not_after_wall_ms,omitempty"`
+	// Of KIND_APPLIED.
+	Revision uint64 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Why it waits, or was denied, failed or lost.
+	Code          string `protobuf:"bytes,13,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string `protobuf:"bytes,14,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateObservation) Reset() {
+	*x = CertificateObservation{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateObservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateObservation) ProtoMessage() {}
+
+func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateObservation.ProtoReflect.Descriptor instead.
+func (*CertificateObservation) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *CertificateObservation) GetKind() CertificateObservation_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return CertificateObservation_KIND_UNSPECIFIED
+}
+
+func (x *CertificateObservation) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *CertificateObservation) GetRound() uint64 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *CertificateObservation) GetRequestUid() string {
+	if x != nil {
+		return x.RequestUid
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetPem() string {
+	if x != nil {
+		return x.Pem
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetNotBeforeWallMs() int64 {
+	if x != nil {
+		return x.NotBeforeWallMs
+	}
+	return 0
+}
+
+func (x *CertificateObservation) GetNotAfterWallMs() int64 {
+	if x != nil {
+		return x.NotAfterWallMs
+	}
+	return 0
+}
+
+func (x *CertificateObservation) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CertificateObservation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *CertificateObservation) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// DiscloseKubeconfig records that the key of a cloud is about to be given to the caller.
+type DiscloseKubeconfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud         string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	References    []string               `protobuf:"bytes,4,rep,name=references,proto3" json:"references,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscloseKubeconfig) Reset() {
+	*x = DiscloseKubeconfig{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscloseKubeconfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscloseKubeconfig) ProtoMessage() {}
+
+func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscloseKubeconfig.ProtoReflect.Descriptor instead.
+func (*DiscloseKubeconfig) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *DiscloseKubeconfig) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *DiscloseKubeconfig) GetCloud() string {
+	if x != nil {
+		return x.Cloud
+	}
+	return ""
+}
+
+func (x *DiscloseKubeconfig) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *DiscloseKubeconfig) GetReferences() []string {
+	if x != nil {
+		return x.References
+	}
+	return nil
+}
+
 var File_fsm_fsmpb_fsm_proto protoreflect.FileDescriptor
 
 const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xcf\x10\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xff\x14\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -5830,7 +8236,16 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0eupdate_keyring\x18F \x01(\v2 .keysteward.fsm.v1.UpdateKeyringH\x00R\rupdateKeyring\x123\n" +
 	"\x06reseal\x18G \x01(\v2\x19.keysteward.fsm.v1.ResealH\x00R\x06reseal\x12C\n" +
 	"\fcreate_token\x18P \x01(\v2\x1e.keysteward.fsm.v1.CreateTokenH\x00R\vcreateToken\x12C\n" +
-	"\frevoke_token\x18Q \x01(\v2\x1e.keysteward.fsm.v1.RevokeTokenH\x00R\vrevokeTokenB\x06\n" +
+	"\frevoke_token\x18Q \x01(\v2\x1e.keysteward.fsm.v1.RevokeTokenH\x00R\vrevokeToken\x12=\n" +
+	"\n" +
+	"put_object\x18Z \x01(\v2\x1c.keysteward.fsm.v1.PutObjectH\x00R\tputObject\x12F\n" +
+	"\rdelete_object\x18[ \x01(\v2\x1f.keysteward.fsm.v1.DeleteObjectH\x00R\fdeleteObject\x12A\n" +
+	"\fact_on_cloud\x18\\ \x01(\v2\x1d.keysteward.fsm.v1.ActOnCloudH\x00R\n" +
+	"actOnCloud\x12P\n" +
+	"\x11install_cloud_key\x18] \x01(\v2\".keysteward.fsm.v1.InstallCloudKeyH\x00R\x0finstallCloudKey\x12[\n" +
+	"\x14request_certificates\x18^ \x01(\v2&.keysteward.fsm.v1.RequestCertificatesH\x00R\x13requestCertificates\x12[\n" +
+	"\x14observe_certificates\x18_ \x01(\v2&.keysteward.fsm.v1.ObserveCertificatesH\x00R\x13observeCertificates\x12X\n" +
+	"\x13disclose_kubeconfig\x18` \x01(\v2%.keysteward.fsm.v1.DiscloseKubeconfigH\x00R\x12discloseKubeconfigB\x06\n" +
 	"\x04body\"\x80\x01\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -5874,13 +8289,16 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\rCHANGE_REWRAP\x10\x04\x12\x10\n" +
 	"\fCHANGE_PRUNE\x10\x05\"?\n" +
 	"\x06Reseal\x125\n" +
-	"\arecords\x18\x01 \x03(\v2\x1b.keysteward.fsm.v1.ResealedR\arecords\"q\n" +
+	"\arecords\x18\x01 \x03(\v2\x1b.keysteward.fsm.v1.ResealedR\arecords\"\xb6\x01\n" +
 	"\bResealed\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x16\n" +
 	"\x06pubkey\x18\x02 \x01(\fR\x06pubkey\x12\x1d\n" +
 	"\n" +
 	"old_sha256\x18\x03 \x01(\fR\toldSha256\x12\x16\n" +
-	"\x06sealed\x18\x04 \x01(\fR\x06sealed\"G\n" +
+	"\x06sealed\x18\x04 \x01(\fR\x06sealed\x12-\n" +
+	"\x12kubernetes_cluster\x18\n" +
+	" \x01(\tR\x11kubernetesCluster\x12\x14\n" +
+	"\x05cloud\x18\v \x01(\tR\x05cloud\"G\n" +
 	"\vInstallSeed\x12\x16\n" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\"\x81\x01\n" +
@@ -5994,7 +8412,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12.\n" +
 	"\x05stake\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.StakeR\x05stake\"?\n" +
 	"\bSeeFinal\x123\n" +
-	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\xdc\x05\n" +
+	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\xd5\x06\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -6011,13 +8429,15 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	" \x01(\v2 .keysteward.fsm.v1.DepositStatusH\x00R\rdepositStatus\x120\n" +
 	"\x05audit\x18\v \x01(\v2\x18.keysteward.fsm.v1.AuditH\x00R\x05audit\x126\n" +
 	"\atrailer\x18\f \x01(\v2\x1a.keysteward.fsm.v1.TrailerH\x00R\atrailer\x120\n" +
-	"\x05token\x18\x14 \x01(\v2\x18.keysteward.fsm.v1.TokenH\x00R\x05tokenB\b\n" +
+	"\x05token\x18\x14 \x01(\v2\x18.keysteward.fsm.v1.TokenH\x00R\x05token\x123\n" +
+	"\x06object\x18\x1e \x01(\v2\x19.keysteward.fsm.v1.ObjectH\x00R\x06object\x12B\n" +
+	"\vcertificate\x18\x1f \x01(\v2\x1e.keysteward.fsm.v1.CertificateH\x00R\vcertificateB\b\n" +
 	"\x06record\" \n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\";\n" +
 	"\aTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\x85\a\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xa5\a\n" +
 	"\x04Meta\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -6051,7 +8471,10 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"audit_kept\x18) \x01(\x04R\tauditKept\x12%\n" +
 	"\x0eaudit_refusals\x18* \x01(\rR\rauditRefusals\x12/\n" +
 	"\x14audit_refusals_at_ms\x18+ \x01(\x04R\x11auditRefusalsAtMs\x12$\n" +
-	"\x0eaudit_left_out\x18, \x01(\x04R\fauditLeftOut\"\x84\x02\n" +
+	"\x0eaudit_left_out\x18, \x01(\x04R\fauditLeftOut\x12\x1e\n" +
+	"\n" +
+	"generation\x182 \x01(\x04R\n" +
+	"generation\"\x84\x02\n" +
 	"\tSealState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12!\n" +
 	"\fcurrent_term\x18\x02 \x01(\rR\vcurrentTerm\x12\x1f\n" +
@@ -6264,7 +8687,216 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x04hash\x18\t \x01(\fR\x04hash\x12\x18\n" +
 	"\aversion\x18\x14 \x01(\rR\aversion\x12\x12\n" +
 	"\x04term\x18\x15 \x01(\x04R\x04term\x12\x18\n" +
-	"\aoutcome\x18\x16 \x01(\tR\aoutcome*\xae\x01\n" +
+	"\aoutcome\x18\x16 \x01(\tR\aoutcome\"~\n" +
+	"\bMetadata\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1d\n" +
+	"\n" +
+	"user_data1\x18\x03 \x01(\tR\tuserData1\x12\x1d\n" +
+	"\n" +
+	"user_data2\x18\x04 \x01(\tR\tuserData2\"\xd2\x04\n" +
+	"\x06Object\x126\n" +
+	"\aproject\x18\x01 \x01(\v2\x1a.keysteward.fsm.v1.ProjectH\x00R\aproject\x12@\n" +
+	"\bprovider\x18\x02 \x01(\v2\".keysteward.fsm.v1.ClusterProviderH\x00R\bprovider\x12@\n" +
+	"\acluster\x18\x03 \x01(\v2$.keysteward.fsm.v1.KubernetesClusterH\x00R\acluster\x127\n" +
+	"\x05cloud\x18\x04 \x01(\v2\x1f.keysteward.fsm.v1.LogicalCloudH\x00R\x05cloud\x12C\n" +
+	"\treference\x18\x05 \x01(\v2#.keysteward.fsm.v1.ClusterReferenceH\x00R\treference\x12C\n" +
+	"\n" +
+	"permission\x18\x06 \x01(\v2!.keysteward.fsm.v1.UserPermissionH\x00R\n" +
+	"permission\x127\n" +
+	"\x05quota\x18\a \x01(\v2\x1f.keysteward.fsm.v1.ClusterQuotaH\x00R\x05quota\x12=\n" +
+	"\n" +
+	"key_values\x18\b \x01(\v2\x1c.keysteward.fsm.v1.KeyValuesH\x00R\tkeyValues\x12!\n" +
+	"\fcreated_with\x18\x14 \x01(\tR\vcreatedWith\x12&\n" +
+	"\x0fcreated_wall_ms\x18\x15 \x01(\x03R\rcreatedWallMsB\x06\n" +
+	"\x04kind\"B\n" +
+	"\aProject\x127\n" +
+	"\bmetadata\x18\x01 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\"J\n" +
+	"\x0fClusterProvider\x127\n" +
+	"\bmetadata\x18\x01 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\"\xde\x01\n" +
+	"\x11KubernetesCluster\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x127\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1c\n" +
+	"\tauthority\x18\x04 \x01(\tR\tauthority\x12&\n" +
+	"\x0ftls_server_name\x18\x05 \x01(\tR\rtlsServerName\x12\x16\n" +
+	"\x06sealed\x18\x06 \x01(\fR\x06sealed\"\xeb\x04\n" +
+	"\fLogicalCloud\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x127\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12C\n" +
+	"\x06labels\x18\x04 \x03(\v2+.keysteward.fsm.v1.LogicalCloud.LabelsEntryR\x06labels\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x1c\n" +
+	"\talgorithm\x18\x06 \x01(\tR\talgorithm\x12-\n" +
+	"\x12expiration_seconds\x18\a \x01(\rR\x11expirationSeconds\x123\n" +
+	"\x05state\x18\x14 \x01(\x0e2\x1d.keysteward.fsm.v1.CloudStateR\x05state\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x15 \x01(\x04R\n" +
+	"generation\x120\n" +
+	"\x04plan\x18\x16 \x01(\v2\x1c.keysteward.fsm.v1.CloudPlanR\x04plan\x12-\n" +
+	"\x03key\x18\x17 \x01(\v2\x1b.keysteward.fsm.v1.CloudKeyR\x03key\x128\n" +
+	"\aactions\x18\x18 \x03(\v2\x1e.keysteward.fsm.v1.CloudActionR\aactions\x12\x19\n" +
+	"\bsince_ms\x18\x19 \x01(\x04R\asinceMs\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x01\n" +
+	"\tCloudPlan\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1e\n" +
+	"\n" +
+	"references\x18\x02 \x03(\tR\n" +
+	"references\x12C\n" +
+	"\vpermissions\x18\x03 \x03(\v2!.keysteward.fsm.v1.UserPermissionR\vpermissions\x127\n" +
+	"\x06quotas\x18\x04 \x03(\v2\x1f.keysteward.fsm.v1.ClusterQuotaR\x06quotas\"|\n" +
+	"\bCloudKey\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12\x1f\n" +
+	"\vcommon_name\x18\x04 \x01(\tR\n" +
+	"commonName\"\x8a\x01\n" +
+	"\vCloudAction\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x17\n" +
+	"\awall_ms\x18\x04 \x01(\x03R\x06wallMs\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\"\xdb\x01\n" +
+	"\x10ClusterReference\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x127\n" +
+	"\bmetadata\x18\x03 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\x12\x18\n" +
+	"\acluster\x18\x05 \x01(\tR\acluster\x12(\n" +
+	"\x10load_balancer_ip\x18\x06 \x01(\tR\x0eloadBalancerIp\"\xea\x01\n" +
+	"\x0eUserPermission\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x127\n" +
+	"\bmetadata\x18\x03 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x1c\n" +
+	"\tnamespace\x18\x04 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"api_groups\x18\x05 \x03(\tR\tapiGroups\x12\x1c\n" +
+	"\tresources\x18\x06 \x03(\tR\tresources\x12\x14\n" +
+	"\x05verbs\x18\a \x03(\tR\x05verbs\"\xef\x01\n" +
+	"\fClusterQuota\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x127\n" +
+	"\bmetadata\x18\x03 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12=\n" +
+	"\x04hard\x18\x04 \x03(\v2).keysteward.fsm.v1.ClusterQuota.HardEntryR\x04hard\x1a7\n" +
+	"\tHardEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x01\n" +
+	"\tKeyValues\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x127\n" +
+	"\bmetadata\x18\x03 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x14\n" +
+	"\x05pairs\x18\x04 \x03(\tR\x05pairs\"\xa4\x05\n" +
+	"\vCertificate\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12\x1c\n" +
+	"\treference\x18\x03 \x01(\tR\treference\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\x12\x18\n" +
+	"\acluster\x18\x05 \x01(\tR\acluster\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x04R\n" +
+	"generation\x129\n" +
+	"\x05state\x18\a \x01(\x0e2#.keysteward.fsm.v1.CertificateStateR\x05state\x12\x14\n" +
+	"\x05round\x18\b \x01(\x04R\x05round\x12!\n" +
+	"\frequest_name\x18\t \x01(\tR\vrequestName\x12\x1f\n" +
+	"\vrequest_uid\x18\n" +
+	" \x01(\tR\n" +
+	"requestUid\x12\x10\n" +
+	"\x03pem\x18\v \x01(\tR\x03pem\x12\x16\n" +
+	"\x06serial\x18\f \x01(\tR\x06serial\x12+\n" +
+	"\x12not_before_wall_ms\x18\r \x01(\x03R\x0fnotBeforeWallMs\x12)\n" +
+	"\x11not_after_wall_ms\x18\x0e \x01(\x03R\x0enotAfterWallMs\x12\"\n" +
+	"\rrenew_wall_ms\x18\x0f \x01(\x03R\vrenewWallMs\x12\x16\n" +
+	"\x06wanted\x18\x14 \x01(\x04R\x06wanted\x12\x18\n" +
+	"\aapplied\x18\x15 \x01(\x04R\aapplied\x12\x1a\n" +
+	"\bremoving\x18\x16 \x01(\bR\bremoving\x12\x18\n" +
+	"\aremoved\x18\x17 \x01(\bR\aremoved\x12\x12\n" +
+	"\x04code\x18\x1e \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x1f \x01(\tR\x06detail\x12\"\n" +
+	"\rsince_wall_ms\x18  \x01(\x03R\vsinceWallMs\"X\n" +
+	"\tPutObject\x121\n" +
+	"\x06object\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.ObjectR\x06object\x12\x18\n" +
+	"\areplace\x18\x02 \x01(\bR\areplace\"A\n" +
+	"\fDeleteObject\x121\n" +
+	"\x06object\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.ObjectR\x06object\"\xf4\x01\n" +
+	"\n" +
+	"ActOnCloud\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12<\n" +
+	"\x06action\x18\x03 \x01(\x0e2$.keysteward.fsm.v1.ActOnCloud.ActionR\x06action\"x\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12ACTION_INSTANTIATE\x10\x01\x12\x11\n" +
+	"\rACTION_UPDATE\x10\x02\x12\x14\n" +
+	"\x10ACTION_TERMINATE\x10\x03\x12\x15\n" +
+	"\x11ACTION_ROTATE_KEY\x10\x04\"\xd3\x01\n" +
+	"\x0fInstallCloudKey\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12-\n" +
+	"\x03key\x18\x04 \x01(\v2\x1b.keysteward.fsm.v1.CloudKeyR\x03key\x12A\n" +
+	"\brequests\x18\x05 \x03(\v2%.keysteward.fsm.v1.CertificateRequestR\brequests\"X\n" +
+	"\x13RequestCertificates\x12A\n" +
+	"\brequests\x18\x01 \x03(\v2%.keysteward.fsm.v1.CertificateRequestR\brequests\"\xac\x01\n" +
+	"\x12CertificateRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12\x1c\n" +
+	"\treference\x18\x03 \x01(\tR\treference\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\x12\x14\n" +
+	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\"d\n" +
+	"\x13ObserveCertificates\x12M\n" +
+	"\fobservations\x18\x01 \x03(\v2).keysteward.fsm.v1.CertificateObservationR\fobservations\"\x99\x05\n" +
+	"\x16CertificateObservation\x12B\n" +
+	"\x04kind\x18\x01 \x01(\x0e2..keysteward.fsm.v1.CertificateObservation.KindR\x04kind\x12\x18\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x03 \x01(\tR\x05cloud\x12\x1c\n" +
+	"\treference\x18\x04 \x01(\tR\treference\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12\x14\n" +
+	"\x05round\x18\x06 \x01(\x04R\x05round\x12\x1f\n" +
+	"\vrequest_uid\x18\a \x01(\tR\n" +
+	"requestUid\x12\x10\n" +
+	"\x03pem\x18\b \x01(\tR\x03pem\x12\x16\n" +
+	"\x06serial\x18\t \x01(\tR\x06serial\x12+\n" +
+	"\x12not_before_wall_ms\x18\n" +
+	" \x01(\x03R\x0fnotBeforeWallMs\x12)\n" +
+	"\x11not_after_wall_ms\x18\v \x01(\x03R\x0enotAfterWallMs\x12\x1a\n" +
+	"\brevision\x18\f \x01(\x04R\brevision\x12\x12\n" +
+	"\x04code\x18\r \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x0e \x01(\tR\x06detail\"\xcb\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fKIND_WAITING\x10\x01\x12\x12\n" +
+	"\x0eKIND_REQUESTED\x10\x02\x12\x11\n" +
+	"\rKIND_APPROVED\x10\x03\x12\x0f\n" +
+	"\vKIND_ISSUED\x10\x04\x12\x0f\n" +
+	"\vKIND_DENIED\x10\x05\x12\x0f\n" +
+	"\vKIND_FAILED\x10\x06\x12\r\n" +
+	"\tKIND_LOST\x10\a\x12\x10\n" +
+	"\fKIND_APPLIED\x10\b\x12\x10\n" +
+	"\fKIND_REMOVED\x10\t\x12\x0e\n" +
+	"\n" +
+	"KIND_STUCK\x10\n" +
+	"\"\x84\x01\n" +
+	"\x12DiscloseKubeconfig\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
+	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x1e\n" +
+	"\n" +
+	"references\x18\x04 \x03(\tR\n" +
+	"references*\xae\x01\n" +
 	"\bKeyState\x12\x19\n" +
 	"\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13KEY_STATE_GENERATED\x10\x01\x12\x18\n" +
@@ -6283,7 +8915,25 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x14DEPOSIT_STATE_SIGNED\x10\x02\x12\x16\n" +
 	"\x12DEPOSIT_STATE_SENT\x10\x03\x12\x17\n" +
 	"\x13DEPOSIT_STATE_MINED\x10\x04\x12\x17\n" +
-	"\x13DEPOSIT_STATE_FINAL\x10\x05B,Z*github.com/keysteward/keysteward/fsm/fsmpbb\x06proto3"
+	"\x13DEPOSIT_STATE_FINAL\x10\x05*\xfe\x01\n" +
+	"\n" +
+	"CloudState\x12\x1b\n" +
+	"\x17CLOUD_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13CLOUD_STATE_CREATED\x10\x01\x12\x1d\n" +
+	"\x19CLOUD_STATE_INSTANTIATING\x10\x02\x12\x1c\n" +
+	"\x18CLOUD_STATE_INSTANTIATED\x10\x03\x12\"\n" +
+	"\x1eCLOUD_STATE_INSTANTIATE_FAILED\x10\x04\x12\x1b\n" +
+	"\x17CLOUD_STATE_TERMINATING\x10\x05\x12\x1a\n" +
+	"\x16CLOUD_STATE_TERMINATED\x10\x06\x12 \n" +
+	"\x1cCLOUD_STATE_TERMINATE_FAILED\x10\a*\xee\x01\n" +
+	"\x10CertificateState\x12!\n" +
+	"\x1dCERTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18CERTIFICATE_STATE_WANTED\x10\x01\x12\x1f\n" +
+	"\x1bCERTIFICATE_STATE_REQUESTED\x10\x02\x12\x1e\n" +
+	"\x1aCERTIFICATE_STATE_APPROVED\x10\x03\x12\x1c\n" +
+	"\x18CERTIFICATE_STATE_ISSUED\x10\x04\x12\x1c\n" +
+	"\x18CERTIFICATE_STATE_DENIED\x10\x05\x12\x1c\n" +
+	"\x18CERTIFICATE_STATE_FAILED\x10\x06B,Z*github.com/keysteward/keysteward/fsm/fsmpbb\x06proto3"
 
 var (
 	file_fsm_fsmpb_fsm_proto_rawDescOnce sync.Once
@@ -6297,171 +8947,242 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_fsm_proto_rawDescData
 }
 
-var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
-	(KeyState)(0),             // 0: keysteward.fsm.v1.KeyState
-	(AllocationState)(0),      // 1: keysteward.fsm.v1.AllocationState
-	(DepositState)(0),         // 2: keysteward.fsm.v1.DepositState
-	(UpdateKeyring_Change)(0), // 3: keysteward.fsm.v1.UpdateKeyring.Change
-	(Observation_Kind)(0),     // 4: keysteward.fsm.v1.Observation.Kind
-	(Proof_Kind)(0),           // 5: keysteward.fsm.v1.Proof.Kind
-	(*Batch)(nil),             // 6: keysteward.fsm.v1.Batch
-	(*Command)(nil),           // 7: keysteward.fsm.v1.Command
-	(*Caller)(nil),            // 8: keysteward.fsm.v1.Caller
-	(*CreateToken)(nil),       // 9: keysteward.fsm.v1.CreateToken
-	(*RevokeToken)(nil),       // 10: keysteward.fsm.v1.RevokeToken
-	(*BeginSession)(nil),      // 11: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),              // 12: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),         // 13: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),      // 14: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),    // 15: keysteward.fsm.v1.InstallKeyring
-	(*UpdateKeyring)(nil),     // 16: keysteward.fsm.v1.UpdateKeyring
-	(*Reseal)(nil),            // 17: keysteward.fsm.v1.Reseal
-	(*Resealed)(nil),          // 18: keysteward.fsm.v1.Resealed
-	(*InstallSeed)(nil),       // 19: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),          // 20: keysteward.fsm.v1.Allocate
-	(*Release)(nil),           // 21: keysteward.fsm.v1.Release
-	(*GenerateKeys)(nil),      // 22: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),       // 23: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),      // 24: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),     // 25: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),   // 26: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),       // 27: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil),  // 28: keysteward.fsm.v1.SetDepositStatus
-	(*SetSpareKeys)(nil),      // 29: keysteward.fsm.v1.SetSpareKeys
-	(*StopAccount)(nil),       // 30: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),    // 31: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),      // 32: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),    // 33: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),        // 34: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),       // 35: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),    // 36: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),        // 37: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil), // 38: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),         // 39: keysteward.fsm.v1.Validator
-	(*AdoptKeys)(nil),         // 40: keysteward.fsm.v1.AdoptKeys
-	(*FoundKey)(nil),          // 41: keysteward.fsm.v1.FoundKey
-	(*SeeFinal)(nil),          // 42: keysteward.fsm.v1.SeeFinal
-	(*Record)(nil),            // 43: keysteward.fsm.v1.Record
-	(*Header)(nil),            // 44: keysteward.fsm.v1.Header
-	(*Trailer)(nil),           // 45: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),              // 46: keysteward.fsm.v1.Meta
-	(*SealState)(nil),         // 47: keysteward.fsm.v1.SealState
-	(*SealTerm)(nil),          // 48: keysteward.fsm.v1.SealTerm
-	(*SeedSearch)(nil),        // 49: keysteward.fsm.v1.SeedSearch
-	(*FinalBlock)(nil),        // 50: keysteward.fsm.v1.FinalBlock
-	(*Stake)(nil),             // 51: keysteward.fsm.v1.Stake
-	(*Member)(nil),            // 52: keysteward.fsm.v1.Member
-	(*KeyEncryptionKey)(nil),  // 53: keysteward.fsm.v1.KeyEncryptionKey
-	(*Secret)(nil),            // 54: keysteward.fsm.v1.Secret
-	(*Token)(nil),             // 55: keysteward.fsm.v1.Token
-	(*Pod)(nil),               // 56: keysteward.fsm.v1.Pod
-	(*Key)(nil),               // 57: keysteward.fsm.v1.Key
-	(*Request)(nil),           // 58: keysteward.fsm.v1.Request
-	(*Proof)(nil),             // 59: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),        // 60: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),           // 61: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),           // 62: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),              // 63: keysteward.fsm.v1.Loss
-	(*Account)(nil),           // 64: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),        // 65: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),              // 66: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),     // 67: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),             // 68: keysteward.fsm.v1.Funds
-	(*Audit)(nil),             // 69: keysteward.fsm.v1.Audit
+	(KeyState)(0),                    // 0: keysteward.fsm.v1.KeyState
+	(AllocationState)(0),             // 1: keysteward.fsm.v1.AllocationState
+	(DepositState)(0),                // 2: keysteward.fsm.v1.DepositState
+	(CloudState)(0),                  // 3: keysteward.fsm.v1.CloudState
+	(CertificateState)(0),            // 4: keysteward.fsm.v1.CertificateState
+	(UpdateKeyring_Change)(0),        // 5: keysteward.fsm.v1.UpdateKeyring.Change
+	(Observation_Kind)(0),            // 6: keysteward.fsm.v1.Observation.Kind
+	(Proof_Kind)(0),                  // 7: keysteward.fsm.v1.Proof.Kind
+	(ActOnCloud_Action)(0),           // 8: keysteward.fsm.v1.ActOnCloud.Action
+	(CertificateObservation_Kind)(0), // 9: keysteward.fsm.v1.CertificateObservation.Kind
+	(*Batch)(nil),                    // 10: keysteward.fsm.v1.Batch
+	(*Command)(nil),                  // 11: keysteward.fsm.v1.Command
+	(*Caller)(nil),                   // 12: keysteward.fsm.v1.Caller
+	(*CreateToken)(nil),              // 13: keysteward.fsm.v1.CreateToken
+	(*RevokeToken)(nil),              // 14: keysteward.fsm.v1.RevokeToken
+	(*BeginSession)(nil),             // 15: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),                     // 16: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),                // 17: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),             // 18: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),           // 19: keysteward.fsm.v1.InstallKeyring
+	(*UpdateKeyring)(nil),            // 20: keysteward.fsm.v1.UpdateKeyring
+	(*Reseal)(nil),                   // 21: keysteward.fsm.v1.Reseal
+	(*Resealed)(nil),                 // 22: keysteward.fsm.v1.Resealed
+	(*InstallSeed)(nil),              // 23: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),                 // 24: keysteward.fsm.v1.Allocate
+	(*Release)(nil),                  // 25: keysteward.fsm.v1.Release
+	(*GenerateKeys)(nil),             // 26: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),              // 27: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),             // 28: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),            // 29: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),          // 30: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),              // 31: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),         // 32: keysteward.fsm.v1.SetDepositStatus
+	(*SetSpareKeys)(nil),             // 33: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),              // 34: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),           // 35: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),             // 36: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),           // 37: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),               // 38: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),              // 39: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),           // 40: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),               // 41: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil),        // 42: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),                // 43: keysteward.fsm.v1.Validator
+	(*AdoptKeys)(nil),                // 44: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),                 // 45: keysteward.fsm.v1.FoundKey
+	(*SeeFinal)(nil),                 // 46: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),                   // 47: keysteward.fsm.v1.Record
+	(*Header)(nil),                   // 48: keysteward.fsm.v1.Header
+	(*Trailer)(nil),                  // 49: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),                     // 50: keysteward.fsm.v1.Meta
+	(*SealState)(nil),                // 51: keysteward.fsm.v1.SealState
+	(*SealTerm)(nil),                 // 52: keysteward.fsm.v1.SealTerm
+	(*SeedSearch)(nil),               // 53: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),               // 54: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),                    // 55: keysteward.fsm.v1.Stake
+	(*Member)(nil),                   // 56: keysteward.fsm.v1.Member
+	(*KeyEncryptionKey)(nil),         // 57: keysteward.fsm.v1.KeyEncryptionKey
+	(*Secret)(nil),                   // 58: keysteward.fsm.v1.Secret
+	(*Token)(nil),                    // 59: keysteward.fsm.v1.Token
+	(*Pod)(nil),                      // 60: keysteward.fsm.v1.Pod
+	(*Key)(nil),                      // 61: keysteward.fsm.v1.Key
+	(*Request)(nil),                  // 62: keysteward.fsm.v1.Request
+	(*Proof)(nil),                    // 63: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),               // 64: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),                  // 65: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),                  // 66: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),                     // 67: keysteward.fsm.v1.Loss
+	(*Account)(nil),                  // 68: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),               // 69: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),                     // 70: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),            // 71: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),                    // 72: keysteward.fsm.v1.Funds
+	(*Audit)(nil),                    // 73: keysteward.fsm.v1.Audit
+	(*Metadata)(nil),                 // 74: keysteward.fsm.v1.Metadata
+	(*Object)(nil),                   // 75: keysteward.fsm.v1.Object
+	(*Project)(nil),                  // 76: keysteward.fsm.v1.Project
+	(*ClusterProvider)(nil),          // 77: keysteward.fsm.v1.ClusterProvider
+	(*KubernetesCluster)(nil),        // 78: keysteward.fsm.v1.KubernetesCluster
+	(*LogicalCloud)(nil),             // 79: keysteward.fsm.v1.LogicalCloud
+	(*CloudPlan)(nil),                // 80: keysteward.fsm.v1.CloudPlan
+	(*CloudKey)(nil),                 // 81: keysteward.fsm.v1.CloudKey
+	(*CloudAction)(nil),              // 82: keysteward.fsm.v1.CloudAction
+	(*ClusterReference)(nil),         // 83: keysteward.fsm.v1.ClusterReference
+	(*UserPermission)(nil),           // 84: keysteward.fsm.v1.UserPermission
+	(*ClusterQuota)(nil),             // 85: keysteward.fsm.v1.ClusterQuota
+	(*KeyValues)(nil),                // 86: keysteward.fsm.v1.KeyValues
+	(*Certificate)(nil),              // 87: keysteward.fsm.v1.Certificate
+	(*PutObject)(nil),                // 88: keysteward.fsm.v1.PutObject
+	(*DeleteObject)(nil),             // 89: keysteward.fsm.v1.DeleteObject
+	(*ActOnCloud)(nil),               // 90: keysteward.fsm.v1.ActOnCloud
+	(*InstallCloudKey)(nil),          // 91: keysteward.fsm.v1.InstallCloudKey
+	(*RequestCertificates)(nil),      // 92: keysteward.fsm.v1.RequestCertificates
+	(*CertificateRequest)(nil),       // 93: keysteward.fsm.v1.CertificateRequest
+	(*ObserveCertificates)(nil),      // 94: keysteward.fsm.v1.ObserveCertificates
+	(*CertificateObservation)(nil),   // 95: keysteward.fsm.v1.CertificateObservation
+	(*DiscloseKubeconfig)(nil),       // 96: keysteward.fsm.v1.DiscloseKubeconfig
+	nil,                              // 97: keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	nil,                              // 98: keysteward.fsm.v1.ClusterQuota.HardEntry
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
-	7,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
-	8,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
-	11, // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
-	12, // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
-	13, // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
-	14, // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
-	15, // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
-	19, // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
-	20, // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
-	21, // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
-	22, // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
-	23, // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
-	24, // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
-	26, // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
-	28, // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	30, // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	31, // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	32, // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	33, // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	29, // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
-	37, // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	40, // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
-	42, // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
-	34, // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	36, // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	38, // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	16, // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
-	17, // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
-	9,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
-	10, // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
-	55, // 30: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
-	52, // 31: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	3,  // 32: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	18, // 33: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	56, // 34: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	59, // 35: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	64, // 36: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	25, // 37: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	62, // 38: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	27, // 39: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	4,  // 40: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	68, // 41: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	66, // 42: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	62, // 43: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	35, // 44: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	59, // 45: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	39, // 46: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	49, // 47: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	41, // 48: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	51, // 49: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	50, // 50: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	44, // 51: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	46, // 52: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	52, // 53: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	54, // 54: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	57, // 55: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	58, // 56: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	60, // 57: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	61, // 58: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	64, // 59: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	67, // 60: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	69, // 61: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	45, // 62: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	55, // 63: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
-	49, // 64: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	50, // 65: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	47, // 66: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	48, // 67: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	53, // 68: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,  // 69: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	56, // 70: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	59, // 71: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	51, // 72: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	56, // 73: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	5,  // 74: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	56, // 75: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,  // 76: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	59, // 77: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,  // 78: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	62, // 79: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	63, // 80: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	66, // 81: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	65, // 82: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	68, // 83: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	8,  // 84: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	85, // [85:85] is the sub-list for method output_type
-	85, // [85:85] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	11,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
+	12,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
+	15,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
+	16,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
+	17,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
+	18,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
+	19,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
+	23,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
+	24,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
+	25,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
+	26,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
+	27,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
+	28,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
+	30,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
+	32,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
+	34,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	35,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	36,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	37,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	33,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	41,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	44,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	46,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	38,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	40,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	42,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	20,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
+	21,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
+	13,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
+	14,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
+	88,  // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
+	89,  // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
+	90,  // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
+	91,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	92,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
+	94,  // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
+	96,  // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
+	59,  // 37: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	56,  // 38: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	5,   // 39: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	22,  // 40: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	60,  // 41: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	63,  // 42: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	68,  // 43: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	29,  // 44: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	66,  // 45: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	31,  // 46: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	6,   // 47: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	72,  // 48: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	70,  // 49: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	66,  // 50: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	39,  // 51: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	63,  // 52: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	43,  // 53: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	53,  // 54: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	45,  // 55: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	55,  // 56: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	54,  // 57: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	48,  // 58: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	50,  // 59: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	56,  // 60: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	58,  // 61: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	61,  // 62: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	62,  // 63: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	64,  // 64: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	65,  // 65: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	68,  // 66: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	71,  // 67: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	73,  // 68: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	49,  // 69: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	59,  // 70: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	75,  // 71: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
+	87,  // 72: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
+	53,  // 73: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	54,  // 74: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	51,  // 75: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	52,  // 76: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	57,  // 77: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,   // 78: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	60,  // 79: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	63,  // 80: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	55,  // 81: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	60,  // 82: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	7,   // 83: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	60,  // 84: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,   // 85: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	63,  // 86: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,   // 87: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	66,  // 88: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	67,  // 89: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	70,  // 90: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	69,  // 91: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	72,  // 92: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	12,  // 93: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	76,  // 94: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
+	77,  // 95: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
+	78,  // 96: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
+	79,  // 97: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
+	83,  // 98: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
+	84,  // 99: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
+	85,  // 100: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
+	86,  // 101: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
+	74,  // 102: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 103: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 104: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 105: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
+	97,  // 106: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	3,   // 107: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
+	80,  // 108: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
+	81,  // 109: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
+	82,  // 110: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
+	84,  // 111: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
+	85,  // 112: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
+	74,  // 113: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 114: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 115: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
+	98,  // 116: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
+	74,  // 117: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
+	4,   // 118: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
+	75,  // 119: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
+	75,  // 120: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
+	8,   // 121: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
+	81,  // 122: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	93,  // 123: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	93,  // 124: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	95,  // 125: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	9,   // 126: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	127, // [127:127] is the sub-list for method output_type
+	127, // [127:127] is the sub-list for method input_type
+	127, // [127:127] is the sub-list for extension type_name
+	127, // [127:127] is the sub-list for extension extendee
+	0,   // [0:127] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -6498,6 +9219,13 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_Reseal)(nil),
 		(*Command_CreateToken)(nil),
 		(*Command_RevokeToken)(nil),
+		(*Command_PutObject)(nil),
+		(*Command_DeleteObject)(nil),
+		(*Command_ActOnCloud)(nil),
+		(*Command_InstallCloudKey)(nil),
+		(*Command_RequestCertificates)(nil),
+		(*Command_ObserveCertificates)(nil),
+		(*Command_DiscloseKubeconfig)(nil),
 	}
 	file_fsm_fsmpb_fsm_proto_msgTypes[37].OneofWrappers = []any{
 		(*Record_Header)(nil),
@@ -6513,14 +9241,26 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Record_Audit)(nil),
 		(*Record_Trailer)(nil),
 		(*Record_Token)(nil),
+		(*Record_Object)(nil),
+		(*Record_Certificate)(nil),
+	}
+	file_fsm_fsmpb_fsm_proto_msgTypes[65].OneofWrappers = []any{
+		(*Object_Project)(nil),
+		(*Object_Provider)(nil),
+		(*Object_Cluster)(nil),
+		(*Object_Cloud)(nil),
+		(*Object_Reference)(nil),
+		(*Object_Permission)(nil),
+		(*Object_Quota)(nil),
+		(*Object_KeyValues)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   64,
+			NumEnums:      10,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 	"github.com/keysteward/keysteward/node/seal"
 )
@@ -137,36 +137,13 @@ func (s *Seeds) InstallSeed(ctx context.Context, seed *validator.Seed, caller *f
 	return nil
 }
 
-// sealTries is how often a command is sealed anew whose data key was given up
-// before it was applied.
-const sealTries = 5
-
-const sealPause = 100 * time.Millisecond
-
 // proposeSealed proposes a command with ciphertexts that build seals.
 func (s *Seeds) proposeSealed(ctx context.Context, build func(*seal.Keyring) (*fsmpb.Command, error)) (any, error) {
-	for tried := 1; ; tried++ {
-		ring, err := s.vault.Keyring(s.node.View())
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrSealed, err)
-		}
-		cmd, err := build(ring)
-		if err != nil {
-			return nil, err
-		}
-		value, err := s.node.Propose(ctx, cmd)
-		if !errors.Is(err, fsm.Refused(fsm.StaleSeal)) {
-			return value, err //nolint:wrapcheck // the caller says what it was about
-		}
-		if tried == sealTries {
-			return nil, fmt.Errorf("%w: the keyring was changed, and is being opened: %w", ErrSealed, err)
-		}
-		select { // the vault opens the changed keyring
-		case <-time.After(sealPause):
-		case <-ctx.Done():
-			return nil, ctx.Err() //nolint:wrapcheck // the caller says what it was about
-		}
+	value, err := seal.ProposeSealed(ctx, s.vault, s.node, build)
+	if errors.Is(err, node.ErrSealed) {
+		err = fmt.Errorf("%w: %w", ErrSealed, err)
 	}
+	return value, err //nolint:wrapcheck // the caller says what it was about
 }
 
 // Sealed reports whether this node can not open secrets, and why.

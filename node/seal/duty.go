@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -19,7 +20,19 @@ const (
 	KindSeed = "seed"
 	KindKey  = "key"
 	SeedID   = "0"
+	// The kubeconfig of a Kubernetes cluster and the key of a logical cloud, whose
+	// IDs are those of [KubeconfigID] and [CloudKeyID].
+	KindKubeconfig = "kubeconfig"
+	KindCloudKey   = "cloud-key"
 )
+
+// KubeconfigID is the ID under which the kubeconfig of a Kubernetes cluster is sealed.
+func KubeconfigID(provider, cluster string) string { return provider + "/" + cluster }
+
+// CloudKeyID is the ID under which the key of a logical cloud's generation is sealed.
+func CloudKeyID(project, cloud string, generation uint64) string {
+	return project + "/" + cloud + "/" + strconv.FormatUint(generation, 10)
+}
 
 const (
 	resealBatch = 256
@@ -149,11 +162,41 @@ func (v *Vault) reseal(ctx context.Context, p Proposer) error {
 		r.Pubkey = k.GetPubkey()
 		c.Records = append(c.Records, r)
 	}
+	for o := range view.SealedObjectsBelow(current) {
+		if len(c.GetRecords()) == resealBatch {
+			break
+		}
+		r, err := ring.objectAgain(o)
+		if err != nil {
+			return err
+		}
+		c.Records = append(c.Records, r)
+	}
 	_, err = p.Propose(ctx, &fsmpb.Command{Caller: dutyAsker().Caller, Body: &fsmpb.Command_Reseal{Reseal: c}})
 	if err != nil {
 		return fmt.Errorf("seal again: %w", err)
 	}
 	return nil
+}
+
+// objectAgain is again for what a Kubernetes cluster or a logical cloud has.
+func (k *Keyring) objectAgain(o *fsmpb.Object) (*fsmpb.Resealed, error) {
+	if c := o.GetCluster(); c != nil {
+		id := KubeconfigID(c.GetProvider(), c.GetMetadata().GetName())
+		r, err := k.again(KindKubeconfig, id, c.GetSealed())
+		if err != nil {
+			return nil, err
+		}
+		r.KubernetesCluster = id
+		return r, nil
+	}
+	c := o.GetCloud()
+	r, err := k.again(KindCloudKey, CloudKeyID(c.GetProject(), c.GetMetadata().GetName(), c.GetGeneration()), c.GetKey().GetSealed())
+	if err != nil {
+		return nil, err
+	}
+	r.Cloud = c.GetProject() + "/" + c.GetMetadata().GetName()
+	return r, nil
 }
 
 // again seals what is in a ciphertext under the current data key.
