@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -130,7 +131,7 @@ func TestKeysPrintRedacted(t *testing.T) {
 			all.Write(text)
 			private := key.PKCS8()
 			secret := private[40:60] // within the private half
-			for _, shown := range []string{body, "PRIVATE", fmt.Sprintf("%x", secret), strings.Trim(fmt.Sprint(secret), "[]"), string(secret)} {
+			for _, shown := range []string{body, "PRIVATE", hex.EncodeToString(secret), strings.Trim(fmt.Sprint(secret), "[]"), string(secret)} {
 				require.NotContains(t, all.String(), shown)
 			}
 		})

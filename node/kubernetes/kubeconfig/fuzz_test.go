@@ -1,7 +1,6 @@
 package kubeconfig_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +22,7 @@ func FuzzParse(f *testing.F) {
 		cluster, err := kubeconfig.Parse(data)
 		if err != nil {
 			var refused *kubeconfig.Refused
-			require.True(t, errors.As(err, &refused), "%v", err)
+			require.ErrorAs(t, err, &refused)
 			return
 		}
 		again, err := kubeconfig.Parse(cluster.Canonical())
