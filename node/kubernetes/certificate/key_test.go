@@ -131,7 +131,7 @@ func TestKeysPrintRedacted(t *testing.T) {
 			all.Write(text)
 			private := key.PKCS8()
 			secret := private[40:60] // within the private half
-			for _, shown := range []string{body, "PRIVATE", hex.EncodeToString(secret), strings.Trim(fmt.Sprint(secret), "[]"), string(secret)} {
+			for _, shown := range []string{body, "PRIVATE", hex.EncodeToString(secret), strings.Trim(fmt.Sprintf("%d", secret), "[]"), string(secret)} {
 				require.NotContains(t, all.String(), shown)
 			}
 		})

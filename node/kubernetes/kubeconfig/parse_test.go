@@ -56,12 +56,13 @@ func TestParseAccepts(t *testing.T) {
 func TestParseEndsSoon(t *testing.T) {
 	t.Parallel()
 	const n = 250 << 10
-	bomb := "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+	var bomb strings.Builder
+	bomb.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x]\n")
 	for i := 1; i < 30; i++ {
-		bomb += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", i, i, strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 8), i-1)
+		fmt.Fprintf(&bomb, "a%d: &a%d [%sx]\n", i, i, strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 9))
 	}
 	for name, text := range map[string]string{
-		"aliases":      bomb,
+		"aliases":      bomb.String(),
 		"lists":        "a: " + strings.Repeat("[", n),
 		"closed lists": "a: " + strings.Repeat("[", n/2) + strings.Repeat("]", n/2),
 		"maps":         strings.Repeat("{a: ", n/4),
