@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,8 @@ type Config struct {
 	Node  Node
 	Vault Vault
 	Seal  Seal
+	// Clouds has the secrets of logical clouds; without it, those of none can be given.
+	Clouds Clouds
 	// Tokens are those of the server's file; nil is none.
 	Tokens *Tokens
 	// Certificates gives client certificates their callers; nil goes by the
@@ -102,6 +105,10 @@ type Server struct {
 	pace    *buckets
 	logins  *logins
 	repeats *buckets
+	// disclosures bounds how often the same kubeconfig is given to the same caller.
+	disclosures *buckets
+	// guarded is held by a change whose permission depends on the state, until it is made.
+	guarded sync.Mutex
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -125,6 +132,7 @@ func New(cfg Config) (*Server, error) {
 		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
+		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst),
 		seedKey: key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
