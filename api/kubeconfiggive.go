@@ -66,9 +66,6 @@ func (s *Server) recordKubeconfig(c *call, wish kubeconfigWish, got kubeconfigSt
 
 // renderKubeconfig opens the key, and clears it once it is written.
 func (s *Server) renderKubeconfig(ctx context.Context, got kubeconfigState) ([]byte, error) {
-	if s.cfg.Clouds == nil {
-		return nil, errNoClouds
-	}
 	pkcs8, err := s.cfg.Clouds.CloudKey(ctx, got.cloud)
 	if err != nil {
 		return nil, fmt.Errorf("key of logical cloud %s/%s: %w", got.cloud.GetProject(), got.cloud.GetMetadata().GetName(), err)

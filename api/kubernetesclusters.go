@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"iter"
 
@@ -12,7 +13,9 @@ import (
 
 var kubernetesClusters = objects[*fsmpb.KubernetesCluster, wire.KubernetesCluster]{
 	what: "Kubernetes cluster", above: []string{providerParam}, own: "cluster",
-	all: func(v *fsm.View, above []string) iter.Seq[*fsmpb.KubernetesCluster] { return v.KubernetesClusters(above[0]) },
+	all: func(v *fsm.View, above []string) iter.Seq[*fsmpb.KubernetesCluster] {
+		return v.KubernetesClusters(above[0])
+	},
 	one: func(v *fsm.View, above []string, name string) *fsmpb.KubernetesCluster {
 		return v.KubernetesCluster(above[0], name)
 	},
@@ -62,17 +65,14 @@ func (s *Server) putCluster(c *call, replace bool) (answer, error) {
 	k.Server, k.Authority, k.TlsServerName = registered.Server, string(registered.CA), registered.TLSServerName
 	canonical := registered.Canonical()
 	defer clear(canonical)
-	if s.cfg.Clouds == nil {
-		return answer{}, errNoClouds
-	}
-	kept, err := s.cfg.Clouds.PutCluster(c.ctx(), &fsmpb.PutObject{Object: o, Replace: replace}, canonical, c.caller.proto(), requestID(c.echo))
+	ctx, cancel := context.WithTimeout(c.ctx(), proposeTimeout)
+	defer cancel()
+	kept, err := s.cfg.Clouds.PutCluster(ctx, &fsmpb.PutObject{Object: o, Replace: replace}, canonical, c.caller.proto(), requestID(c.echo))
 	if err != nil {
 		return answer{}, abandoned(err)
 	}
 	return kubernetesClusters.kept(kept, replace), nil
 }
-
-var errNoClouds = errors.New("this server was made without logical clouds")
 
 // badKubeconfig says why a kubeconfig is not taken, in words that repeat no secret.
 func badKubeconfig(err error) error {

@@ -39,10 +39,9 @@ var ErrConfig = errors.New("invalid configuration of the API")
 
 // Config is what a [Server] is made of.
 type Config struct {
-	Node  Node
-	Vault Vault
-	Seal  Seal
-	// Clouds has the secrets of logical clouds; without it, those of none can be given.
+	Node   Node
+	Vault  Vault
+	Seal   Seal
 	Clouds Clouds
 	// Tokens are those of the server's file; nil is none.
 	Tokens *Tokens
@@ -133,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
 		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst),
-		seedKey: key, seedRecipient: recipient,
+		seedKey:     key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
 		s.pace = newBuckets(float64(n), rateBurst*n)
@@ -152,8 +151,8 @@ func (s *Server) Handler() http.Handler { return s.echo }
 // check finds what can not be, and what is missing and has no default.
 func (c *Config) check() error {
 	switch {
-	case c.Node == nil, c.Vault == nil, c.Seal == nil:
-		return fmt.Errorf("%w: node, vault and seal are required", ErrConfig)
+	case c.Node == nil, c.Vault == nil, c.Seal == nil, c.Clouds == nil:
+		return fmt.Errorf("%w: node, vault, seal and clouds are required", ErrConfig)
 	case c.PodTokens != nil && len(c.Pods) == 0:
 		return fmt.Errorf("%w: pods' tokens need a list of the pods that may ask for keys", ErrConfig)
 	case c.Witness != WitnessNone && c.Witness != WitnessOperator:
