@@ -37,9 +37,9 @@ const (
 )
 
 const exitHelp = `Exit codes: 0 done; 1 failed; 2 wrong flag, argument or environment variable;
-3 time ran out while keys or certificates were on their way (repeat to go on); 4 no
-server could be reached or the outcome is unknown (repeating is safe); 5 the pool
-has too few free keys and deposits are off (nothing was assigned).`
+3 time ran out while keys or certificates were on their way (repeat to go on);
+4 no server could be reached or the outcome is unknown (repeating is safe); 5 the
+pool has too few free keys and deposits are off (nothing was assigned).`
 
 // usageError is a mistake of whoever typed the command.
 type usageError struct{ error }

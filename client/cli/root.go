@@ -31,9 +31,10 @@ func New(version string) *cobra.Command {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "keysteward",
-		Short: "hand out validator keys, and never one twice",
+		Short: "hand out keys and certificates, and never one twice",
 		Long: `Keysteward hands out Ethereum validator keys to pods, pays their deposits, and
-never gives one key to two holders.
+never gives one key to two holders. It also gives the users of logical clouds over
+several Kubernetes clusters their certificates and kubeconfigs.
 
 Every flag is also an environment variable: --token-file is KEYSTEWARD_TOKEN_FILE.
 A flag goes before its variable, the variable before the default.
