@@ -95,14 +95,17 @@ func taken(s wire.LogicalCloudStatus, action CloudAction, after int64) bool {
 	return false
 }
 
-// statusPause is between two looks at a status.
-const statusPause = time.Second
+// Between two looks at a status: the first pauses are short, for what takes no time.
+const (
+	firstStatusPause = 50 * time.Millisecond
+	statusPause      = time.Second
+)
 
 // AwaitCloud looks at a logical cloud until done says so, and tells of each look. The
 // error is a CloudPendingError if ctx ended before.
 func (c *Client) AwaitCloud(ctx context.Context, project, cloud string, done func(wire.LogicalCloudStatus) bool, look func(wire.LogicalCloudStatus)) (wire.LogicalCloudStatus, error) {
 	var last wire.LogicalCloudStatus
-	for {
+	for pause := firstStatusPause; ; pause = min(2*pause, statusPause) {
 		status, err := c.CloudStatus(ctx, project, cloud)
 		if err == nil {
 			last = status
@@ -110,7 +113,7 @@ func (c *Client) AwaitCloud(ctx context.Context, project, cloud string, done fun
 			if done(status) {
 				return status, nil
 			}
-			err = c.config.Clock.Sleep(ctx, statusPause)
+			err = c.config.Clock.Sleep(ctx, pause)
 		}
 		if err != nil && last.Cloud != "" && ctx.Err() != nil {
 			return last, &CloudPendingError{Status: last, Cause: ctx.Err()}

@@ -118,7 +118,9 @@ func (c *Client) AwaitKubeconfig(ctx context.Context, o KubeconfigOptions, progr
 		}
 		if pending, ok := err.(*KubeconfigPendingError); ok { //nolint:errorlint // ours, and not wrapped
 			last = pending
-			progress(last.Pending)
+			if progress != nil {
+				progress(last.Pending)
+			}
 			err = c.config.Clock.Sleep(ctx, max(pause, kubeconfigPause))
 		}
 		if err != nil && last != nil && ctx.Err() != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 )
 
-// Objects are those of one kind that have the same parent. Problems are of the types
+// Objects are all of one kind that have the same parent. Problems are of the types
 // not-found, exists, in-use, wrong-state and incomplete, among others.
 type Objects[T any] struct {
 	c      *Client

@@ -38,7 +38,7 @@ type said struct {
 func (s shell) run(t *testing.T, args ...string) said {
 	t.Helper()
 	a := &app{
-		version: "v1.2.3", random: rand.Reader, terminal: func(io.Writer) bool { return s.terminal },
+		version: "v1.2.3", random: rand.Reader, command: func() string { return commandName }, terminal: func(io.Writer) bool { return s.terminal },
 		lookupEnv: func(name string) (string, bool) { value, found := s.env[name]; return value, found },
 	}
 	root := a.root()

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
@@ -58,6 +59,9 @@ type Cluster struct {
 	RestOnRelease bool
 	// PageSize bounds pages: 1000 if zero.
 	PageSize int
+	// Validity is from when on, and how long, a certificate of a logical cloud is good
+	// that is issued now: from a minute ago for an hour if nil.
+	Validity func() (from time.Time, life time.Duration)
 
 	tb      testing.TB
 	servers []*httptest.Server
@@ -75,6 +79,7 @@ type Cluster struct {
 	imported    []wire.Key
 	retired     map[string]wire.Key // by public key
 	tokens      []wire.Token
+	clouds      clouds
 }
 
 // Start starts a cluster of n nodes on loopback, of which the first leads. It is
@@ -98,7 +103,7 @@ func start(tb testing.TB, n int, serve func(http.Handler) *httptest.Server) *Clu
 	}
 	c := &Cluster{
 		tb: tb, seed: seed, pending: map[string]int{}, waiting: map[string]wire.PendingAllocation{}, allocations: map[string]*wire.Allocation{}, retired: map[string]wire.Key{},
-		identity: newIdentity(tb),
+		identity: newIdentity(tb), clouds: newClouds(),
 	}
 	for i := range n {
 		c.servers = append(c.servers, serve(c.node(i)))
