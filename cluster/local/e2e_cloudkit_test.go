@@ -188,6 +188,7 @@ func (d *cloudDays) kube(kubeconfig string, args ...string) (string, error) {
 	cmd := exec.CommandContext(d.t.Context(), d.kubectl, append([]string{"--kubeconfig", kubeconfig, "--request-timeout=20s"}, args...)...)
 	cmd.Env = []string{
 		"HOME=" + d.files, "PATH=" + filepath.Dir(d.binary), "KEYSTEWARD_TOKEN_FILE=" + d.site.tokens.Admin, "KEYSTEWARD_CA_FILE=" + d.site.tls.ca(),
+		"KEYSTEWARD_CACHE_FOR=1s",
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -2,18 +2,19 @@ package local
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	signing "k8s.io/api/certificates/v1"
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/keysteward/keysteward/api/wire"
-	"github.com/keysteward/keysteward/client"
 	"github.com/keysteward/keysteward/node/kubernetes/certificate"
 )
 
@@ -55,8 +56,18 @@ func (d *cloudDays) get(path string) (status int, header http.Header, answer str
 	request, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, d.site.apiURL(leader)+path, nil)
 	require.NoError(d.t, err)
 	request.Header.Set("Authorization", "Bearer "+readText(d.t, d.site.tokens.Operator))
-	status, header, answer = send(d.t, request)
-	return status, header, answer
+	return exchanged(d.t, request)
+}
+
+// exchanged sends a request to one node; no redirect is followed.
+func exchanged(t *testing.T, request *http.Request) (status int, header http.Header, answer string) {
+	t.Helper()
+	response, err := unverified.RoundTrip(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, response.Header, string(text)
 }
 
 func (l *lived) requireKubeconfigIs(want int, words string) {
@@ -105,7 +116,6 @@ func (l *lived) isInstantiated() {
 	l.eu = l.files + "/eu"
 	l.must("kubeconfig", "get", cloudProject, "web", "eu", "--out", l.eu)
 	requireMode(t, l.eu, 0o600)
-	l.must("clouds", "instantiate-wait")
 
 	status, header, answer := l.get(webPath + "/cluster-references/eu/kubeconfig")
 	require.Equal(t, http.StatusOK, status)
@@ -196,6 +206,9 @@ func (l *lived) changesKey() {
 	l.requireForbidden(l.old, "get", "nodes")
 	l.eu = l.kubeconfig("web", "eu")
 	l.requireLogsIn(l.eu, "web", l.user)
+	require.Eventually(t, func() bool { // what is cached is served for as long as kube says
+		return l.whoami(l.files+"/exec", "--context", "alice@us") == l.user
+	}, patience, 10*pollTime, "kubectl goes on with the old certificate")
 	l.requireLogsIn(l.files+"/exec", "web", l.user, "--context", "alice@us")
 	requireOtherKey(t, l.old, l.eu)
 }
@@ -244,6 +257,21 @@ func (l *lived) livesAgain() {
 	}
 }
 
+func (d *cloudDays) clusterID() string {
+	d.t.Helper()
+	cluster, err := d.client.Cluster(d.t.Context())
+	require.NoError(d.t, err)
+	return cluster.ClusterID
+}
+
+// onlyRequest is our only certificate signing request in a Kubernetes cluster.
+func (d *cloudDays) onlyRequest(cluster int) signing.CertificateSigningRequest {
+	d.t.Helper()
+	list := requestsIn(d.t, d.k[cluster])
+	require.Len(d.t, list, 1, cloudPlaces[cluster])
+	return list[0]
+}
+
 // requireOtherKey holds if two kubeconfigs have neither key nor certificate in common.
 func requireOtherKey(t *testing.T, a, b string) {
 	t.Helper()
@@ -261,5 +289,3 @@ func requireOtherKey(t *testing.T, a, b string) {
 	}
 	require.Len(t, pairs, 4)
 }
-
-var _ = client.Instantiate
