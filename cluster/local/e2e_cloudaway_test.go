@@ -44,6 +44,8 @@ func TestCloudsOutliveTheirClusters(t *testing.T) {
 	d.requireWaitsForTheCluster()
 
 	d.k[0].Restart()
+	d.k[0].StopSigner() // else its controllers take half a minute to notice
+	d.k[0].StartSigner()
 	d.await("leaving", inState(wire.CloudStateTerminated))
 	status := d.await("new", inState(wire.CloudStateInstantiated))
 	for _, place := range cloudPlaces {

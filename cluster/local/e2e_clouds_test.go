@@ -51,12 +51,17 @@ const webPath = "/v2/projects/shop/logical-clouds/web"
 // get asks the leader.
 func (d *cloudDays) get(path string) (status int, header http.Header, answer string) {
 	d.t.Helper()
-	leader := -1
-	require.Eventually(d.t, func() bool { leader, _ = d.whoLeads(); return leader >= 0 }, patience, pollTime, "nobody leads")
-	request, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, d.site.apiURL(leader)+path, nil)
+	request, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, d.site.apiURL(d.leaderNow())+path, nil)
 	require.NoError(d.t, err)
 	request.Header.Set("Authorization", "Bearer "+readText(d.t, d.site.tokens.Operator))
 	return exchanged(d.t, request)
+}
+
+// leaderNow waits for a node that leads, and returns its index.
+func (d *cloudDays) leaderNow() (leader int) {
+	d.t.Helper()
+	require.Eventually(d.t, func() bool { leader, _ = d.whoLeads(); return leader >= 0 }, patience, pollTime, "nobody leads")
+	return leader
 }
 
 // exchanged sends a request to one node; no redirect is followed.
