@@ -15,7 +15,7 @@ import (
 // Issuer of the service-account tokens.
 const Issuer = "https://kubernetes.default.svc"
 
-// startTimeout is how long the API server may take; it takes about 4 s.
+// startTimeout is how long one may take that is started; the API server takes about 4 s.
 const startTimeout = 2 * time.Minute
 
 // Cluster is an API server that runs.
@@ -128,11 +128,10 @@ func (c *Cluster) awaitReady() {
 	c.t.Helper()
 	client, err := core.NewForConfig(c.Admin)
 	require.NoError(c.t, err)
-	require.Eventually(c.t, func() bool {
-		require.NoError(c.t, c.server.ended())
+	c.server.await(c.t, func() bool {
 		_, err := client.RESTClient().Get().AbsPath("/readyz").DoRaw(c.t.Context())
 		return err == nil
-	}, startTimeout, 50*time.Millisecond, "kube-apiserver: %s", c.server.log)
+	})
 }
 
 // root is the folder of the module, where scripts/tool is.
