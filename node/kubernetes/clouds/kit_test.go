@@ -31,7 +31,7 @@ var errOutcomeUnknown = errors.New("outcome unknown")
 const (
 	// patience is how long a test waits for what should take a moment.
 	patience = 30 * time.Second
-	glance   = 5 * time.Millisecond
+	glance   = time.Millisecond
 
 	project  = "project"
 	provider = "provider"
