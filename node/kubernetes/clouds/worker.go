@@ -270,7 +270,7 @@ func (w *worker) open(ctx context.Context, cluster *fsmpb.KubernetesCluster) (*c
 		return nil, err
 	}
 	defer clear(canonical)
-	return connect(canonical, w.session.View().Meta().GetClusterId())
+	return connect(canonical, w.session.View().Meta().GetClusterId(), w.cfg.wrap)
 }
 
 // hear takes in how a try to list or watch went.
