@@ -12,6 +12,8 @@ const (
 	retryPause = 30 * time.Second
 	// renewalPause is between two questions for a certificate that is to be renewed.
 	renewalPause = time.Minute
+	// shortest is how long client-go uses a credential, so that not every request asks.
+	shortest = 10 * time.Second
 )
 
 // Meaning is what an error of Fetch says about a cached credential.
@@ -100,7 +102,7 @@ func (s *Source) answer(r record, err error) (Credential, time.Time, error) {
 	if err != nil {
 		return Credential{}, time.Time{}, err
 	}
-	until := s.until(r)
+	until := later(s.until(r), s.Now().Add(shortest))
 	if end := r.credential.NotAfter.Add(-margin); end.Before(until) {
 		until = end
 	}
