@@ -2,17 +2,13 @@ package kubetest
 
 import (
 	"crypto/rsa"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	core "k8s.io/client-go/kubernetes/typed/core/v1"
-	rbac "k8s.io/client-go/kubernetes/typed/rbac/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -24,55 +20,105 @@ const startTimeout = 2 * time.Minute
 
 // Cluster is an API server that runs.
 type Cluster struct {
-	// Admin may do everything.
+	// Admin may do everything, as often as it likes.
 	Admin *rest.Config
+	// AdminKubeconfig is a file with the same, for kubectl and for registering the
+	// cluster: authority, certificate and key are in it.
+	AdminKubeconfig string
 	// Kubeconfig is the file of the user keysteward, who may have tokens reviewed
 	// and nothing else.
 	Kubeconfig string
 
-	t       testing.TB
-	core    *core.CoreV1Client
-	signer  *rsa.PrivateKey // of service-account tokens
-	server  *process
-	restart func()
+	t      testing.TB
+	dir    string
+	port   int
+	pki    *pki
+	core   *core.CoreV1Client
+	signer *rsa.PrivateKey // of service-account tokens
+
+	server   *process
+	signing  bool     // with kube-controller-manager
+	managers *process // kube-controller-manager
 }
 
-// Start starts a cluster that ends with the test.
-func Start(t testing.TB) *Cluster {
+// Option changes what is started.
+type Option func(*Cluster)
+
+// WithSigner runs kube-controller-manager too: approved certificate signing requests
+// get their certificates, namespaces can be deleted, quotas are counted.
+func WithSigner() Option { return func(c *Cluster) { c.signing = true } }
+
+// Start starts a cluster that ends with the test. It returns when the API server is
+// ready and, with a signer, when that has signed a certificate.
+func Start(t testing.TB, options ...Option) *Cluster {
 	t.Helper()
-	dir := t.TempDir()
-	p := newPKI(t, dir)
-	ports := freePorts(t, 3)
-	etcd := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	start(t, dir, "etcd", "--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level", "error",
-		"--listen-client-urls", etcd, "--advertise-client-urls", etcd,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
-	c := &Cluster{t: t, signer: p.signer, Admin: p.config(ports[2], "admin", "system:masters")}
-	c.restart = func() {
-		c.server = start(t, dir, "kube-apiserver", "--etcd-servers", etcd,
-			"--bind-address", "127.0.0.1", "--secure-port", strconv.Itoa(ports[2]), "--cert-dir", dir,
-			"--tls-cert-file", p.file("server.crt"), "--tls-private-key-file", p.file("server.key"),
-			"--client-ca-file", p.file("ca.crt"), "--service-cluster-ip-range", "10.0.0.0/24",
-			"--service-account-issuer", Issuer, "--api-audiences", Issuer,
-			"--service-account-signing-key-file", p.file("signer.key"), "--service-account-key-file", p.file("signer.pub"),
-			"--authorization-mode", "Node,RBAC", "--profiling=false")
-		c.awaitReady()
+	return StartMany(t, 1, options...)[0]
+}
+
+// StartMany starts some clusters at once, which is quicker than one after the other.
+func StartMany(t testing.TB, n int, options ...Option) []*Cluster {
+	t.Helper()
+	clusters := make([]*Cluster, n)
+	for i := range clusters {
+		clusters[i] = launch(t, options...)
 	}
-	c.restart()
-	var err error
-	c.core, err = core.NewForConfig(c.Admin)
-	require.NoError(t, err)
-	c.Kubeconfig = p.kubeconfig(ports[2], "keysteward")
-	c.mayReview("keysteward")
+	for _, c := range clusters {
+		c.finish()
+	}
+	return clusters
+}
+
+// launch starts the processes, which are not ready yet.
+func launch(t testing.TB, options ...Option) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, dir: t.TempDir(), port: reservePort(t)}
+	for _, option := range options {
+		option(c)
+	}
+	c.pki = newPKI(t, c.dir)
+	c.signer = c.pki.signer
+	c.Admin = c.pki.config(c.port, "admin", "system:masters")
+	c.AdminKubeconfig = c.pki.kubeconfig("admin", c.Admin)
+	c.startEtcd()
+	c.startServer()
+	if c.signing {
+		c.StartSigner()
+	}
 	return c
 }
 
-// Stop ends the API server, and only it: its data stay.
+// finish waits until all work, and makes the user keysteward.
+func (c *Cluster) finish() {
+	c.t.Helper()
+	c.awaitReady()
+	var err error
+	c.core, err = core.NewForConfig(c.Admin)
+	require.NoError(c.t, err)
+	c.Kubeconfig = c.pki.kubeconfig("keysteward", c.pki.config(c.port, "keysteward"))
+	c.mayReview("keysteward")
+	if c.signing {
+		c.awaitSigner()
+	}
+}
+
+// Stop ends the API server, and only it: its data stay. Connections to it are refused.
 func (c *Cluster) Stop() { c.server.stop() }
 
-// Restart starts it again on the same port.
-func (c *Cluster) Restart() { c.restart() }
+// Restart starts it again on the same port, and returns when it is ready.
+func (c *Cluster) Restart() {
+	c.t.Helper()
+	c.startServer()
+	c.awaitReady()
+}
+
+// StopSigner ends kube-controller-manager: nothing is signed, no namespace goes away.
+func (c *Cluster) StopSigner() { c.managers.stop() }
+
+// StartSigner starts it, again or for the first time. It works a second or two later.
+func (c *Cluster) StartSigner() {
+	c.t.Helper()
+	c.managers = start(c.t, c.dir, "kube-controller-manager", c.managerFlags()...)
+}
 
 func (c *Cluster) awaitReady() {
 	c.t.Helper()
@@ -83,28 +129,6 @@ func (c *Cluster) awaitReady() {
 		_, err := client.RESTClient().Get().AbsPath("/readyz").DoRaw(c.t.Context())
 		return err == nil
 	}, startTimeout, 50*time.Millisecond, "kube-apiserver: %s", c.server.log)
-}
-
-// mayReview gives a user the role that lets it create token reviews.
-func (c *Cluster) mayReview(user string) {
-	c.t.Helper()
-	client, err := rbac.NewForConfig(c.Admin)
-	require.NoError(c.t, err)
-	_, err = client.ClusterRoleBindings().Create(c.t.Context(), reviewBinding(user), createOptions)
-	require.NoError(c.t, err)
-}
-
-// freePorts are ports of loopback that nobody listens on at the moment.
-func freePorts(t testing.TB, n int) []int {
-	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
-		require.NoError(t, err)
-		defer func() { _ = ln.Close() }()
-		ports[i] = ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it is TCP
-	}
-	return ports
 }
 
 // root is the folder of the module, where scripts/tool is.

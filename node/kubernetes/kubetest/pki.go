@@ -1,6 +1,8 @@
 package kubetest
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -26,7 +28,7 @@ type pki struct {
 	t      testing.TB
 	dir    string
 	ca     *x509.Certificate
-	key    *rsa.PrivateKey // one for all of them will do here
+	key    *ecdsa.PrivateKey // one for all of them will do here
 	signer *rsa.PrivateKey
 	serial int64
 }
@@ -34,30 +36,32 @@ type pki struct {
 func newPKI(t testing.TB, dir string) *pki {
 	t.Helper()
 	p := &pki{t: t, dir: dir}
-	p.key, p.signer = newKey(t), newKey(t)
+	var err error
+	p.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	p.signer, err = rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
 	template := p.template("ca")
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
-	p.ca = template
-	p.write("ca.crt", "CERTIFICATE", p.sign(template))
+	p.ca = template // which signs itself
+	der := p.sign(template)
+	p.write("ca.crt", "CERTIFICATE", der)
+	p.ca, err = x509.ParseCertificate(der)
+	require.NoError(t, err)
 	server := p.template("kube-apiserver")
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 0, 0, 1)}
 	server.DNSNames = []string{"localhost", "kubernetes.default.svc"}
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	p.write("server.crt", "CERTIFICATE", p.sign(server))
-	p.write("server.key", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(p.key))
+	key, err := x509.MarshalPKCS8PrivateKey(p.key)
+	require.NoError(t, err)
+	p.write("server.key", "PRIVATE KEY", key)
 	p.write("signer.key", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(p.signer))
 	public, err := x509.MarshalPKIXPublicKey(&p.signer.PublicKey)
 	require.NoError(t, err)
 	p.write("signer.pub", "PUBLIC KEY", public)
 	return p
-}
-
-func newKey(t testing.TB) *rsa.PrivateKey {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	return key
 }
 
 func (p *pki) template(name string, groups ...string) *x509.Certificate {
@@ -99,10 +103,9 @@ func (p *pki) config(port int, user string, groups ...string) *rest.Config {
 	return c
 }
 
-// kubeconfig writes the file of a user and returns its path.
-func (p *pki) kubeconfig(port int, user string) string {
+// kubeconfig writes the file of a user, all in one, and returns its path.
+func (p *pki) kubeconfig(user string, c *rest.Config) string {
 	p.t.Helper()
-	c := p.config(port, user)
 	file := p.file(user + ".kubeconfig")
 	require.NoError(p.t, clientcmd.WriteToFile(api.Config{
 		Clusters:       map[string]*api.Cluster{"c": {Server: c.Host, CertificateAuthorityData: c.CAData}},

@@ -24,7 +24,7 @@ type process struct {
 	once sync.Once
 }
 
-// start builds the program if need be, and runs it until the test ends.
+// start builds the program if need be, and runs it in dir until the test ends.
 func start(t testing.TB, dir, name string, args ...string) *process {
 	t.Helper()
 	tool := exec.CommandContext(t.Context(), filepath.Join(root(t), "scripts", "tool"), name) //nolint:gosec // ours
@@ -42,7 +42,7 @@ func start(t testing.TB, dir, name string, args ...string) *process {
 		defer close(p.done)
 		p.err = p.cmd.Wait()
 	}()
-	t.Cleanup(p.stop)
+	t.Cleanup(p.kill)
 	return p
 }
 
@@ -65,4 +65,10 @@ func (p *process) stop() {
 		defer late.Stop()
 		<-p.done
 	})
+}
+
+// kill ends the process, which leaves nothing that is of use after the test.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
 }
