@@ -1,9 +1,10 @@
 package kubeconfig_test
 
 import (
-	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
@@ -47,6 +48,38 @@ func TestParseAccepts(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, cluster, again)
 			require.Equal(t, cluster.Canonical(), again.Canonical())
+		})
+	}
+}
+
+// Texts that are small and take a reader long end soon.
+func TestParseEndsSoon(t *testing.T) {
+	t.Parallel()
+	const n = 100 << 10
+	var bomb strings.Builder
+	bomb.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x]\n")
+	for i := 1; i < 30; i++ {
+		fmt.Fprintf(&bomb, "a%d: &a%d [%sx]\n", i, i, strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 9))
+	}
+	for name, text := range map[string]string{
+		"aliases":      bomb.String(),
+		"lists":        "a: " + strings.Repeat("[", n),
+		"closed lists": "a: " + strings.Repeat("[", n/2) + strings.Repeat("]", n/2),
+		"maps":         strings.Repeat("{a: ", n/4),
+		"dashes":       "a:\n" + strings.Repeat("- ", n/2),
+		"questions":    "a:\n" + strings.Repeat("? ", n/2),
+		"keys":         strings.Repeat("a: b\n", n/5),
+		"names":        "users:\n" + strings.Repeat("- name:\n", n/8),
+		"anchors":      "a:\n" + strings.Repeat("- &a b\n", n/7),
+		"merges":       "a: &a {b: c}\nd:\n" + strings.Repeat("- {<<: *a}\n", n/11),
+		"PEM":          withCluster("server: https://a\n    certificate-authority-data: " + b64([]byte(strings.Repeat("-----BEGIN A-----\n", n/25))) + "\n"),
+		"authorities":  withCluster("server: https://a\n    certificate-authority-data: " + b64([]byte(strings.Repeat(string(authority().certificate), 300))) + "\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begun := time.Now()
+			_, _ = kubeconfig.Parse([]byte(text))
+			require.Less(t, time.Since(begun), time.Minute)
 		})
 	}
 }
@@ -135,7 +168,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Parallel()
 			cluster, err := kubeconfig.Parse([]byte(c.text))
 			var refused *kubeconfig.Refused
-			require.True(t, errors.As(err, &refused), "%v", err)
+			require.ErrorAs(t, err, &refused)
 			require.Equal(t, c.field, refused.Field)
 			require.Contains(t, err.Error(), c.says)
 			requireHides(t, err.Error())
