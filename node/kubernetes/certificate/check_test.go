@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
-<<<<<<< HEAD
-=======
 	"encoding/asn1"
->>>>>>> main
 	"testing"
 	"time"
 
@@ -85,14 +82,6 @@ func TestCheckRefuses(t *testing.T) {
 		"no name":         {subject(pkix.Name{}), certificate.ErrOtherName},
 		"an organisation": {subject(pkix.Name{CommonName: name, Organization: []string{"system:masters"}}), certificate.ErrOrganization},
 		"a unit":          {subject(pkix.Name{CommonName: name, OrganizationalUnit: []string{"x"}}), certificate.ErrOtherName},
-<<<<<<< HEAD
-		"an authority's":  {leaf(func(c *x509.Certificate) { c.IsCA = true }), certificate.ErrAuthority},
-		"for servers":     {leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), certificate.ErrUsage},
-		"for anything":    {leaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), certificate.ErrUsage},
-		"not to sign":     {leaf(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), certificate.ErrUsage},
-		"expired":         {leaf(func(c *x509.Certificate) { c.NotAfter = now }), certificate.ErrExpired},
-		"not yet":         {leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(certificate.Skew + time.Second) }), certificate.ErrNotYetValid},
-=======
 		"a user ID behind": {subject(pkix.Name{CommonName: name, ExtraNames: []pkix.AttributeTypeAndValue{
 			{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 1}, Value: "x"},
 		}}), certificate.ErrOtherName},
@@ -102,7 +91,6 @@ func TestCheckRefuses(t *testing.T) {
 		"not to sign":    {leaf(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), certificate.ErrUsage},
 		"expired":        {leaf(func(c *x509.Certificate) { c.NotAfter = now }), certificate.ErrExpired},
 		"not yet":        {leaf(func(c *x509.Certificate) { c.NotBefore = now.Add(certificate.Skew + time.Second) }), certificate.ErrNotYetValid},
->>>>>>> main
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

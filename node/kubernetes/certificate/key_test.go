@@ -8,10 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-<<<<<<< HEAD
-=======
 	"encoding/hex"
->>>>>>> main
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -134,11 +131,7 @@ func TestKeysPrintRedacted(t *testing.T) {
 			all.Write(text)
 			private := key.PKCS8()
 			secret := private[40:60] // within the private half
-<<<<<<< HEAD
-			for _, shown := range []string{body, "PRIVATE", fmt.Sprintf("%x", secret), strings.Trim(fmt.Sprint(secret), "[]"), string(secret)} {
-=======
 			for _, shown := range []string{body, "PRIVATE", hex.EncodeToString(secret), strings.Trim(fmt.Sprintf("%d", secret), "[]"), string(secret)} {
->>>>>>> main
 				require.NotContains(t, all.String(), shown)
 			}
 		})

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-<<<<<<< HEAD
-=======
 	"strings"
->>>>>>> main
 	"testing"
 	"time"
 
@@ -46,12 +43,8 @@ func TestCanonicalKeepsOnlyTheCurrentContext(t *testing.T) {
 
 func TestPublicDropsWhatStandsBetweenCertificates(t *testing.T) {
 	t.Parallel()
-<<<<<<< HEAD
-	ca := "chatter\n" + string(authority().certificate) + "more " + token + "\n" + string(bob().certificate)
-=======
 	headed := strings.Replace(string(authority().certificate), "\n", "\nKey: "+token+"\n\n", 1)
 	ca := "chatter\n" + headed + "more " + token + "\n" + string(bob().certificate)
->>>>>>> main
 	cluster := parse(t, withCluster("server: https://a\n    certificate-authority-data: "+b64([]byte(ca))+"\n"))
 	require.Equal(t, string(authority().certificate)+string(bob().certificate), string(cluster.CA))
 }

@@ -1,10 +1,6 @@
 package kubeconfig_test
 
 import (
-<<<<<<< HEAD
-	"errors"
-=======
->>>>>>> main
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,11 +22,7 @@ func FuzzParse(f *testing.F) {
 		cluster, err := kubeconfig.Parse(data)
 		if err != nil {
 			var refused *kubeconfig.Refused
-<<<<<<< HEAD
-			require.True(t, errors.As(err, &refused), "%v", err)
-=======
 			require.ErrorAs(t, err, &refused)
->>>>>>> main
 			return
 		}
 		again, err := kubeconfig.Parse(cluster.Canonical())
