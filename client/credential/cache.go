@@ -59,7 +59,8 @@ func isOurs(info os.FileInfo) bool {
 type record struct {
 	Format  int    `json:"format"`
 	Subject string `json:"subject"`
-	// Fetched is when the cluster gave it, Failed when it was last asked in vain.
+	// Fetched is when the cluster gave it, or said that it is the newest, Failed when it
+	// was last asked in vain.
 	Fetched     time.Time `json:"fetched"`
 	Failed      time.Time `json:"failed,omitzero"`
 	Certificate []byte    `json:"certificate"`

@@ -38,7 +38,10 @@ type Source struct {
 	For time.Duration
 	// Fetch asks the cluster, and waits for a certificate if wait says so.
 	Fetch func(ctx context.Context, wait bool) (Credential, error)
-	// Means says what an error of Fetch means.
+	// Current tells whether a credential is still the newest one. It costs less than to
+	// fetch it again, which is on record as a disclosure.
+	Current func(ctx context.Context, c Credential) (bool, error)
+	// Means says what an error of Fetch or Current means.
 	Means func(error) Meaning
 	// Warn is told what goes wrong and is of no consequence.
 	Warn func(error)
@@ -128,13 +131,18 @@ func (s *Source) keep(r record) (Credential, time.Time, error) {
 	return s.answer(r, nil)
 }
 
-// refresh asks for a new credential while there is one that is still good.
+// refresh asks whether there is a newer credential while there is one that is still good.
 func (s *Source) refresh(ctx context.Context, r record) (Credential, time.Time, error) {
 	short, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := s.Fetch(short, false)
+	next := record{credential: r.credential, Fetched: s.Now()}
+	current, err := s.Current(short, r.credential)
+	if err == nil && !current {
+		next.credential, err = s.Fetch(short, false)
+		next.Fetched = s.Now()
+	}
 	if err == nil {
-		return s.keep(record{credential: c, Fetched: s.Now()})
+		return s.keep(next)
 	}
 	switch s.Means(err) {
 	case Away:

@@ -57,9 +57,11 @@ type bench struct {
 
 	now    time.Time
 	gives  Credential
+	looks  error // at what is the newest
 	fails  error // without waiting
 	awaits error // with waiting
 	asked  []bool
+	looked int // whether there is another one
 	warned []error
 }
 
@@ -73,6 +75,10 @@ func newBench(t *testing.T) *bench {
 		Warn: func(err error) { b.warned = append(b.warned, err) },
 		Means: func(err error) Meaning {
 			return map[error]Meaning{errAway: Away, errPending: Pending, errGone: Gone}[err]
+		},
+		Current: func(_ context.Context, c Credential) (bool, error) {
+			b.looked++
+			return bytes.Equal(c.Key, b.gives.Key), b.looks
 		},
 		Fetch: func(_ context.Context, wait bool) (Credential, error) {
 			b.asked = append(b.asked, wait)
@@ -104,13 +110,27 @@ func TestServedFromTheCache(t *testing.T) {
 	again, until := b.get(t)
 	require.Equal(t, first, again)
 	require.Equal(t, start.Add(5*time.Minute), until, "of the first")
-	require.Len(t, b.asked, 1)
+	require.Equal(t, []int{1, 0}, []int{len(b.asked), b.looked})
 
 	b.now = start.Add(5 * time.Minute)
 	again, until = b.get(t)
 	require.Equal(t, b.gives, again, "a rotated key is picked up")
 	require.Equal(t, start.Add(10*time.Minute), until)
 	require.Equal(t, []bool{true, false}, b.asked)
+}
+
+// What is still the newest is not disclosed again.
+func TestTheSameCertificateIsFetchedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first, _ := b.get(t)
+	for i := range 3 {
+		b.now = b.now.Add(5 * time.Minute)
+		again, until := b.get(t)
+		require.Equal(t, first, again)
+		require.Equal(t, b.now.Add(5*time.Minute), until)
+		require.Equal(t, []int{1, i + 1}, []int{len(b.asked), b.looked})
+	}
 }
 
 func TestAskedAgainWhenItIsToBeRenewed(t *testing.T) {
@@ -123,7 +143,7 @@ func TestAskedAgainWhenItIsToBeRenewed(t *testing.T) {
 
 	b.now = until
 	_, until = b.get(t)
-	require.Len(t, b.asked, 2)
+	require.Equal(t, 1, b.looked)
 	require.Equal(t, b.now.Add(time.Minute), until, "it is not renewed yet")
 	b.now = start.Add(29*time.Minute + 40*time.Second)
 	_, until = b.get(t)
@@ -134,7 +154,7 @@ func TestServedWhileTheClusterIsAway(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	first, _ := b.get(t)
-	b.fails, b.awaits = errAway, errAway
+	b.looks, b.awaits = errAway, errAway
 	b.now = start.Add(6 * time.Minute)
 	kept, until := b.get(t)
 	require.Equal(t, first, kept)
@@ -142,15 +162,15 @@ func TestServedWhileTheClusterIsAway(t *testing.T) {
 	require.Equal(t, []error{errAway}, b.warned)
 	b.now = b.now.Add(29 * time.Second)
 	_, _ = b.get(t)
-	require.Len(t, b.asked, 2, "it is left alone for a while")
+	require.Equal(t, 1, b.looked, "it is left alone for a while")
 	b.now = b.now.Add(time.Second)
 	_, _ = b.get(t)
-	require.Len(t, b.asked, 3)
+	require.Equal(t, 2, b.looked)
 
 	b.now = first.NotAfter
 	_, _, err := b.Get(t.Context())
 	require.ErrorIs(t, err, errAway)
-	require.True(t, b.asked[3], "there is nothing to serve, so it waits")
+	require.Equal(t, []bool{true, true}, b.asked, "there is nothing to serve, so it waits")
 }
 
 func TestRefusalsAndMistakes(t *testing.T) {
@@ -170,7 +190,7 @@ func TestRefusalsAndMistakes(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			_, _ = b.get(t)
-			b.now, b.fails, b.awaits = start.Add(6*time.Minute), test.fails, test.fails
+			b.now, b.fails, b.awaits, b.gives = start.Add(6*time.Minute), test.fails, test.fails, issue(t, start, time.Hour)
 			c, _, err := b.Get(t.Context())
 			require.ErrorIs(t, err, test.fails)
 			require.Zero(t, c)
@@ -209,7 +229,7 @@ func TestAClockThatWentBack(t *testing.T) {
 	_, _ = b.get(t)
 	b.now = start.Add(-time.Second)
 	_, _ = b.get(t)
-	require.Len(t, b.asked, 2)
+	require.Equal(t, 1, b.looked)
 }
 
 // Whatever is wrong with the file, it is not used and not in the way.
