@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -273,7 +274,7 @@ func parseKeyValues(text []byte) ([]json.RawMessage, error) {
 	if err := json.Unmarshal(asJSON, &list); err != nil {
 		var one map[string]json.RawMessage
 		if json.Unmarshal(asJSON, &one) != nil || one == nil {
-			return nil, fmt.Errorf("want an object, or a list of objects")
+			return nil, errors.New("want an object, or a list of objects")
 		}
 		list = append(list, one)
 	}

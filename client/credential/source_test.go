@@ -291,7 +291,7 @@ func TestFolders(t *testing.T) {
 	dir := t.TempDir()
 	open := filepath.Join(dir, "open")
 	require.NoError(t, os.Mkdir(open, 0o700))
-	require.NoError(t, os.Chmod(open, 0o755)) //nolint:gosec // that is the point
+	require.NoError(t, os.Chmod(open, 0o755))
 	link := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink(t.TempDir(), link))
 	put(t, filepath.Join(dir, "file"), "", 0o600)
