@@ -3,7 +3,9 @@ package api
 import (
 	"bytes"
 	"encoding/base64"
+	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,17 +20,11 @@ const clustersPath = "/v2/cluster-providers/cp/clusters"
 func TestRegisteringAKubernetesCluster(t *testing.T) {
 	t.Parallel()
 	wrapped := goodForm("x")
-	line := func(s string, n int) (lines string) {
-		for ; len(s) > n; s = s[n:] {
-			lines += s[:n] + "\n"
-		}
-		return lines + s
-	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(testKubeconfig()))
 	for name, parts := range map[string][]formPart{
 		"as it is":               wrapped,
 		"in base64":              {wrapped[0], {"file", "", encoded}},
-		"in lines of base64":     {wrapped[0], {"file", "text/plain", line(encoded, 76)}},
+		"in lines of base64":     {wrapped[0], {"file", "text/plain", strings.Join(slices.Collect(chunks(encoded, 76)), "\n")}},
 		"file first":             {wrapped[1], wrapped[0]},
 		"metadata without shell": {{"metadata", "text/plain", `{"name":"x","description":"a cluster"}`}, wrapped[1]},
 	} {
@@ -58,6 +54,17 @@ func TestRegisteringAKubernetesCluster(t *testing.T) {
 			requireProblem(t, h.form(RoleAdmin, http.MethodPut, clustersPath+"/x", other), http.StatusNotFound, notFound, "")
 			require.NotContains(t, h.log.String(), testToken)
 		})
+	}
+}
+
+// chunks are the pieces of a text that have so many bytes.
+func chunks(text string, n int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for piece := range slices.Chunk([]byte(text), n) {
+			if !yield(string(piece)) {
+				return
+			}
+		}
 	}
 }
 
@@ -101,11 +108,10 @@ func TestClusterFormsThatAreRefused(t *testing.T) {
 		"plain HTTP":            {file(testServer, "http://kube.example"), http.StatusBadRequest, invalidField, "file"},
 		"points nowhere":        {file("current-context: x", "current-context: y"), http.StatusBadRequest, invalidField, "file"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := h.form(RoleAdmin, http.MethodPost, clustersPath, c.parts)
-			requireProblem(t, w, c.code, c.kind, c.field)
-			require.NotContains(t, w.Body.String(), testToken)
-		})
+		w := h.form(RoleAdmin, http.MethodPost, clustersPath, c.parts)
+		require.Equal(t, c.code, w.Code, "%s: %s", name, w.Body)
+		requireProblem(t, w, c.code, c.kind, c.field)
+		require.NotContains(t, w.Body.String(), testToken)
 	}
 	const json = `{"metadata":{"name":"x"}}`
 	requireProblem(t, h.do(RoleAdmin, http.MethodPost, clustersPath, json), http.StatusUnsupportedMediaType, unsupportedMedia, "Content-Type")
