@@ -17,7 +17,7 @@ GOLANGCI := go tool -modfile=scripts/tools/golangci-lint/go.mod golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## start three nodes and a development chain until Ctrl-C; ARGS="--api-port 0" adds flags
@@ -73,6 +73,16 @@ crash: setup ## kill, pause and cut off leaders in the middle of deposits; RUNS=
 .PHONY: fuzz
 fuzz: setup ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz '$(or $(FUZZTIME),10s)'
+
+KUBE_DIR := .kubernetes
+
+.PHONY: kubernetes
+kubernetes: setup ## start a Kubernetes API that signs certificates; KUBE_DIR=folder KUBE_PORT=6443
+	@scripts/kubernetes up '$(KUBE_DIR)' '$(KUBE_PORT)'
+
+.PHONY: kubernetes-down
+kubernetes-down: ## stop it and remove what is left of it; KUBE_DIR=folder
+	@scripts/kubernetes down '$(KUBE_DIR)'
 
 .PHONY: setup
 setup: ## check that the machine has what is needed

@@ -81,7 +81,8 @@ func anyCommands(t *rapid.T) {
 // drawMessage sets some fields to likely values and some to absurd ones.
 func drawMessage(t *rapid.T, m protoreflect.Message, depth int) {
 	fields := m.Descriptor().Fields()
-	if oneof := m.Descriptor().Oneofs().ByName("body"); oneof != nil {
+	for i := range m.Descriptor().Oneofs().Len() {
+		oneof := m.Descriptor().Oneofs().Get(i)
 		f := oneof.Fields().Get(rapid.IntRange(0, oneof.Fields().Len()-1).Draw(t, "kind"))
 		drawMessage(t, m.Mutable(f).Message(), depth+1)
 	}
@@ -89,6 +90,12 @@ func drawMessage(t *rapid.T, m protoreflect.Message, depth int) {
 		f := fields.Get(i)
 		switch {
 		case f.ContainingOneof() != nil || oneIn(t, 8, "unset"):
+		case f.IsMap():
+			labels := m.Mutable(f).Map()
+			for range rapid.IntRange(0, 2).Draw(t, "len") {
+				key := rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "key")
+				labels.Set(protoreflect.ValueOfString(key).MapKey(), protoreflect.ValueOfString(key))
+			}
 		case f.IsList():
 			list := m.Mutable(f).List()
 			for range rapid.IntRange(0, 3).Draw(t, "len") {

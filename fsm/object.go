@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -84,7 +85,7 @@ func sameWish(a, b *fsmpb.Object) bool {
 
 // replaceObject changes what an operator says of an object that is there.
 func (w *write) replaceObject(old, asked *fsmpb.Object) Result {
-	if sameWish(old, asked) && len(sealedIn(asked)) == 0 {
+	if sameWish(old, asked) && (asked.GetCluster() == nil || bytes.Equal(sealedIn(old), sealedIn(asked))) {
 		return Result{Value: old}
 	}
 	if no := w.checkReplace(old, asked); no != nil {

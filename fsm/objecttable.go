@@ -81,7 +81,7 @@ func path(names ...string) []byte {
 func kindPath(kind byte, names ...string) []byte { return append([]byte{kind}, path(names...)...) }
 
 // wallKey sorts a wall-clock time, which is not negative here.
-func wallKey(ms int64) []byte { return orderKey(uint64(max(ms, 0))) } //nolint:gosec // not negative
+func wallKey(ms int64) []byte { return orderKey(uint64(max(ms, 0))) }
 
 // objectNames are the kind of an object and the names that it goes by, 0 for none.
 func objectNames(o *fsmpb.Object) (byte, []string) {

@@ -87,6 +87,7 @@ type sequence struct {
 	index  uint64 // of the batches
 	steps  uint64 // of the single commands
 	term   uint64
+	last   Result // of the newest command
 }
 
 func (s *sequence) run(batch ...*fsmpb.Command) {
@@ -126,6 +127,7 @@ func (s *sequence) step(c *fsmpb.Command) Result {
 	s.world = look(s.single.View())
 	s.ledger.check(s.t, before, c, results[0], s.world)
 	requireOnRecord(s.t, before, c, results[0], s.world, s.single.View())
+	s.last = results[0]
 	return results[0]
 }
 

@@ -106,6 +106,22 @@ func subject(c *fsmpb.Command) (action, object string) {
 		return "token.create", tokenID(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return "token.revoke", b.RevokeToken.GetId()
+	case *fsmpb.Command_ResumeDeposits:
+		return "deposits.resume", hexName(b.ResumeDeposits.GetAccount())
+	}
+	if action, object = cloudSubject(c); action != "" {
+		return action, object
+	}
+	m := c.ProtoReflect()
+	if f := m.WhichOneof(m.Descriptor().Oneofs().ByName(commandBody)); f != nil {
+		return string(f.Name()), ""
+	}
+	return "", ""
+}
+
+// cloudSubject is subject for logical clouds, empty for other commands.
+func cloudSubject(c *fsmpb.Command) (action, object string) {
+	switch b := c.GetBody().(type) {
 	case *fsmpb.Command_PutObject:
 		kind, _ := objectNames(b.PutObject.GetObject())
 		if b.PutObject.GetReplace() {
@@ -119,12 +135,6 @@ func subject(c *fsmpb.Command) (action, object string) {
 		return "cloud." + actionTexts[b.ActOnCloud.GetAction()], b.ActOnCloud.GetProject() + "/" + b.ActOnCloud.GetCloud()
 	case *fsmpb.Command_DiscloseKubeconfig:
 		return "kubeconfig.disclose", b.DiscloseKubeconfig.GetProject() + "/" + b.DiscloseKubeconfig.GetCloud()
-	case *fsmpb.Command_ResumeDeposits:
-		return "deposits.resume", hexName(b.ResumeDeposits.GetAccount())
-	}
-	m := c.ProtoReflect()
-	if f := m.WhichOneof(m.Descriptor().Oneofs().ByName(commandBody)); f != nil {
-		return string(f.Name()), ""
 	}
 	return "", ""
 }

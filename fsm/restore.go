@@ -96,7 +96,6 @@ func insertRecord(txn *memdb.Txn, rec *fsmpb.Record) error {
 // isSound reports whether a row has what the code relies on wherever it reads
 // one. Whether the rows agree with each other is for [View.Check].
 func isSound(row any) bool {
-	known := func(states map[int32]string, state int32) bool { return states[state] != "" && state != 0 }
 	switch r := row.(type) {
 	case *fsmpb.Key:
 		return len(r.GetPubkey()) == PubkeyLength && known(fsmpb.KeyState_name, int32(r.GetState()))
@@ -110,12 +109,21 @@ func isSound(row any) bool {
 		return r.GetNodeId() != ""
 	case *fsmpb.Secret:
 		return r.GetName() != ""
+	case *fsmpb.Token:
+		return checkToken(r) == nil && r.GetId() == tokenID(r)
+	}
+	return isSoundCloud(row)
+}
+
+func known(states map[int32]string, state int32) bool { return states[state] != "" && state != 0 }
+
+// isSoundCloud is isSound for the rows of logical clouds.
+func isSoundCloud(row any) bool {
+	switch r := row.(type) {
 	case *fsmpb.Object:
 		return checkObject(r) == nil && (r.GetCloud() == nil || known(fsmpb.CloudState_name, int32(r.GetCloud().GetState())))
 	case *fsmpb.Certificate:
 		return r.GetProject() != "" && r.GetCloud() != "" && r.GetReference() != "" && known(fsmpb.CertificateState_name, int32(r.GetState()))
-	case *fsmpb.Token:
-		return checkToken(r) == nil && r.GetId() == tokenID(r)
 	}
 	return true
 }

@@ -53,19 +53,7 @@ func schema() *memdb.DBSchema {
 		tableAccounts: table(tableAccounts, func(a *fsmpb.Account) []byte {
 			return accountKey(a.GetChainId(), a.GetAddress())
 		}),
-		tableKeys: table(
-			tableKeys,
-			func(k *fsmpb.Key) []byte { return k.GetPubkey() },
-			partial(indexPool, inPool, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
-			partial(indexLoose, isLoose, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
-			partial(indexSpare, isSpare, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
-			partial(indexSealed, hasSealed, func(k *fsmpb.Key) []byte {
-				return append(binary.BigEndian.AppendUint32(nil, SealedTerm(k.GetSealed())), k.GetPubkey()...)
-			}),
-			partial(indexImportFreeAt, endsImportRest, func(k *fsmpb.Key) []byte {
-				return append(orderKey(k.GetFreeAtMs()), orderKey(k.GetOrdinal())...)
-			}),
-		),
+		tableKeys: keyTable(),
 		tableRequests: table(
 			tableRequests,
 			func(r *fsmpb.Request) []byte { return podKey(r.GetPod().GetNamespace(), r.GetPod().GetName()) },
@@ -87,6 +75,22 @@ func schema() *memdb.DBSchema {
 			partial(indexSigned, isSigned, signedKey),
 		),
 	}}
+}
+
+func keyTable() *memdb.TableSchema {
+	return table(
+		tableKeys,
+		func(k *fsmpb.Key) []byte { return k.GetPubkey() },
+		partial(indexPool, inPool, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+		partial(indexLoose, isLoose, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+		partial(indexSpare, isSpare, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+		partial(indexSealed, hasSealed, func(k *fsmpb.Key) []byte {
+			return append(binary.BigEndian.AppendUint32(nil, SealedTerm(k.GetSealed())), k.GetPubkey()...)
+		}),
+		partial(indexImportFreeAt, endsImportRest, func(k *fsmpb.Key) []byte {
+			return append(orderKey(k.GetFreeAtMs()), orderKey(k.GetOrdinal())...)
+		}),
+	)
 }
 
 func inPool(k *fsmpb.Key) bool {

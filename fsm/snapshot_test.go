@@ -38,6 +38,14 @@ func furnished(t rapid.TB) *replica {
 	r.ok(&fsmpb.ObserveValidators{Validators: []*fsmpb.Validator{{
 		Pubkey: r.View().Allocation("ns", "b").GetKeys()[0], Status: "active_ongoing", Index: 7, EffectiveBalanceGwei: 32e9,
 	}}})
+	r.describe("p", "c", "r")
+	r.act(instantiate, "p", "c")
+	r.giveKey("p", "c", "r")
+	r.describe("p", "d", "r")
+	r.act(instantiate, "p", "d")
+	r.issue("p", "d", "r")
+	r.put(testQuota("p", "d", "q"))
+	r.put(testKeyValues("p", "d", "w"))
 	return r
 }
 

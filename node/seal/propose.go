@@ -19,6 +19,7 @@ const sealPause = 100 * time.Millisecond
 
 // Opener gives the keyring that opens and seals the secrets of a state, as [Vault] does.
 type Opener interface {
+	// Keyring opens the secrets of this state; its error says why it can not.
 	Keyring(view *fsm.View) (*Keyring, error)
 }
 

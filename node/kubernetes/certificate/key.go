@@ -125,45 +125,52 @@ func take(key crypto.Signer, algorithm Algorithm) (Key, error) {
 	return Key{inner: &inner}, nil
 }
 
+// half finds what there is of the key; the zero value has nothing.
+func (k Key) half() *keyBytes {
+	if k.inner == nil {
+		return &keyBytes{}
+	}
+	return *k.inner
+}
+
 // Zero overwrites the private half and may be called more than once. The public half
 // stays. Copies that the standard library made in between are the collector's.
 func (k Key) Zero() {
-	if k.inner != nil {
-		clear((*k.inner).pkcs8)
-		(*k.inner).pkcs8 = nil
-	}
+	half := k.half()
+	clear(half.pkcs8)
+	half.pkcs8 = nil
 }
 
 // Algorithm is the kind of the key.
-func (k Key) Algorithm() Algorithm { return (*k.inner).algorithm }
+func (k Key) Algorithm() Algorithm { return k.half().algorithm }
 
 // Public is the public half.
-func (k Key) Public() crypto.PublicKey { return (*k.inner).public }
+func (k Key) Public() crypto.PublicKey { return k.half().public }
 
 // SPKI is the public half as SubjectPublicKeyInfo, DER (RFC 5280), a copy.
-func (k Key) SPKI() []byte { return bytes.Clone((*k.inner).spki) }
+func (k Key) SPKI() []byte { return bytes.Clone(k.half().spki) }
 
 // PKCS8 is the private key in PKCS#8, DER, a copy that the caller clears; nil once zeroed.
-func (k Key) PKCS8() []byte { return bytes.Clone((*k.inner).pkcs8) }
+func (k Key) PKCS8() []byte { return bytes.Clone(k.half().pkcs8) }
 
 // PEM is the private key in PKCS#8, PEM, a copy that the caller clears; nil once zeroed.
 func (k Key) PEM() []byte {
-	if (*k.inner).pkcs8 == nil {
+	if k.half().pkcs8 == nil {
 		return nil
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: (*k.inner).pkcs8})
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k.half().pkcs8})
 }
 
 // signer is the key to sign with. The error is [ErrZeroed].
 func (k Key) signer() (crypto.Signer, error) {
-	if k.inner == nil || (*k.inner).pkcs8 == nil {
+	if k.half().pkcs8 == nil {
 		return nil, ErrZeroed
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey((*k.inner).pkcs8)
+	parsed, err := x509.ParsePKCS8PrivateKey(k.half().pkcs8)
 	if err != nil {
 		return nil, fmt.Errorf("%w: it can not be read back", ErrKey)
 	}
-	return parsed.(crypto.Signer), nil //nolint:forcetypeassert // all that take was given are signers
+	return parsed.(crypto.Signer), nil // all that take was given are signers
 }
 
 const redacted = "[redacted]"

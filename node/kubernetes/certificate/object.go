@@ -1,7 +1,10 @@
 package certificate
 
 import (
+	"time"
+
 	certificates "k8s.io/api/certificates/v1"
+	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -37,6 +40,20 @@ type Wanted struct {
 // would Fail a request for more.
 func Usages() []certificates.KeyUsage {
 	return []certificates.KeyUsage{certificates.UsageDigitalSignature, certificates.UsageClientAuth}
+}
+
+// Approval is a copy of an object with the condition that approves it, for
+// UpdateApproval. Ask [Approve] first; Kubernetes refuses a second such condition.
+func Approval(got *certificates.CertificateSigningRequest, now time.Time) *certificates.CertificateSigningRequest {
+	approved := got.DeepCopy()
+	approved.Status.Conditions = append(approved.Status.Conditions, certificates.CertificateSigningRequestCondition{
+		Type:           certificates.CertificateApproved,
+		Status:         core.ConditionTrue,
+		Reason:         "KeystewardRecorded",
+		Message:        "Keysteward recorded this request before it made it, and it holds the same bytes.",
+		LastUpdateTime: metav1.NewTime(now),
+	})
+	return approved
 }
 
 // Object is the object to create in Kubernetes.

@@ -27,15 +27,13 @@ const (
 	StateForeign State = "foreign"
 )
 
-const (
-	// maxReason bounds the reason of a state, in bytes.
-	maxReason = 512
-)
+// maxReason bounds the reason of a state, in bytes.
+const maxReason = 512
 
 // Progress says how far the object of a recorded request has come, and why it is so in
 // one printable line of at most 512 bytes: the condition's reason and message, and who
 // wrote them where Kubernetes knows. The reason is empty for StatePending and StateIssued. An
-// object that is not ours ([Ours]) is StateForeign, whatever its conditions say.
+// object that is not ours ([Ours]) is StateForeign, whatever its conditions say. A certificate counts before conditions.
 func Progress(w Wanted, got *certificates.CertificateSigningRequest) (State, string) {
 	if err := Ours(w, got); err != nil {
 		return StateForeign, line(err.Error())
@@ -71,23 +69,23 @@ func condition(got *certificates.CertificateSigningRequest, kind certificates.Re
 
 // tell puts a condition in words: who, why.
 func tell(got *certificates.CertificateSigningRequest, c *certificates.CertificateSigningRequestCondition) string {
-	text := strings.ToLower(string(c.Type))
+	parts := []string{strings.ToLower(string(c.Type))}
 	subresource := "approval"
 	if c.Type == certificates.CertificateFailed {
 		subresource = "status"
 	}
 	for _, entry := range got.ManagedFields {
 		if entry.Subresource == subresource && entry.Manager != "" {
-			text += " by " + entry.Manager
+			parts[0] += " by " + entry.Manager
 			break
 		}
 	}
 	for _, part := range []string{c.Reason, c.Message} {
 		if part != "" {
-			text += ": " + part
+			parts = append(parts, part)
 		}
 	}
-	return line(text)
+	return line(strings.Join(parts, ": "))
 }
 
 // line makes one printable line of bounded length of what others wrote.

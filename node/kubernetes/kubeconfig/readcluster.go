@@ -1,20 +1,17 @@
 package kubeconfig
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-const (
-	maxServer        = 2048
-	certificateBlock = "CERTIFICATE"
-)
+// maxServer bounds an address, in bytes.
+const maxServer = 2048
 
 // readCluster takes what is public from the cluster of the current context.
 func readCluster(c *clientcmdapi.Cluster) (Public, error) {
@@ -32,9 +29,12 @@ func readCluster(c *clientcmdapi.Cluster) (Public, error) {
 	if err := checkServerName(c.TLSServerName); err != nil {
 		return Public{}, err
 	}
-	ca, err := readCA(c.CertificateAuthorityData)
-	if err != nil {
-		return Public{}, err
+	var ca []byte // none is a public authority
+	if len(c.CertificateAuthorityData) > 0 {
+		var err error
+		if ca, _, err = certificates("cluster.certificate-authority-data", c.CertificateAuthorityData, false); err != nil {
+			return Public{}, err
+		}
 	}
 	return Public{Server: c.Server, TLSServerName: c.TLSServerName, CA: ca}, nil
 }
@@ -47,13 +47,13 @@ func checkServer(server string) error {
 	}
 	at, err := url.Parse(server)
 	switch {
-	case err != nil || len(server) > maxServer:
+	case err != nil || len(server) > maxServer || strings.ContainsFunc(server, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return refuse(field, "it is not a URL, as in https://10.0.0.1:6443")
 	case at.Scheme != "https":
 		return refuse(field, "it is not https: certificates do not log in over anything else")
 	case at.User != nil:
 		return refuse(field, "it holds a user or password: put a token or certificate into the user instead")
-	case at.RawQuery != "" || at.ForceQuery || at.Fragment != "":
+	case strings.ContainsAny(server, "?#"):
 		return refuse(field, "it has a query or fragment: leave out what follows ? or #")
 	case at.Hostname() == "":
 		return refuse(field, "it names no host, as in https://10.0.0.1:6443")
@@ -74,26 +74,4 @@ func checkServerName(name string) error {
 		return nil
 	}
 	return refuse("cluster.tls-server-name", "it is neither a DNS name nor an IP address")
-}
-
-// readCA keeps the certificates and drops whatever stands between them.
-func readCA(data []byte) ([]byte, error) {
-	const field = "cluster.certificate-authority-data"
-	if len(data) == 0 {
-		return nil, nil // a public authority
-	}
-	var ca []byte
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != certificateBlock {
-			return nil, refuse(field, "it holds something else than certificates: only the authority's certificates belong there")
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return nil, refuse(field, "a certificate in it can not be read")
-		}
-		ca = append(ca, pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: block.Bytes})...)
-	}
-	if ca == nil {
-		return nil, refuse(field, "it is not a certificate in PEM (and base64 of that)")
-	}
-	return ca, nil
 }

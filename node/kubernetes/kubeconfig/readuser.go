@@ -66,28 +66,28 @@ func checkUser(u *clientcmdapi.AuthInfo) error {
 // pair checks that certificate and key, both in PEM, belong together, and drops
 // whatever else stands there.
 func pair(certificate, key []byte) (cert, private []byte, notAfter time.Time, err error) {
-	cert = blocks(certificate, func(kind string) bool { return kind == certificateBlock })
-	if cert == nil {
-		return nil, nil, notAfter, refuse("user.client-certificate-data", "it is not a certificate in PEM (and base64 of that)")
+	cert, leaf, err := certificates("user.client-certificate-data", certificate, true)
+	if err != nil {
+		return nil, nil, notAfter, err
 	}
-	private = blocks(key, func(kind string) bool { return kind == "PRIVATE KEY" || strings.HasSuffix(kind, " PRIVATE KEY") })
-	if private == nil {
+	if private = firstKey(key); private == nil {
 		return nil, nil, notAfter, refuse("user.client-key-data", "it is not a private key in PEM (and base64 of that)")
 	}
-	both, err := tls.X509KeyPair(cert, private)
+	_, err = tls.X509KeyPair(cert, private)
 	if err != nil {
 		// The error is not told, because nobody promises that it repeats no secret.
 		return nil, nil, notAfter, refuse("user.client-key-data", "it is not the key of the certificate, or one of them can not be read (an encrypted key must be decrypted)")
 	}
-	return cert, private, both.Leaf.NotAfter.UTC(), nil
+	return cert, private, leaf.NotAfter.UTC(), nil
 }
 
-// blocks keeps the blocks of some types, without headers; nil if there are none.
-func blocks(text []byte, keep func(kind string) bool) (kept []byte) {
+// firstKey keeps the first private key of a text, as TLS does, without headers; nil if
+// there is none. Elliptic ones often stand behind their curve's parameters.
+func firstKey(text []byte) []byte {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if keep(block.Type) {
-			kept = append(kept, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
+		if block.Type == "PRIVATE KEY" || strings.HasSuffix(block.Type, " PRIVATE KEY") {
+			return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})
 		}
 	}
-	return kept
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -20,8 +21,11 @@ type Entry struct {
 	Cluster Public
 	// Certificate and Key are the user's, in PEM. [RenderExec] needs neither.
 	Certificate []byte
-	Key         []byte
+	Key         []byte `json:"-"`
 }
+
+// LogValue redacts all but the reference for log/slog.
+func (e Entry) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(e)) }
 
 // Format writes the reference and redacts the rest for every verb.
 func (e Entry) Format(f fmt.State, _ rune) {

@@ -15,7 +15,7 @@ import (
 // Issuer of the service-account tokens.
 const Issuer = "https://kubernetes.default.svc"
 
-// startTimeout is how long the API server may take; it takes about 4 s.
+// startTimeout is how long one may take that is started; the API server takes about 4 s.
 const startTimeout = 2 * time.Minute
 
 // Cluster is an API server that runs.
@@ -65,6 +65,11 @@ func StartMany(t testing.TB, n int, options ...Option) []*Cluster {
 	for _, c := range clusters {
 		c.finish()
 	}
+	for _, c := range clusters {
+		if c.signing {
+			c.awaitSigner()
+		}
+	}
 	return clusters
 }
 
@@ -81,24 +86,21 @@ func launch(t testing.TB, options ...Option) *Cluster {
 	c.AdminKubeconfig = c.pki.kubeconfig("admin", c.Admin)
 	c.startEtcd()
 	c.startServer()
-	if c.signing {
-		c.StartSigner()
-	}
 	return c
 }
 
-// finish waits until all work, and makes the user keysteward.
+// finish waits for the API server, starts its controllers and makes the user keysteward.
 func (c *Cluster) finish() {
 	c.t.Helper()
 	c.awaitReady()
+	if c.signing {
+		c.StartSigner()
+	}
 	var err error
 	c.core, err = core.NewForConfig(c.Admin)
 	require.NoError(c.t, err)
 	c.Kubeconfig = c.pki.kubeconfig("keysteward", c.pki.config(c.port, "keysteward"))
 	c.mayReview("keysteward")
-	if c.signing {
-		c.awaitSigner()
-	}
 }
 
 // Stop ends the API server, and only it: its data stay. Connections to it are refused.
@@ -114,7 +116,9 @@ func (c *Cluster) Restart() {
 // StopSigner ends kube-controller-manager: nothing is signed, no namespace goes away.
 func (c *Cluster) StopSigner() { c.managers.stop() }
 
-// StartSigner starts it, again or for the first time. It works a second or two later.
+// StartSigner starts it, again or for the first time, and it works a second or two
+// later. The API server must be there: kube-controller-manager waits ten seconds for it
+// when it starts, then it ends.
 func (c *Cluster) StartSigner() {
 	c.t.Helper()
 	c.managers = start(c.t, c.dir, "kube-controller-manager", c.managerFlags()...)
@@ -124,11 +128,10 @@ func (c *Cluster) awaitReady() {
 	c.t.Helper()
 	client, err := core.NewForConfig(c.Admin)
 	require.NoError(c.t, err)
-	require.Eventually(c.t, func() bool {
-		require.NoError(c.t, c.server.ended())
+	c.server.await(c.t, func() bool {
 		_, err := client.RESTClient().Get().AbsPath("/readyz").DoRaw(c.t.Context())
 		return err == nil
-	}, startTimeout, 50*time.Millisecond, "kube-apiserver: %s", c.server.log)
+	})
 }
 
 // root is the folder of the module, where scripts/tool is.

@@ -27,11 +27,14 @@ func (c *Cluster) startEtcd() {
 		"--listen-peer-urls", etcdPeers, "--initial-advertise-peer-urls", etcdNowhere, "--initial-cluster", "default="+etcdNowhere)
 }
 
+// startServer tells the API server an address to tell others, else it would look for
+// one, and a machine without a network has none.
 func (c *Cluster) startServer() {
 	c.t.Helper()
 	p := c.pki
 	c.server = start(c.t, c.dir, "kube-apiserver", "--etcd-servers", etcdClients,
-		"--bind-address", "127.0.0.1", "--secure-port", strconv.Itoa(c.port), "--permit-port-sharing", "--cert-dir", c.dir,
+		"--bind-address", "127.0.0.1", "--secure-port", strconv.Itoa(c.port), "--permit-port-sharing",
+		"--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none", "--cert-dir", c.dir,
 		"--tls-cert-file", p.file("server.crt"), "--tls-private-key-file", p.file("server.key"),
 		"--client-ca-file", p.file("ca.crt"), "--service-cluster-ip-range", "10.0.0.0/24",
 		"--service-account-issuer", Issuer, "--api-audiences", Issuer,

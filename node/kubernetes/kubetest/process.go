@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,13 +38,31 @@ func start(t testing.TB, dir, name string, args ...string) *process {
 	p := &process{name: name, log: out.Name(), done: make(chan struct{})}
 	p.cmd = exec.Command(strings.TrimSpace(string(path)), args...) //nolint:gosec,noctx // it is stopped, not killed
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-	}()
+	p.cmd.SysProcAttr = withParent()
+	started := make(chan error)
+	go p.run(started)
+	require.NoError(t, <-started)
 	t.Cleanup(p.kill)
 	return p
+}
+
+// run starts the process and waits for it on one thread, which stays until then.
+func (p *process) run(started chan<- error) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	defer close(p.done)
+	err := p.cmd.Start()
+	started <- err
+	if err == nil {
+		p.err = p.cmd.Wait()
+	}
+}
+
+// await waits until the process works; it fails at once if the process ends.
+func (p *process) await(t testing.TB, works func() bool) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.ended() != nil || works() },
+		startTimeout, 20*time.Millisecond, "%s does not work: %s", p.name, p.log)
+	require.NoError(t, p.ended())
 }
 
 // ended is why the process is no longer there, nil while it is.

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	certificates "k8s.io/api/certificates/v1"
@@ -31,12 +30,10 @@ func (c *Cluster) awaitSigner() {
 	approve(csr)
 	_, err = requests.UpdateApproval(ctx, probe, csr, metav1.UpdateOptions{})
 	require.NoError(c.t, err)
-	require.Eventually(c.t, func() bool {
-		require.NoError(c.t, c.managers.ended())
+	c.managers.await(c.t, func() bool {
 		csr, err := requests.Get(ctx, probe, metav1.GetOptions{})
-		require.NoError(c.t, err)
-		return len(csr.Status.Certificate) > 0
-	}, startTimeout, 20*time.Millisecond, "kube-controller-manager: %s", c.managers.log)
+		return err == nil && len(csr.Status.Certificate) > 0
+	})
 	require.NoError(c.t, requests.Delete(ctx, probe, metav1.DeleteOptions{}))
 }
 
