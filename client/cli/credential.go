@@ -16,7 +16,7 @@ import (
 )
 
 // cacheFor is how long a certificate is served without asking.
-const cacheFor = 5 * time.Minute
+const cacheFor = time.Minute
 
 // plugging holds the flags of credential.
 type plugging struct {
@@ -37,10 +37,10 @@ client.authentication.k8s.io/v1. It writes certificate and PRIVATE KEY to standa
 output.
 
 The current certificate is kept in a file that only you can read, in the folder
-keysteward/credentials of $XDG_CACHE_HOME (or ~/.cache). The cluster is asked again
-after --cache-for, and when the certificate is to be renewed, so a key that was
-rotated is picked up within that time. While the cluster does not answer the kept
-one is used until it expires. When the cluster refuses, it is removed.
+keysteward/credentials of $XDG_CACHE_HOME (or ~/.cache). After --cache-for the cluster
+is asked whether there is another one, so a key that was rotated is picked up within
+that time. While the cluster does not answer the kept one is used until it expires.
+When the cluster refuses, it is removed.
 
 ` + exitHelp,
 		Example: "  keysteward credential --project shop --cloud web --ref eu --server https://node-1:8443 --token-file token",
@@ -81,6 +81,9 @@ func (f *plugging) run(ctx context.Context, cmd *cobra.Command, a *app, c *clien
 		Fetch: func(ctx context.Context, wait bool) (credential.Credential, error) {
 			return f.fetch(ctx, c, wait)
 		},
+		Current: func(ctx context.Context, kept credential.Credential) (bool, error) {
+			return f.current(ctx, c, kept)
+		},
 	}
 	if f.cacheFor > 0 {
 		cache, err := f.cache(a)
@@ -110,6 +113,20 @@ func (f *plugging) fetch(ctx context.Context, c *client.Client, wait bool) (cred
 	}
 	defer clear(text)
 	return credential.FromKubeconfig(text)
+}
+
+// current tells whether a certificate is the newest one that the cluster has stored.
+func (f *plugging) current(ctx context.Context, c *client.Client, kept credential.Credential) (bool, error) {
+	status, err := c.CloudStatus(ctx, f.project, f.cloud)
+	if err != nil {
+		return false, err
+	}
+	for _, cluster := range status.Clusters {
+		if cluster.Reference == f.reference {
+			return cluster.Certificate.Serial == kept.Serial, nil
+		}
+	}
+	return false, nil
 }
 
 // meaning is what an error of the client says about a certificate that is kept.

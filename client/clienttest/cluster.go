@@ -65,6 +65,7 @@ type Cluster struct {
 
 	tb      testing.TB
 	servers []*httptest.Server
+	routes  []http.Handler
 	seed    *validator.Seed
 
 	mu          sync.Mutex
@@ -152,6 +153,11 @@ func (c *Cluster) Lead(node int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.leader = node
+}
+
+// Serve answers a request as a node would without Intercept.
+func (c *Cluster) Serve(node int, w http.ResponseWriter, r *http.Request) {
+	c.routes[node].ServeHTTP(w, r)
 }
 
 // Kill stops a node, which is not started again.

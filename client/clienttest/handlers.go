@@ -69,6 +69,7 @@ func (c *Cluster) node(i int) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, wire.Readiness{Ready: true, Node: nodeName(i)})
 	})
+	c.routes = append(c.routes, mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		c.requests = append(c.requests, Request{

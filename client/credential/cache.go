@@ -59,7 +59,8 @@ func isOurs(info os.FileInfo) bool {
 type record struct {
 	Format  int    `json:"format"`
 	Subject string `json:"subject"`
-	// Fetched is when the cluster gave it, Failed when it was last asked in vain.
+	// Fetched is when the cluster gave it, or said that it is the newest, Failed when it
+	// was last asked in vain.
 	Fetched     time.Time `json:"fetched"`
 	Failed      time.Time `json:"failed,omitzero"`
 	Certificate []byte    `json:"certificate"`
@@ -111,19 +112,23 @@ func (c *Cache) save(r record) error {
 		_ = os.Remove(f.Name())
 		return fmt.Errorf("%w: %w", ErrCache, err)
 	}
-	c.sweep(r.Fetched)
+	c.sweep()
 	return nil
 }
 
 // sweep removes what nobody has used for long: keys do not lie about for ever.
-func (c *Cache) sweep(now time.Time) {
+func (c *Cache) sweep() {
+	own, err := os.Stat(c.path)
+	if err != nil {
+		return
+	}
 	files, err := os.ReadDir(filepath.Dir(c.path))
 	if err != nil {
 		return
 	}
 	for _, file := range files {
 		info, err := file.Info()
-		if err == nil && info.ModTime().Before(now.Add(-forgetAfter)) && (strings.HasSuffix(file.Name(), ".json") || strings.HasPrefix(file.Name(), "new-")) {
+		if err == nil && own.ModTime().Sub(info.ModTime()) > forgetAfter && (strings.HasSuffix(file.Name(), ".json") || strings.HasPrefix(file.Name(), "new-")) {
 			_ = os.Remove(filepath.Join(filepath.Dir(c.path), file.Name()))
 		}
 	}

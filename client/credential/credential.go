@@ -21,6 +21,8 @@ type Credential struct {
 	Certificate, Key []byte
 	// NotBefore and NotAfter bound its validity.
 	NotBefore, NotAfter time.Time
+	// Serial is the certificate's serial number in hexadecimal digits.
+	Serial string
 }
 
 // Format writes "[redacted]" whatever the verb.
@@ -57,7 +59,7 @@ func newCredential(certificate, key []byte) (Credential, error) {
 	if err != nil {
 		return Credential{}, fmt.Errorf("%w: the certificate does not parse", ErrKubeconfig)
 	}
-	return Credential{Certificate: certificate, Key: key, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}, nil
+	return Credential{Certificate: certificate, Key: key, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Serial: leaf.SerialNumber.Text(16)}, nil
 }
 
 // renewAt is when the cluster asks for the next one: at two thirds of its life.

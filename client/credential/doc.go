@@ -8,7 +8,9 @@
 // Kubernetes answered 401, which the plug-in is not told. A key that was rotated is no
 // longer good for anything, and Kubernetes says so with 403, for it knows the old
 // certificate but binds nothing to it. So nothing is served from the cache for longer
-// than a few minutes ([Source.For]): a rotated key is picked up within that time.
+// than a minute or so ([Source.For]) without asking the cluster which certificate is the
+// newest: a rotated key is picked up within that time. To ask is cheap. The key is
+// fetched only if there is another one, because each time is on record.
 //
 // # When the cluster does not answer
 //

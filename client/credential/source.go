@@ -12,6 +12,8 @@ const (
 	retryPause = 30 * time.Second
 	// renewalPause is between two questions for a certificate that is to be renewed.
 	renewalPause = time.Minute
+	// shortest is how long client-go uses a credential, so that not every request asks.
+	shortest = 10 * time.Second
 )
 
 // Meaning is what an error of Fetch says about a cached credential.
@@ -20,11 +22,11 @@ type Meaning int
 const (
 	// Failed says nothing: a mistake on this side.
 	Failed Meaning = iota
-	// Away: the cluster did not answer, and what is cached may be used.
+	// Away means that the cluster did not answer, and that what is cached may be used.
 	Away
-	// Pending: there is none at present; it is worth waiting for.
+	// Pending means that there is none at present, and that it is worth waiting for.
 	Pending
-	// Gone: the cluster refused, and what is cached is good for nothing.
+	// Gone means that the cluster refused, and that what is cached is good for nothing.
 	Gone
 )
 
@@ -36,7 +38,10 @@ type Source struct {
 	For time.Duration
 	// Fetch asks the cluster, and waits for a certificate if wait says so.
 	Fetch func(ctx context.Context, wait bool) (Credential, error)
-	// Means says what an error of Fetch means.
+	// Current tells whether a credential is still the newest one. It costs less than to
+	// fetch it again, which is on record as a disclosure.
+	Current func(ctx context.Context, c Credential) (bool, error)
+	// Means says what an error of Fetch or Current means.
 	Means func(error) Meaning
 	// Warn is told what goes wrong and is of no consequence.
 	Warn func(error)
@@ -100,7 +105,7 @@ func (s *Source) answer(r record, err error) (Credential, time.Time, error) {
 	if err != nil {
 		return Credential{}, time.Time{}, err
 	}
-	until := s.until(r)
+	until := later(s.until(r), s.Now().Add(shortest))
 	if end := r.credential.NotAfter.Add(-margin); end.Before(until) {
 		until = end
 	}
@@ -126,13 +131,18 @@ func (s *Source) keep(r record) (Credential, time.Time, error) {
 	return s.answer(r, nil)
 }
 
-// refresh asks for a new credential while there is one that is still good.
+// refresh asks whether there is a newer credential while there is one that is still good.
 func (s *Source) refresh(ctx context.Context, r record) (Credential, time.Time, error) {
 	short, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := s.Fetch(short, false)
+	next := record{credential: r.credential, Fetched: s.Now()}
+	current, err := s.Current(short, r.credential)
+	if err == nil && !current {
+		next.credential, err = s.Fetch(short, false)
+		next.Fetched = s.Now()
+	}
 	if err == nil {
-		return s.keep(record{credential: c, Fetched: s.Now()})
+		return s.keep(next)
 	}
 	switch s.Means(err) {
 	case Away:
