@@ -42,12 +42,6 @@ func (x *trap) step() bool {
 	return x.spring()
 }
 
-func (x *trap) count() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.steps
-}
-
 func (x *trap) isSprung() bool {
 	select {
 	case <-x.sprung:
@@ -180,7 +174,7 @@ func testLeaderDies(t *testing.T, s *scene) {
 	walk(t, s, func(s *scene, step int, ask func(*scene)) bool {
 		ask(s)
 		in := s.begin()
-		dead, die := context.WithCancel(context.Background())
+		dead, die := context.WithCancel(t.Context())
 		defer die()
 		x := newTrap(step, func() bool { die(); return false })
 		_, stop := s.leadIn(in, x.before(in))

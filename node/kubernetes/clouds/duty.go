@@ -109,7 +109,7 @@ type run struct {
 // longest and shortest time until the next look at what is to be renewed.
 const (
 	renewLook    = 5 * time.Second
-	renewLookMin = 100 * time.Millisecond
+	renewSoonest = 100 * time.Millisecond
 )
 
 // pass has keys made, sees that each registered cluster has its worker, and tells all
@@ -160,5 +160,5 @@ func (r *run) renewals(view *fsm.View) (due map[clusterKey][]rowKey, next time.D
 		key := clusterKey{row.GetProvider(), row.GetCluster()}
 		due[key] = append(due[key], keyOf(row))
 	}
-	return due, max(next, renewLookMin)
+	return due, max(next, renewSoonest)
 }
