@@ -86,7 +86,9 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 	for ctx.Err() == nil {
 		view := s.View()
 		changed := view.WatchClouds()
+		began := time.Now()
 		next := r.pass(ctx, view)
+		sleep(ctx, busyShare*time.Since(began), nil)
 		until, stop := context.WithTimeout(ctx, next)
 		changed.Wait(until.Done())
 		stop()
@@ -105,6 +107,10 @@ type run struct {
 	observer *observer
 	keys     *keyMaker
 }
+
+// busyShare is how many times as long as a look at the state the pause after it is, so
+// that looking never takes more than a fifth of the time, however many rows there are.
+const busyShare = 4
 
 // longest and shortest time until the next look at what is to be renewed.
 const (

@@ -96,8 +96,7 @@ func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		w.assign(ctx, &owned)
-		// At most a fifth of the time goes into looking, however many rows there are.
-		sleep(ctx, 4*time.Since(began), nil)
+		sleep(ctx, busyShare*time.Since(began), nil)
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
