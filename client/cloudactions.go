@@ -135,17 +135,21 @@ type CloudPendingError struct {
 
 // Error names the first cluster that is not ready, and why.
 func (e *CloudPendingError) Error() string {
-	text := fmt.Sprintf("logical cloud %s/%s is still %s", e.Status.Project, e.Status.Cloud, e.Status.State)
-	for _, cluster := range e.Status.Clusters {
-		if !cluster.Ready && cluster.Step != wire.CloudStepRemoved {
-			text += fmt.Sprintf(": cluster %s waits for %s", cluster.Reference, cluster.Step)
-			if cluster.Reason.Code != "" {
-				text += fmt.Sprintf(": %s (%s)", cluster.Reason.Message, cluster.Reason.Code)
-			}
-			break
+	return fmt.Sprintf("logical cloud %s/%s is still %s%s: %v", e.Status.Project, e.Status.Cloud, e.Status.State, waits(e.Status), e.Cause)
+}
+
+// waits says what the first cluster waits for that is not ready.
+func waits(s wire.LogicalCloudStatus) string {
+	for _, c := range s.Clusters {
+		switch {
+		case c.Ready || c.Step == wire.CloudStepRemoved:
+		case c.Reason.Code == "":
+			return fmt.Sprintf(": cluster %s waits for %s", c.Reference, c.Step)
+		default:
+			return fmt.Sprintf(": cluster %s waits for %s: %s (%s)", c.Reference, c.Step, c.Reason.Message, c.Reason.Code)
 		}
 	}
-	return fmt.Sprintf("%s: %v", text, e.Cause)
+	return ""
 }
 
 // Unwrap returns the context's error.

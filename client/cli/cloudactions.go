@@ -198,10 +198,10 @@ func (f *watching) follow(ctx context.Context, cmd *cobra.Command, c *client.Cli
 	if failure != nil {
 		return failure
 	}
-	if last != "" && ctx.Err() != nil {
-		return nil
+	if last == "" || ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func cloudStatusTable(g *grid, s wire.LogicalCloudStatus) {

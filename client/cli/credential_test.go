@@ -129,7 +129,7 @@ func runAsPlugin() {
 func fakeKubernetes(t *testing.T, authority *x509.Certificate) (url string, ca []byte) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.TLS.PeerCertificates[0].Subject.CommonName, " ", r.TLS.PeerCertificates[0].SerialNumber)
+		fmt.Fprint(w, r.TLS.PeerCertificates[0].Subject.CommonName, " ", r.TLS.PeerCertificates[0].SerialNumber) //nolint:gosec // no page
 	}))
 	pool := x509.NewCertPool()
 	pool.AddCert(authority)
@@ -144,9 +144,8 @@ func TestPluginInClientGo(t *testing.T) {
 	cluster, sh := described(t)
 	url, ca := fakeKubernetes(t, cluster.ClientAuthority())
 	sh.do(t, "clouds clusters update acme eu --context admin --kubeconfig "+adminKubeconfig(t, url, ca), "clouds instantiate shop web --wait")
-	for name, value := range map[string]string{asPlugin: "yes", "XDG_CACHE_HOME": sh.env["XDG_CACHE_HOME"]} {
-		t.Setenv(name, value)
-	}
+	t.Setenv(asPlugin, "yes")
+	t.Setenv("XDG_CACHE_HOME", sh.env["XDG_CACHE_HOME"])
 	own, err := os.Executable()
 	require.NoError(t, err)
 	sh.command = own

@@ -78,8 +78,8 @@ func moment(t time.Time) string {
 // registration holds the flags of clusters register and update.
 type registration struct {
 	listing
-	describing
 
+	description         describing
 	kubeconfig, context string
 }
 
@@ -87,7 +87,7 @@ func (f *registration) command(a *app, use, short string, run func(context.Conte
 	cmd := f.listing.command(a, use, short, namedArguments("cluster provider", "Kubernetes cluster"), run)
 	cmd.Long = strings.ToUpper(short[:1]) + short[1:] + ".\n\n" + registerHelp
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return requireFlags(cmd, "kubeconfig") }
-	f.describing.addTo(cmd)
+	f.description.addTo(cmd)
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file with the cluster (required)")
 	cmd.Flags().StringVar(&f.context, "context", "", "the context to take (default: its current one)")
 	_ = cmd.MarkFlagFilename("kubeconfig")
@@ -130,7 +130,7 @@ func (f *registration) send(ctx context.Context, cmd *cobra.Command, args []stri
 	if err != nil {
 		return err
 	}
-	f.describing.apply(cmd, &metadata)
+	f.description.apply(cmd, &metadata)
 	text := cluster.Canonical()
 	defer clear(text)
 	kept, err := send(ctx, metadata, text)

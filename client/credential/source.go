@@ -22,11 +22,11 @@ type Meaning int
 const (
 	// Failed says nothing: a mistake on this side.
 	Failed Meaning = iota
-	// Away: the cluster did not answer, and what is cached may be used.
+	// Away means that the cluster did not answer, and that what is cached may be used.
 	Away
-	// Pending: there is none at present; it is worth waiting for.
+	// Pending means that there is none at present, and that it is worth waiting for.
 	Pending
-	// Gone: the cluster refused, and what is cached is good for nothing.
+	// Gone means that the cluster refused, and that what is cached is good for nothing.
 	Gone
 )
 

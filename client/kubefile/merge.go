@@ -159,7 +159,7 @@ func openAll(paths []string) (fileSet, error) {
 
 func openFile(path string) (*file, error) {
 	f := &file{path: path, config: clientcmdapi.NewConfig()}
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Lstat(path); err == nil {
 			return nil, errors.New("it is a symbolic link to nothing")
@@ -169,14 +169,14 @@ func openFile(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.path = real
-	if f.info, err = os.Stat(real); err != nil {
+	f.path = target
+	if f.info, err = os.Stat(target); err != nil {
 		return nil, err
 	}
 	if !f.info.Mode().IsRegular() {
 		return nil, errors.New("it is no regular file")
 	}
-	if f.config, err = clientcmd.LoadFromFile(real); err != nil {
+	if f.config, err = clientcmd.LoadFromFile(target); err != nil {
 		return nil, err
 	}
 	f.before, err = clientcmd.Write(*f.config)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func load(t *testing.T, path string) *clientcmdapi.Config {
 func write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o644)) //nolint:gosec // as others make it
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	return path
 }
 
@@ -274,25 +275,25 @@ func TestMergeProperty(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	n := 0
-	rapid.Check(t, func(t *rapid.T) {
+	rapid.Check(t, func(rt *rapid.T) {
 		n++
-		path := filepath.Join(root, fmt.Sprint(n))
-		require.NoError(t, os.WriteFile(path, []byte(kindConfig), 0o600))
+		path := filepath.Join(root, strconv.Itoa(n))
+		require.NoError(rt, os.WriteFile(path, []byte(kindConfig), 0o600))
 		want := map[string]string{}
-		for i := range rapid.IntRange(1, 6).Draw(t, "steps") {
-			reference, what := rapid.SampledFrom([]string{"eu", "us", "kind"}).Draw(t, "reference"), fmt.Sprint(i)
-			_, err := Merge(context.Background(), []string{path}, fresh(t, what, reference), web)
-			require.NoError(t, err)
+		for i := range rapid.IntRange(1, 6).Draw(rt, "steps") {
+			reference, what := rapid.SampledFrom([]string{"eu", "us", "kind"}).Draw(rt, "reference"), strconv.Itoa(i)
+			_, err := Merge(t.Context(), []string{path}, fresh(rt, what, reference), web)
+			require.NoError(rt, err)
 			want["alice@"+reference] = what + reference
 		}
 		config, err := clientcmd.LoadFromFile(path)
-		require.NoError(t, err)
-		require.Len(t, config.Contexts, len(want)+1)
-		require.Equal(t, "kind", config.CurrentContext)
-		require.Equal(t, "aws", config.AuthInfos["kind"].Exec.Command)
+		require.NoError(rt, err)
+		require.Len(rt, config.Contexts, len(want)+1)
+		require.Equal(rt, "kind", config.CurrentContext)
+		require.Equal(rt, "aws", config.AuthInfos["kind"].Exec.Command)
 		for name, certificate := range want {
-			require.Equal(t, certificate, string(config.AuthInfos[name].ClientCertificateData))
-			require.NoError(t, clientcmd.ConfirmUsable(*config, name))
+			require.Equal(rt, certificate, string(config.AuthInfos[name].ClientCertificateData))
+			require.NoError(rt, clientcmd.ConfirmUsable(*config, name))
 		}
 	})
 }

@@ -22,7 +22,10 @@ type Origin struct {
 
 // mark is the extension that says so.
 func (o Origin) mark() map[string]runtime.Object {
-	text, _ := json.Marshal(o) // strings can be encoded
+	text, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // strings can be encoded
+	}
 	return map[string]runtime.Object{extension: &runtime.Unknown{Raw: text, ContentType: runtime.ContentTypeJSON}}
 }
 

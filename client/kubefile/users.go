@@ -37,13 +37,7 @@ func Check(text []byte, plugin *Plugin) ([]byte, error) {
 		}
 	}
 	if plugin == nil {
-		for name, u := range config.AuthInfos {
-			if u.Exec != nil || u.AuthProvider != nil || u.ClientCertificate+u.ClientKey+u.TokenFile != "" ||
-				len(u.ClientCertificateData) == 0 || len(u.ClientKeyData) == 0 {
-				return nil, fmt.Errorf("%w: user %q", ErrUnsafe, name)
-			}
-		}
-		return text, nil
+		return text, checkUsers(config)
 	}
 	config.AuthInfos = map[string]*clientcmdapi.AuthInfo{}
 	for _, c := range config.Contexts {
@@ -60,4 +54,16 @@ func Check(text []byte, plugin *Plugin) ([]byte, error) {
 		return nil, fmt.Errorf("the new kubeconfig: %w", err)
 	}
 	return written, nil
+}
+
+// checkUsers wants a certificate and a key of each user, and nothing that kubectl would
+// read or run.
+func checkUsers(config *clientcmdapi.Config) error {
+	for name, u := range config.AuthInfos {
+		asks := u.Exec != nil || u.AuthProvider != nil || u.ClientCertificate+u.ClientKey+u.TokenFile != ""
+		if asks || len(u.ClientCertificateData) == 0 || len(u.ClientKeyData) == 0 {
+			return fmt.Errorf("%w: user %q", ErrUnsafe, name)
+		}
+	}
+	return nil
 }
