@@ -156,6 +156,19 @@ func testSilentSigner(t *testing.T, s *scene) {
 	require.NotNil(t, next, "a new generation does not wait for the old one's certificate")
 }
 
+// A certificate that is waited for is seen through the kubeconfig that was registered
+// meanwhile, too.
+func testOtherKubeconfig(t *testing.T, s *scene) {
+	t.Helper()
+	s.lead()
+	s.cloud("c", []int{0})
+	s.instantiate("c")
+	r := s.approved("")
+	s.register("k0", s.kube[0].UserKubeconfig(s.id()+"-other", append(approving, requesting...)...), true)
+	s.decide(r, certificates.CertificateFailed)
+	s.await("c", fsmpb.CloudState_CLOUD_STATE_INSTANTIATE_FAILED)
+}
+
 // What was issued and is not what was asked for is never stored; another request is
 // made, not at once.
 func testUnfit(t *testing.T, s *scene) {
