@@ -132,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
 		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst), guarded: make(chan struct{}, 1),
-		seedKey:     key, seedRecipient: recipient,
+		seedKey: key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
 		s.pace = newBuckets(float64(n), rateBurst*n)
@@ -144,6 +144,9 @@ func New(cfg Config) (*Server, error) {
 	s.echo = s.router()
 	return s, nil
 }
+
+// ends reports whether nothing is held any more, because the server shuts down.
+func (s *Server) ends() bool { return s.stopping.Err() != nil }
 
 // Handler serves every route; [Server.Serve] is for real connections.
 func (s *Server) Handler() http.Handler { return s.echo }
