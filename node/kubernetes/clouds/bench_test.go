@@ -77,6 +77,7 @@ func BenchmarkCertificates(b *testing.B) {
 			issued(name)
 			b.StopTimer()
 			s.awaitUp(name)
+			<-time.After(300 * time.Millisecond) // controllers are at the namespace
 			b.StartTimer()
 		}
 	})

@@ -107,6 +107,7 @@ func testDeletedMeanwhile(t *testing.T, s *scene) {
 	require.NoError(t, s.admin(0).CertificatesV1().CertificateSigningRequests().Delete(t.Context(), first.Name, metav1.DeleteOptions{}))
 	s.lead()
 	require.NotEqual(t, first.Name, s.approved(first.Name).Name)
+	require.NotContains(t, s.requests(0), first.Name, "a name whose UID was recorded is used up")
 }
 
 // A denial is final until somebody asks for an update.
