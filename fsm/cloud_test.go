@@ -100,7 +100,7 @@ func TestWhatIsWantedIsThePlan(t *testing.T) {
 	require.NotNil(t, next.GetKey(), "the key stays")
 	same := r.View().Certificate("p", "c", "r")
 	require.Equal(t, []any{first.GetPem(), first.GetRequestName(), first.GetRound(), first.GetState()}, []any{same.GetPem(), same.GetRequestName(), same.GetRound(), same.GetState()})
-	require.EqualValues(t, same.GetWanted(), next.GetPlan().GetRevision())
+	require.Equal(t, same.GetWanted(), next.GetPlan().GetRevision())
 	require.Equal(t, fsmpb.CertificateState_CERTIFICATE_STATE_WANTED, r.View().Certificate("p", "c", "s").GetState())
 	r.see(fsmpb.CertificateObservation_KIND_APPLIED, "p", "c", "r")
 	r.issue("p", "c", "s")

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -32,6 +33,8 @@ type Duty struct {
 
 	mu      sync.Mutex
 	workers map[clusterKey]*worker // of the present session
+	// identities are UIDs of the Kubernetes behind registered clusters, where known.
+	identities map[clusterKey]types.UID
 }
 
 // clusterKey names a Kubernetes cluster.
@@ -50,7 +53,7 @@ func New(cfg Config) (*Duty, error) {
 		return nil, err
 	}
 	quiet()
-	d := &Duty{cfg: cfg, log: cfg.Logger, workers: make(map[clusterKey]*worker)}
+	d := &Duty{cfg: cfg, log: cfg.Logger, workers: make(map[clusterKey]*worker), identities: make(map[clusterKey]types.UID)}
 	d.metrics, err = newMetrics(cfg.Metrics, d)
 	return d, err
 }
@@ -96,6 +99,7 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.workers)
+	clear(d.identities)
 	return nil
 }
 

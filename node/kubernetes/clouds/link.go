@@ -75,7 +75,9 @@ func (w *worker) use(ctx context.Context, c *connection, sealed []byte, again <-
 	w.link.conn, w.link.sealed = c, sealed
 	w.link.ready, w.link.trouble = false, reason{}
 	w.mu.Unlock()
+	w.duty.identified(w.key, "")
 	var watcher sync.WaitGroup
+	watcher.Go(func() { w.identify(watching, c) })
 	watcher.Go(func() {
 		c.watch(watching, w.cfg.RetryMin, w.cfg.RetryMax, func(err error) { w.hear(c, err) })
 	})

@@ -35,17 +35,18 @@ func (w *worker) lockSpace(name string) (unlock func()) {
 }
 
 // tenants are the labels that all clouds which are to be in a namespace of the
-// cluster want it to have, and whether there is any such cloud.
+// cluster want it to have, and whether there may be any such cloud.
 func (w *worker) tenants(view *fsm.View, namespace string) (labels map[string]string, used bool) {
 	labels = make(map[string]string)
-	for row := range view.CertificatesOn(w.key.provider, w.key.name) {
+	w.rowsOfKin(view, func(row *fsmpb.Certificate, k kinship) {
 		cloud := view.Cloud(row.GetProject(), row.GetCloud())
 		if row.GetRemoving() || cloud.GetNamespace() != namespace || !fsm.IsUp(cloud) {
-			continue
+			return
 		}
-		used = true
-		maps.Copy(labels, cloud.GetLabels())
-	}
+		if used = true; k == same {
+			maps.Copy(labels, cloud.GetLabels())
+		}
+	})
 	return labels, used
 }
 

@@ -68,9 +68,7 @@ func (w *worker) sweep(ctx context.Context, c *connection) error {
 		worker: w, c: c, upTo: view.Meta().GetGeneration(), pieces: make(map[pieceID]piece), rows: make(map[pieceID]*fsmpb.Certificate),
 		requests: make(map[string]bool), live: make(map[string]bool), spaces: make(map[string]bool),
 	}
-	for row := range view.CertificatesOn(w.key.provider, w.key.name) {
-		s.want(view, row)
-	}
+	w.rowsOfKin(view, func(row *fsmpb.Certificate, _ kinship) { s.want(view, row) })
 	s.drift(found)
 	return errors.Join(s.deletePieces(ctx, found), s.deleteRequests(ctx, found), s.leaveNamespaces(ctx, found))
 }
@@ -116,8 +114,8 @@ func (s *sweep) want(view *fsm.View, row *fsmpb.Certificate) {
 func (s *sweep) drift(found *inventory) {
 	for id, p := range s.pieces {
 		row := s.rows[id]
-		if row.GetApplied() < row.GetWanted() {
-			continue // a lane is at it
+		if row.GetApplied() < row.GetWanted() || row.GetProvider() != s.worker.key.provider || row.GetCluster() != s.worker.key.name {
+			continue // a lane is at it, or another worker sees to it
 		}
 		if o := found.pieces[id]; o == nil || !p.is(o) {
 			s.worker.log.Warn("an object of a logical cloud is missing or was changed, and is applied again", "object", id.String(), "certificate", keyOf(row).String(), "missing", o == nil)

@@ -40,7 +40,7 @@ func testSweep(t *testing.T, s *scene) {
 
 	s.terminate("c")
 	s.awaitTerminated("c")
-	late := &worker{key: clusterKey{provider, "k0"}, session: s, spaces: make(map[string]*sync.Mutex)}
+	late := &worker{duty: &Duty{}, key: clusterKey{provider, "k0"}, session: s, spaces: make(map[string]*sync.Mutex)}
 	require.NoError(t, late.prepareNamespace(t.Context(), c, cloud, cloud.GetGeneration()))
 	for i := range list {
 		require.NoError(t, list[i].apply(t.Context(), c))
