@@ -21,6 +21,7 @@ import (
 	"github.com/keysteward/keysteward/node/auditlog"
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
+	"github.com/keysteward/keysteward/node/kubernetes/clouds"
 	"github.com/keysteward/keysteward/node/seal"
 )
 
@@ -81,6 +82,8 @@ type parts struct {
 	node     *node.Node
 	vault    *seal.Vault
 	duty     *ethereum.Duty
+	secrets  *clouds.Secrets
+	clouds   *clouds.Duty
 	terms    string // of deposits
 	exits    []node.Duty
 	api      *api.Server
@@ -157,6 +160,10 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
 		return cli.UsageError(err)
 	}
+	p.secrets = clouds.NewSecrets(p.vault, p.node)
+	if p.clouds, err = clouds.New(clouds.Config{Secrets: p.secrets, Logger: p.log, Metrics: registry}); err != nil {
+		return fmt.Errorf("logical clouds: %w", err)
+	}
 	if p.exits, err = o.exitDuties(p.log, registry); err != nil {
 		return cli.UsageError(err)
 	}
@@ -181,6 +188,8 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	duties := append(p.exits, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
 		return p.duty.Run(ctx, s)
+	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
+		return p.clouds.Run(ctx, s)
 	}))
 	p.node.Start(duties...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -1,0 +1,90 @@
+package clouds
+
+import (
+	"context"
+	"time"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// laneKind says what a lane does.
+type laneKind string
+
+const (
+	laneCertificate laneKind = "certificate"
+	laneObjects     laneKind = "objects"
+	laneRemoval     laneKind = "removal"
+)
+
+// laneKey names a lane: there is one at a time.
+type laneKey struct {
+	rowKey
+	kind       laneKind
+	generation uint64
+}
+
+// lane does one thing for one generation of one cloud in one cluster: it tries until
+// that is done, with pauses between.
+type lane struct {
+	worker *worker
+	key    laneKey
+	cancel context.CancelFunc
+	began  time.Time
+	reason reason // why it waits; guarded by the worker's mutex
+}
+
+// run tries until there is nothing left to do or ctx ends.
+func (l *lane) run(ctx context.Context) {
+	w := l.worker
+	try := map[laneKind]func(context.Context, *connection) error{
+		laneCertificate: l.certify, laneObjects: l.apply, laneRemoval: l.remove,
+	}[l.key.kind]
+	for failures := 1; ctx.Err() == nil; failures++ {
+		c, err := w.connected(ctx)
+		if err != nil {
+			return
+		}
+		called := w.called()
+		if err = try(ctx, c); ctx.Err() != nil || err == nil && !l.needed() {
+			return
+		}
+		if err != nil {
+			l.because(explain(err))
+			w.log.Debug("step of a logical cloud failed", "lane", l.key.kind, "certificate", l.key.String(), "error", err)
+		}
+		if !sleep(ctx, w.cfg.pauseAfter(failures), called) {
+			failures = 0
+		}
+	}
+}
+
+// because sets why the lane waits.
+func (l *lane) because(r reason) {
+	l.worker.mu.Lock()
+	defer l.worker.mu.Unlock()
+	l.reason = r
+}
+
+// now reads the row again; ok is false if it is of another generation.
+func (l *lane) now() (view *fsm.View, row *fsmpb.Certificate, cloud *fsmpb.LogicalCloud, ok bool) {
+	view, row, cloud = l.worker.row(l.key.rowKey)
+	return view, row, cloud, row != nil && cloud != nil && row.GetGeneration() == l.key.generation
+}
+
+// needed reports whether there is still something to do for the lane.
+func (l *lane) needed() bool {
+	_, row, cloud, ok := l.now()
+	if !ok {
+		return false
+	}
+	switch l.key.kind {
+	case laneCertificate:
+		return wantsCertificate(row, cloud, l.worker.cfg.Now())
+	case laneObjects:
+		return wantsObjects(row, cloud)
+	case laneRemoval:
+		return wantsRemoval(row)
+	}
+	return false
+}

@@ -1,0 +1,161 @@
+package clouds
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node"
+)
+
+// Why a logical cloud waits in one of its clusters: the codes of Certificate.code. They
+// are stable; programs may go by them.
+const (
+	// CodeUnreachable: the API server gives no answer, or none that is of use.
+	CodeUnreachable = "cluster-unreachable"
+	// CodeAuthority: the API server does not prove to be the one that was registered.
+	CodeAuthority = "cluster-authority"
+	// CodeUnauthorized: the API server does not know the registered credential (401).
+	CodeUnauthorized = "cluster-unauthorized"
+	// CodeForbidden: the registered credential lacks a permission, which the detail names.
+	CodeForbidden = "forbidden"
+	// CodeSealed: this leader can not open the cluster's secrets.
+	CodeSealed = "sealed"
+	// CodePendingApproval: the certificate request is not approved yet.
+	CodePendingApproval = "csr-pending-approval"
+	// CodeSignerSilent: it is approved, and no certificate has come yet.
+	CodeSignerSilent = "signer-silent"
+	// CodeForeignRequest: somebody else's object has the name of the request.
+	CodeForeignRequest = "foreign-csr"
+	// CodeRequestGone: the request was deleted before it came to anything.
+	CodeRequestGone = "csr-gone"
+	// CodeRefused: what was issued is not what was asked for.
+	CodeRefused = "certificate-refused"
+	// CodeClock: what was issued is not valid by this leader's clock.
+	CodeClock = "clock"
+	// CodeNamespaceTerminating: the namespace is being deleted, which has to end first.
+	CodeNamespaceTerminating = "namespace-terminating"
+	// CodeNamespaceMissing: a permission is for a namespace that is not there.
+	CodeNamespaceMissing = "namespace-missing"
+	// CodeApplyFailed: Kubernetes does not take an object as it is.
+	CodeApplyFailed = "apply-failed"
+	// CodeStuck: something of a terminated cloud stays in the cluster.
+	CodeStuck = fsm.CodeStuck
+	// CodeKubeconfig: the registered kubeconfig can not be used.
+	CodeKubeconfig = "kubeconfig-invalid"
+	// CodeDenied: the request was denied, for good.
+	CodeDenied = "denied"
+	// CodeFailed: the signer refused the request, for good.
+	CodeFailed = "failed"
+)
+
+// maxDetail bounds a reason's words, in bytes, to what the state keeps.
+const maxDetail = 1024
+
+// reason is why something waits; the zero value is none.
+type reason struct{ code, detail string }
+
+// waiting is a reason that is an error too.
+type waiting struct {
+	reason
+	err error // may be nil
+}
+
+// Error implements error.
+func (w *waiting) Error() string { return w.code + ": " + w.detail }
+
+// Unwrap implements the interface of package errors.
+func (w *waiting) Unwrap() error { return w.err }
+
+func waitFor(code, format string, args ...any) error {
+	return &waiting{reason: reason{code, fmt.Sprintf(format, args...)}}
+}
+
+// explain finds the reason in an error of Kubernetes, or of ours. Its words do not
+// change while the reason does not, so that they are told once.
+func explain(err error) reason {
+	r := found(err)
+	r.detail = strings.ToValidUTF8(r.detail[:min(len(r.detail), maxDetail)], "")
+	return r
+}
+
+func found(err error) reason {
+	var w *waiting
+	status := apierrors.APIStatus(nil)
+	switch {
+	case errors.As(err, &w):
+		return w.reason
+	case errors.Is(err, node.ErrSealed):
+		return reason{CodeSealed, "this leader can not open the cluster's secrets: " + err.Error()}
+	case errors.As(err, &status):
+		return ofStatus(err, status)
+	}
+	return ofConnection(err)
+}
+
+// ofStatus is what an API server says.
+func ofStatus(err error, status apierrors.APIStatus) reason {
+	code, message := status.Status().Code, status.Status().Message
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return reason{CodeUnauthorized, "the API server does not accept the registered credential (401): register the cluster's kubeconfig again"}
+	case apierrors.HasStatusCause(err, core.NamespaceTerminatingCause):
+		return reason{CodeNamespaceTerminating, message}
+	case apierrors.IsForbidden(err):
+		return reason{CodeForbidden, message}
+	case code >= 500 || code == 429 || code == 0:
+		return reason{CodeUnreachable, fmt.Sprintf("the API server answers %d: %s", code, message)}
+	default:
+		return reason{CodeApplyFailed, message}
+	}
+}
+
+// ofConnection leaves out addresses and ports of our own, which differ each time.
+func ofConnection(err error) reason {
+	var (
+		unknown  x509.UnknownAuthorityError
+		hostname x509.HostnameError
+		invalid  x509.CertificateInvalidError
+		verify   *tls.CertificateVerificationError
+		noTLS    tls.RecordHeaderError
+		errno    syscall.Errno
+		dns      *net.DNSError
+		network  net.Error
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return reason{CodeAuthority, "the API server's certificate is not by the registered authority"}
+	case errors.As(err, &hostname):
+		return reason{CodeAuthority, hostname.Error()}
+	case errors.As(err, &invalid):
+		return reason{CodeAuthority, "the API server's certificate is not valid: " + invalid.Error()}
+	case errors.As(err, &verify):
+		return reason{CodeAuthority, verify.Error()}
+	case errors.As(err, &noTLS):
+		return reason{CodeAuthority, "what answers at the registered address does not speak TLS"}
+	case errors.As(err, &dns):
+		return reason{CodeUnreachable, "the name " + dns.Name + " is not found: " + dns.Err}
+	case errors.As(err, &errno):
+		return reason{CodeUnreachable, errno.Error()}
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return reason{CodeUnreachable, "no answer in time"}
+	case strings.Contains(err.Error(), "tls: "):
+		return reason{CodeAuthority, err.Error()[strings.Index(err.Error(), "tls: "):]}
+	default:
+		return reason{CodeUnreachable, "the connection broke"}
+	}
+}
+
+// isAway reports whether a reason is one of the whole cluster.
+func (r reason) isAway() bool {
+	return r.code == CodeUnreachable || r.code == CodeAuthority || r.code == CodeUnauthorized
+}

@@ -1,0 +1,5 @@
+package clouds
+
+import "context"
+
+func (w *worker) keepSweeping(ctx context.Context) { <-ctx.Done() }
