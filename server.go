@@ -171,7 +171,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 		return err
 	}
 	p.api, err = api.New(api.Config{
-		Node: p.node, Vault: seeds, Seal: p.vault,
+		Node: p.node, Vault: seeds, Seal: p.vault, Clouds: p.secrets,
 		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, Pods: callers.Pods, RateLimit: callers.RateLimit,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),

@@ -60,7 +60,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		if left <= 0 || newReason(view, body, &reason) {
 			break
 		}
-		changed, err := s.holds.hold(c.ctx(), s.stopping, view, body.pod(), left)
+		changed, err := s.holds.hold(c.ctx(), s.stopping, view.WatchWaiting(body.Namespace, body.Pod), left)
 		if err != nil {
 			return answer{}, err
 		}
@@ -153,10 +153,16 @@ func (s *Server) propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	value, err := s.node.Propose(ctx, cmd)
+	return value, abandoned(err)
+}
+
+// abandoned tells of a command that nobody waited for any longer that its outcome is
+// not known.
+func abandoned(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return nil, node.ErrUnknownOutcome
+		return node.ErrUnknownOutcome
 	}
-	return value, err //nolint:wrapcheck // problem.go decides what it is
+	return err //nolint:wrapcheck // problem.go decides what it is
 }
 
 // grant answers 200.

@@ -25,6 +25,10 @@ type object struct {
 	namespace, pod, uid string
 	// word: the call is an operator's word about a pod, which no pod can give.
 	word bool
+	// clouds: the call is about something under /v2, and project is the one that it is
+	// below of; empty for what projects share.
+	clouds  bool
+	project string
 }
 
 var (
@@ -38,6 +42,12 @@ var (
 	podReaders = access{roles: []Role{RoleAdmin, RoleOperator, RoleViewer, RolePod}, object: podOfPath}
 	ownReaders = access{roles: readers.roles, object: whatIsTheirs}
 	allReaders = access{roles: podReaders.roles, object: whatIsTheirs}
+
+	// With the projects that are theirs; the last ones see what projects share, too.
+	projectMakers   = access{roles: changers.roles, object: projectOfBody}
+	projectChangers = access{roles: changers.roles, object: projectOfPath}
+	projectReaders  = access{roles: readers.roles, object: projectOfPath}
+	sharedReaders   = access{roles: readers.roles, object: whatProjectsShare}
 
 	everybody = access{open: func(*Server, *http.Request) bool { return true }}
 	// assignmentReaders: everybody where the server is told so.
@@ -121,6 +131,11 @@ func (s *Server) permit(a access, c *call) error {
 		return err
 	}
 	switch own := c.caller.Pod; {
+	case o.clouds && !c.caller.seesClouds():
+		return refuse("%s is limited %s, and this concerns logical clouds", c.caller.Name, c.caller.limits())
+	case o.clouds && o.project != "" && !c.caller.seesProject(o.project):
+		return refuse("%s is limited %s, and this concerns project %s", c.caller.Name, c.caller.limits(), o.project)
+	case o.clouds:
 	case o.filtered:
 	case !c.caller.sees(o.namespace, o.pod):
 		return refuse("%s is limited %s, and this concerns pod %s/%s", c.caller.Name, c.caller.limits(), o.namespace, o.pod)
@@ -136,6 +151,29 @@ func (s *Server) permit(a access, c *call) error {
 
 // whatIsTheirs is for answers in which everybody sees what is their own.
 func whatIsTheirs(*Server, *call) (object, error) { return object{filtered: true}, nil }
+
+// whatProjectsShare is for names that whoever has a project needs, and for lists of
+// which everybody with projects sees their own.
+func whatProjectsShare(*Server, *call) (object, error) { return object{clouds: true}, nil }
+
+// projectOfPath is the project that the path names.
+func projectOfPath(_ *Server, c *call) (object, error) {
+	names, err := c.names(projectParam)
+	if err != nil {
+		return object{}, err
+	}
+	return object{clouds: true, project: names[0]}, nil
+}
+
+// projectOfBody is a project that is to be made.
+func projectOfBody(_ *Server, c *call) (object, error) {
+	body, err := jsonBody(c)
+	if err != nil {
+		return object{}, err
+	}
+	name := metadataIn(body.object("metadata")).GetName()
+	return object{clouds: true, project: name}, body.finish(false)
+}
 
 // podOfPath is the pod that the path names, and its UID if the query does.
 func podOfPath(_ *Server, c *call) (object, error) {

@@ -61,14 +61,55 @@ var whoMay = map[string]rights{
 	"GET /":                                    {"anyone", nothing, nothing},
 }
 
+// whoMayClouds are the same for what is under /v2, where callers that are limited to
+// namespaces, and pods, may nothing: roles; and what callers of these roles may do that
+// are limited to the project "mine".
+var whoMayClouds = func() map[string]rights {
+	const read, change = "admin operator viewer", "admin operator"
+	all := map[string]rights{
+		"POST /v2/projects": {roles: change, limited: own}, "GET /v2/projects": {roles: read, limited: shown},
+		"GET /v2/projects/{project}": {roles: read, limited: own}, "PUT /v2/projects/{project}": {roles: change, limited: own},
+		"DELETE /v2/projects/{project}": {roles: change, limited: own},
+		"POST /v2/cluster-providers":    {roles: change}, "GET /v2/cluster-providers": {roles: read, limited: shown},
+		"GET /v2/cluster-providers/{provider}": {roles: read, limited: shown}, "DELETE /v2/cluster-providers/{provider}": {roles: change},
+		"POST /v2/cluster-providers/{provider}/clusters":             {roles: change},
+		"GET /v2/cluster-providers/{provider}/clusters":              {roles: read, limited: shown},
+		"GET /v2/cluster-providers/{provider}/clusters/{cluster}":    {roles: read, limited: shown},
+		"PUT /v2/cluster-providers/{provider}/clusters/{cluster}":    {roles: change},
+		"DELETE /v2/cluster-providers/{provider}/clusters/{cluster}": {roles: change},
+	}
+	const cloud = "/v2/projects/{project}/logical-clouds/{cloud}"
+	for path, name := range map[string]string{
+		"/v2/projects/{project}/logical-clouds": "cloud", cloud + "/cluster-references": "reference", cloud + "/user-permissions": "permission",
+		cloud + "/cluster-quotas": "quota", cloud + "/kv-pairs": "keyValuesName",
+	} {
+		all["POST "+path], all["GET "+path] = rights{roles: change, limited: own}, rights{roles: read, limited: own}
+		one := path + "/{" + name + "}"
+		all["GET "+one], all["PUT "+one], all["DELETE "+one] = rights{roles: read, limited: own}, rights{roles: change, limited: own}, rights{roles: change, limited: own}
+	}
+	for _, action := range []string{"instantiate", "update", "terminate", "rotate-key"} {
+		all["POST "+cloud+"/"+action] = rights{roles: change, limited: own}
+	}
+	all["GET "+cloud+"/status"] = rights{roles: read, limited: own}
+	all["GET "+cloud+"/kubeconfig"] = rights{roles: change, limited: own}
+	all["GET "+cloud+"/cluster-references/{reference}/kubeconfig"] = rights{roles: change, limited: own}
+	return all
+}()
+
 // has reports whether a list of words has this one.
 func has(words, word string) bool { return strings.Contains(" "+words+" ", " "+word+" ") }
 
 // visit calls a route as somebody, about the pod of a namespace.
 func (h *harness) visit(r route, namespace string, as requestOption) *httptest.ResponseRecorder {
 	h.Helper()
-	path := strings.NewReplacer("{namespace}", namespace, "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48), "{id}", "0123456789abcdef").Replace(r.path)
+	path := strings.NewReplacer(
+		"{namespace}", namespace, "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48), "{id}", "0123456789abcdef",
+		"{project}", namespace, "{", "", "}", "",
+	).Replace(r.path)
 	body := ""
+	if r.path == "/v2/projects" && r.method == http.MethodPost {
+		body = fmt.Sprintf(`{"metadata":{"name":%q}}`, namespace)
+	}
 	if r.path == "/v1/allocations" && r.method == http.MethodPost {
 		text, err := json.Marshal(wire.AllocationRequest{Namespace: namespace, Pod: "web", PodUID: "u1", Keys: 1})
 		require.NoError(h, err)
@@ -84,7 +125,7 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 	h := newHarness(t, withPods(map[string]podtoken.Pod{
 		"web": {Namespace: "default", Name: "web", UID: "u1"},
 	}))
-	require.Len(t, routes(), len(whoMay))
+	require.Len(t, routes(), len(whoMay)+len(whoMayClouds))
 	expired, revoked := h.state("expired", RoleAdmin, time.Now().Add(-time.Minute)), h.state("revoked", RoleAdmin, time.Time{})
 	h.revoke(revoked)
 	strangers := map[string]requestOption{
@@ -94,6 +135,9 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 	for _, r := range routes() {
 		name := r.method + " " + r.path
 		may, listed := whoMay[name]
+		if clouds, under := whoMayClouds[name]; under {
+			may, listed = rights{roles: clouds.roles}, true
+		}
 		require.True(t, listed, name)
 		for stranger, as := range strangers {
 			w := h.visit(r, "default", as)

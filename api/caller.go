@@ -80,6 +80,14 @@ func (c Caller) sees(namespace, pod string) bool {
 	return slices.Contains(c.Namespaces, namespace)
 }
 
+// seesClouds reports whether anything under /v2 is the caller's to see.
+func (c Caller) seesClouds() bool { return !c.limited() || c.Pod == nil && len(c.Projects) > 0 }
+
+// seesProject reports whether a project is the caller's, with all that is below it.
+func (c Caller) seesProject(project string) bool {
+	return !c.limited() || c.Pod == nil && slices.Contains(c.Projects, project)
+}
+
 // seesKey reports whether a key is the caller's to see: its pods hold it, rest on
 // it or wait for it, or it is retired, which whoever had it has to learn. What is
 // in the pool is nobody's, and what others hold is theirs.
@@ -117,14 +125,14 @@ func checkLimits(namespaces, projects []string) error {
 		fits  func(string) bool
 	}{
 		{"namespaces", namespaces, dnsLabel.MatchString},
-		{"projects", projects, func(s string) bool { return len(s) <= maxSubdomain && dnsSubdomain.MatchString(s) }},
+		{"projects", projects, saneObjectName.MatchString},
 	} {
 		if len(l.names) > fsm.MaxTokenLimits {
 			return badField(l.field, "%d of them, at most %d", len(l.names), fsm.MaxTokenLimits)
 		}
 		for i, name := range l.names {
 			if !l.fits(name) || slices.Contains(l.names[:i], name) {
-				return badField(l.field, "%s is not a name as Kubernetes has it, or is there twice", told(name))
+				return badField(l.field, "%s is no such name, or is there twice", told(name))
 			}
 		}
 	}

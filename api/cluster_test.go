@@ -71,6 +71,9 @@ func TestHeadOfEveryGet(t *testing.T) {
 	t.Parallel()
 	h := seeded(t)
 	a := h.held("web-0", "uid-1", 1)
+	h.withCloud()
+	h.made(cloudUnderTest+"/kv-pairs", `{"metadata":{"name":"kv"},"spec":{"kv":[{"a":1}]}}`)
+	h.ready()
 	served := httptest.NewServer(h.server.Handler())
 	defer served.Close()
 	ask := func(method, path string) (status int, sent http.Header) {
@@ -85,14 +88,17 @@ func TestHeadOfEveryGet(t *testing.T) {
 		require.Equal(t, method == http.MethodHead, len(body) == 0 && resp.StatusCode != http.StatusFound, path)
 		return resp.StatusCode, resp.Header
 	}
-	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", a.Keys[0])
+	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", a.Keys[0],
+		"{project}", "p", "{cloud}", "c", "{reference}", "r1", "{provider}", "cp", "{cluster}", "one", "{permission}", "view", "{quota}", "q", "{keyValuesName}", "kv")
 	for _, r := range routes() {
 		if r.method != http.MethodGet || r.path == "/" {
 			continue
 		}
 		status, want := ask(http.MethodGet, fill.Replace(r.path))
 		require.Equal(t, http.StatusOK, status, r.path)
+		disclosed := h.node.proposals()
 		status, got := ask(http.MethodHead, fill.Replace(r.path))
+		require.Equal(t, disclosed, h.node.proposals(), "%s: what is not sent is not disclosed", r.path)
 		require.Equal(t, http.StatusOK, status, r.path)
 		require.Equal(t, want.Get("Content-Type"), got.Get("Content-Type"), r.path)
 		require.NotEmpty(t, got.Get("X-Request-Id"))

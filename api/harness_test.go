@@ -39,7 +39,7 @@ func newHarness(t *testing.T, change ...func(*Config)) *harness {
 	h := &harness{T: t, node: newFakeNode(), tokens: make(map[Role]string), log: &lockedBuffer{}, remote: "192.0.2.1:1234"}
 	h.vault = &fakeVault{node: h.node, seed: testSeed()}
 	cfg := Config{
-		Node: h.node, Vault: h.vault, Seal: seal.NewVault(nil), Tokens: h.tokenFile(), Witness: WitnessNone, MaxKeysPerPod: 100, Version: "v-test",
+		Node: h.node, Vault: h.vault, Seal: seal.NewVault(nil), Clouds: &fakeClouds{node: h.node, vault: h.vault}, Tokens: h.tokenFile(), Witness: WitnessNone, MaxKeysPerPod: 100, Version: "v-test",
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/fsm"
-	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 )
 
@@ -32,10 +31,9 @@ type reign struct {
 	done chan struct{}
 }
 
-// hold waits until what the view shows of the pod, or of why pods wait, changes,
-// and reports whether it did. It returns early when the caller goes away, the time is over, the
+// hold waits until one of the changes happens, and reports whether one did. It returns early when the caller goes away, the time is over, the
 // server stops or this node no longer leads.
-func (h *holds) hold(ctx, stopping context.Context, view *fsm.View, pod *fsmpb.Pod, most time.Duration) (bool, error) {
+func (h *holds) hold(ctx, stopping context.Context, changes fsm.Changes, most time.Duration) (bool, error) {
 	lost, err := h.enter()
 	if err != nil {
 		return false, err
@@ -45,7 +43,7 @@ func (h *holds) hold(ctx, stopping context.Context, view *fsm.View, pod *fsmpb.P
 	defer cancel()
 	defer context.AfterFunc(lost, cancel)() //nolint:contextcheck // lost is the life of the leadership, not of the call
 	defer context.AfterFunc(stopping, cancel)()
-	return view.WatchWaiting(pod.GetNamespace(), pod.GetName()).Wait(ctx.Done()), nil
+	return changes.Wait(ctx.Done()), nil
 }
 
 // held is how many requests wait now.

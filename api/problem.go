@@ -22,6 +22,7 @@ type kind string
 const (
 	invalidField     kind = "invalid-field"
 	malformedBody    kind = "malformed-body"
+	malformedJSON    kind = "malformed-json"
 	bodyTooLarge     kind = "body-too-large"
 	unsupportedMedia kind = "unsupported-media-type"
 	unauthenticated  kind = "unauthenticated"
@@ -42,6 +43,13 @@ const (
 	membersStranded  kind = "members-stranded"
 	keyRemoved       kind = "key-removed"
 	keyNotHere       kind = "key-not-here"
+	exists           kind = "exists"
+	inUse            kind = "in-use"
+	wrongState       kind = "wrong-state"
+	incomplete       kind = "incomplete"
+	tooMany          kind = "too-many"
+	staleGeneration  kind = "stale-generation"
+	refusedByKube    kind = "certificate-refused"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
 	outcomeUnknown   kind = "outcome-unknown"
@@ -57,8 +65,9 @@ var kinds = map[kind]struct {
 }{
 	invalidField:     {http.StatusBadRequest, "A field is invalid"},
 	malformedBody:    {http.StatusBadRequest, "The body cannot be read"},
+	malformedJSON:    {http.StatusUnprocessableEntity, "The body is not JSON"},
 	bodyTooLarge:     {http.StatusRequestEntityTooLarge, "The body is too large"},
-	unsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not JSON"},
+	unsupportedMedia: {http.StatusUnsupportedMediaType, "The body is of another type"},
 	unauthenticated:  {http.StatusUnauthorized, "A valid token is required"},
 	forbidden:        {http.StatusForbidden, "The caller may not do this"},
 	tooManyRequests:  {http.StatusTooManyRequests, "Too many requests"},
@@ -77,6 +86,13 @@ var kinds = map[kind]struct {
 	membersStranded:  {http.StatusConflict, "Members would be sealed for good"},
 	keyRemoved:       {http.StatusConflict, "The key was removed before"},
 	keyNotHere:       {http.StatusConflict, "The leader can not wrap for a key"},
+	exists:           {http.StatusConflict, "It exists already"},
+	inUse:            {http.StatusConflict, "Something else rests on it"},
+	wrongState:       {http.StatusConflict, "The logical cloud is in another state"},
+	incomplete:       {http.StatusBadRequest, "The logical cloud lacks something"},
+	tooMany:          {http.StatusConflict, "There are too many"},
+	staleGeneration:  {http.StatusConflict, "The logical cloud has changed"},
+	refusedByKube:    {http.StatusConflict, "The certificate was refused"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},
@@ -146,6 +162,8 @@ func refusalProblem(r *fsm.Refusal) *problem {
 	known := map[fsm.Code]kind{
 		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.KeyInUse: keyInUse, fsm.SeedExists: seedExists,
 		fsm.PoolShort: poolShort, fsm.TokenExists: tokenExists, fsm.TooManyTokens: tooManyTokens,
+		fsm.Exists: exists, fsm.InUse: inUse, fsm.WrongState: wrongState, fsm.Incomplete: incomplete, fsm.TooMany: tooMany,
+		fsm.StaleGeneration: staleGeneration,
 	}
 	if k, ok := known[r.Code]; ok {
 		return newProblem(k, "%s", r.Detail)

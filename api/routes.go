@@ -24,7 +24,7 @@ func routes() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	page := []string{"state", "cursor", "limit", consistencyParam}
 	one := []string{consistencyParam}
-	return []route{
+	return append([]route{
 		{post, "/v1/allocations", allocators, onLeader, []string{"wait"}, withBody((*Server).allocate)},
 		{get, "/v1/allocations", ownReaders, reads, one, (*Server).listAllocations},
 		{get, "/v1/allocations/{namespace}/{pod}", podReaders, reads, one, (*Server).getAllocation},
@@ -56,7 +56,7 @@ func routes() []route {
 		{get, "/metrics", metricsReaders, aside, nil, (*Server).showMetrics},
 		{get, "/openapi.yaml", everybody, aside, nil, (*Server).document},
 		{get, "/", everybody, aside, nil, (*Server).home},
-	}
+	}, cloudRoutes()...)
 }
 
 // echoPath is the route's path the way echo writes it: /v1/keys/:pubkey.

@@ -126,12 +126,13 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 func TestConfigurationsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode()
-	good := Config{Node: n, Vault: &fakeVault{node: n}, Seal: seal.NewVault(nil), Tokens: &Tokens{}, Witness: WitnessNone}
+	good := Config{Node: n, Vault: &fakeVault{node: n}, Seal: seal.NewVault(nil), Clouds: &fakeClouds{}, Tokens: &Tokens{}, Witness: WitnessNone}
 	_, err := New(good)
 	require.NoError(t, err)
 	for name, change := range map[string]func(*Config){
 		"no node":          func(c *Config) { c.Node = nil },
 		"no vault":         func(c *Config) { c.Vault = nil },
+		"no clouds":        func(c *Config) { c.Clouds = nil },
 		"no witness":       func(c *Config) { c.Witness = "" },
 		"unknown witness":  func(c *Config) { c.Witness = "oracle" },
 		"negative rest":    func(c *Config) { c.RestAfterProof = -1 },

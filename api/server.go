@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,9 +39,10 @@ var ErrConfig = errors.New("invalid configuration of the API")
 
 // Config is what a [Server] is made of.
 type Config struct {
-	Node  Node
-	Vault Vault
-	Seal  Seal
+	Node   Node
+	Vault  Vault
+	Seal   Seal
+	Clouds Clouds
 	// Tokens are those of the server's file; nil is none.
 	Tokens *Tokens
 	// Certificates gives client certificates their callers; nil goes by the
@@ -102,6 +104,10 @@ type Server struct {
 	pace    *buckets
 	logins  *logins
 	repeats *buckets
+	// disclosures bounds how often the same kubeconfig is given to the same caller.
+	disclosures *buckets
+	// guarded is held by a change whose permission depends on the state, until it is made.
+	guarded sync.Mutex
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -125,7 +131,8 @@ func New(cfg Config) (*Server, error) {
 		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
-		seedKey: key, seedRecipient: recipient,
+		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst),
+		seedKey:     key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
 		s.pace = newBuckets(float64(n), rateBurst*n)
@@ -144,8 +151,8 @@ func (s *Server) Handler() http.Handler { return s.echo }
 // check finds what can not be, and what is missing and has no default.
 func (c *Config) check() error {
 	switch {
-	case c.Node == nil, c.Vault == nil, c.Seal == nil:
-		return fmt.Errorf("%w: node, vault and seal are required", ErrConfig)
+	case c.Node == nil, c.Vault == nil, c.Seal == nil, c.Clouds == nil:
+		return fmt.Errorf("%w: node, vault, seal and clouds are required", ErrConfig)
 	case c.PodTokens != nil && len(c.Pods) == 0:
 		return fmt.Errorf("%w: pods' tokens need a list of the pods that may ask for keys", ErrConfig)
 	case c.Witness != WitnessNone && c.Witness != WitnessOperator:

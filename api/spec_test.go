@@ -83,6 +83,9 @@ func TestRoutesAreThoseOfTheDocument(t *testing.T) {
 		body         bool
 	}
 	bodiless := []string{"/v1/seal/verify", "/v1/seal/rotate"} // their path says all
+	for _, action := range []string{"instantiate", "update", "terminate", "rotate-key"} {
+		bodiless = append(bodiless, cloudPath+"/"+action)
+	}
 	var want, have []row
 	for path, item := range theContract().doc.Paths.Map() {
 		for method, op := range item.Operations() {

@@ -4,6 +4,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"time"
 )
 
@@ -19,6 +20,117 @@ func (e AllocationState) Valid() bool {
 	case AllocationStateHeld:
 		return true
 	case AllocationStateResting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CertificateState.
+const (
+	CertificateStateApproved  CertificateState = "approved"
+	CertificateStateDenied    CertificateState = "denied"
+	CertificateStateFailed    CertificateState = "failed"
+	CertificateStateIssued    CertificateState = "issued"
+	CertificateStateRequested CertificateState = "requested"
+	CertificateStateWanted    CertificateState = "wanted"
+)
+
+// Valid indicates whether the value is a known member of the CertificateState enum.
+func (e CertificateState) Valid() bool {
+	switch e {
+	case CertificateStateApproved:
+		return true
+	case CertificateStateDenied:
+		return true
+	case CertificateStateFailed:
+		return true
+	case CertificateStateIssued:
+		return true
+	case CertificateStateRequested:
+		return true
+	case CertificateStateWanted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CloudState.
+const (
+	CloudStateCreated           CloudState = "Created"
+	CloudStateInstantiateFailed CloudState = "InstantiateFailed"
+	CloudStateInstantiated      CloudState = "Instantiated"
+	CloudStateInstantiating     CloudState = "Instantiating"
+	CloudStateTerminateFailed   CloudState = "TerminateFailed"
+	CloudStateTerminated        CloudState = "Terminated"
+	CloudStateTerminating       CloudState = "Terminating"
+)
+
+// Valid indicates whether the value is a known member of the CloudState enum.
+func (e CloudState) Valid() bool {
+	switch e {
+	case CloudStateCreated:
+		return true
+	case CloudStateInstantiateFailed:
+		return true
+	case CloudStateInstantiated:
+		return true
+	case CloudStateInstantiating:
+		return true
+	case CloudStateTerminateFailed:
+		return true
+	case CloudStateTerminated:
+		return true
+	case CloudStateTerminating:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CloudStep.
+const (
+	CloudStepApply       CloudStep = "apply"
+	CloudStepApproval    CloudStep = "approval"
+	CloudStepCertificate CloudStep = "certificate"
+	CloudStepDenied      CloudStep = "denied"
+	CloudStepFailed      CloudStep = "failed"
+	CloudStepInstantiate CloudStep = "instantiate"
+	CloudStepKey         CloudStep = "key"
+	CloudStepReady       CloudStep = "ready"
+	CloudStepRemove      CloudStep = "remove"
+	CloudStepRemoved     CloudStep = "removed"
+	CloudStepRequest     CloudStep = "request"
+	CloudStepUpdate      CloudStep = "update"
+)
+
+// Valid indicates whether the value is a known member of the CloudStep enum.
+func (e CloudStep) Valid() bool {
+	switch e {
+	case CloudStepApply:
+		return true
+	case CloudStepApproval:
+		return true
+	case CloudStepCertificate:
+		return true
+	case CloudStepDenied:
+		return true
+	case CloudStepFailed:
+		return true
+	case CloudStepInstantiate:
+		return true
+	case CloudStepKey:
+		return true
+	case CloudStepReady:
+		return true
+	case CloudStepRemove:
+		return true
+	case CloudStepRemoved:
+		return true
+	case CloudStepRequest:
+		return true
+	case CloudStepUpdate:
 		return true
 	default:
 		return false
@@ -64,6 +176,27 @@ func (e ImportResult) Valid() bool {
 	case ImportResultImported:
 		return true
 	case ImportResultKnown:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for KeyAlgorithm.
+const (
+	KeyAlgorithmECDSAP256 KeyAlgorithm = "ECDSA-P256"
+	KeyAlgorithmEd25519   KeyAlgorithm = "Ed25519"
+	KeyAlgorithmRSA4096   KeyAlgorithm = "RSA-4096"
+)
+
+// Valid indicates whether the value is a known member of the KeyAlgorithm enum.
+func (e KeyAlgorithm) Valid() bool {
+	switch e {
+	case KeyAlgorithmECDSAP256:
+		return true
+	case KeyAlgorithmEd25519:
+		return true
+	case KeyAlgorithmRSA4096:
 		return true
 	default:
 		return false
@@ -355,6 +488,312 @@ func (e ListTokensParamsConsistency) Valid() bool {
 	}
 }
 
+// Defines values for ListClusterProvidersParamsConsistency.
+const (
+	ListClusterProvidersParamsConsistencyLinearizable ListClusterProvidersParamsConsistency = "linearizable"
+	ListClusterProvidersParamsConsistencyStale        ListClusterProvidersParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListClusterProvidersParamsConsistency enum.
+func (e ListClusterProvidersParamsConsistency) Valid() bool {
+	switch e {
+	case ListClusterProvidersParamsConsistencyLinearizable:
+		return true
+	case ListClusterProvidersParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetClusterProviderParamsConsistency.
+const (
+	GetClusterProviderParamsConsistencyLinearizable GetClusterProviderParamsConsistency = "linearizable"
+	GetClusterProviderParamsConsistencyStale        GetClusterProviderParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetClusterProviderParamsConsistency enum.
+func (e GetClusterProviderParamsConsistency) Valid() bool {
+	switch e {
+	case GetClusterProviderParamsConsistencyLinearizable:
+		return true
+	case GetClusterProviderParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListKubernetesClustersParamsConsistency.
+const (
+	ListKubernetesClustersParamsConsistencyLinearizable ListKubernetesClustersParamsConsistency = "linearizable"
+	ListKubernetesClustersParamsConsistencyStale        ListKubernetesClustersParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListKubernetesClustersParamsConsistency enum.
+func (e ListKubernetesClustersParamsConsistency) Valid() bool {
+	switch e {
+	case ListKubernetesClustersParamsConsistencyLinearizable:
+		return true
+	case ListKubernetesClustersParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetKubernetesClusterParamsConsistency.
+const (
+	GetKubernetesClusterParamsConsistencyLinearizable GetKubernetesClusterParamsConsistency = "linearizable"
+	GetKubernetesClusterParamsConsistencyStale        GetKubernetesClusterParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetKubernetesClusterParamsConsistency enum.
+func (e GetKubernetesClusterParamsConsistency) Valid() bool {
+	switch e {
+	case GetKubernetesClusterParamsConsistencyLinearizable:
+		return true
+	case GetKubernetesClusterParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListProjectsParamsConsistency.
+const (
+	ListProjectsParamsConsistencyLinearizable ListProjectsParamsConsistency = "linearizable"
+	ListProjectsParamsConsistencyStale        ListProjectsParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListProjectsParamsConsistency enum.
+func (e ListProjectsParamsConsistency) Valid() bool {
+	switch e {
+	case ListProjectsParamsConsistencyLinearizable:
+		return true
+	case ListProjectsParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetProjectParamsConsistency.
+const (
+	GetProjectParamsConsistencyLinearizable GetProjectParamsConsistency = "linearizable"
+	GetProjectParamsConsistencyStale        GetProjectParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetProjectParamsConsistency enum.
+func (e GetProjectParamsConsistency) Valid() bool {
+	switch e {
+	case GetProjectParamsConsistencyLinearizable:
+		return true
+	case GetProjectParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLogicalCloudsParamsConsistency.
+const (
+	ListLogicalCloudsParamsConsistencyLinearizable ListLogicalCloudsParamsConsistency = "linearizable"
+	ListLogicalCloudsParamsConsistencyStale        ListLogicalCloudsParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListLogicalCloudsParamsConsistency enum.
+func (e ListLogicalCloudsParamsConsistency) Valid() bool {
+	switch e {
+	case ListLogicalCloudsParamsConsistencyLinearizable:
+		return true
+	case ListLogicalCloudsParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetLogicalCloudParamsConsistency.
+const (
+	GetLogicalCloudParamsConsistencyLinearizable GetLogicalCloudParamsConsistency = "linearizable"
+	GetLogicalCloudParamsConsistencyStale        GetLogicalCloudParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetLogicalCloudParamsConsistency enum.
+func (e GetLogicalCloudParamsConsistency) Valid() bool {
+	switch e {
+	case GetLogicalCloudParamsConsistencyLinearizable:
+		return true
+	case GetLogicalCloudParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListClusterQuotasParamsConsistency.
+const (
+	ListClusterQuotasParamsConsistencyLinearizable ListClusterQuotasParamsConsistency = "linearizable"
+	ListClusterQuotasParamsConsistencyStale        ListClusterQuotasParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListClusterQuotasParamsConsistency enum.
+func (e ListClusterQuotasParamsConsistency) Valid() bool {
+	switch e {
+	case ListClusterQuotasParamsConsistencyLinearizable:
+		return true
+	case ListClusterQuotasParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetClusterQuotaParamsConsistency.
+const (
+	GetClusterQuotaParamsConsistencyLinearizable GetClusterQuotaParamsConsistency = "linearizable"
+	GetClusterQuotaParamsConsistencyStale        GetClusterQuotaParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetClusterQuotaParamsConsistency enum.
+func (e GetClusterQuotaParamsConsistency) Valid() bool {
+	switch e {
+	case GetClusterQuotaParamsConsistencyLinearizable:
+		return true
+	case GetClusterQuotaParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListClusterReferencesParamsConsistency.
+const (
+	ListClusterReferencesParamsConsistencyLinearizable ListClusterReferencesParamsConsistency = "linearizable"
+	ListClusterReferencesParamsConsistencyStale        ListClusterReferencesParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListClusterReferencesParamsConsistency enum.
+func (e ListClusterReferencesParamsConsistency) Valid() bool {
+	switch e {
+	case ListClusterReferencesParamsConsistencyLinearizable:
+		return true
+	case ListClusterReferencesParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetClusterReferenceParamsConsistency.
+const (
+	GetClusterReferenceParamsConsistencyLinearizable GetClusterReferenceParamsConsistency = "linearizable"
+	GetClusterReferenceParamsConsistencyStale        GetClusterReferenceParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetClusterReferenceParamsConsistency enum.
+func (e GetClusterReferenceParamsConsistency) Valid() bool {
+	switch e {
+	case GetClusterReferenceParamsConsistencyLinearizable:
+		return true
+	case GetClusterReferenceParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListKeyValuesParamsConsistency.
+const (
+	ListKeyValuesParamsConsistencyLinearizable ListKeyValuesParamsConsistency = "linearizable"
+	ListKeyValuesParamsConsistencyStale        ListKeyValuesParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListKeyValuesParamsConsistency enum.
+func (e ListKeyValuesParamsConsistency) Valid() bool {
+	switch e {
+	case ListKeyValuesParamsConsistencyLinearizable:
+		return true
+	case ListKeyValuesParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetKeyValuesParamsConsistency.
+const (
+	GetKeyValuesParamsConsistencyLinearizable GetKeyValuesParamsConsistency = "linearizable"
+	GetKeyValuesParamsConsistencyStale        GetKeyValuesParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetKeyValuesParamsConsistency enum.
+func (e GetKeyValuesParamsConsistency) Valid() bool {
+	switch e {
+	case GetKeyValuesParamsConsistencyLinearizable:
+		return true
+	case GetKeyValuesParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetLogicalCloudStatusParamsConsistency.
+const (
+	GetLogicalCloudStatusParamsConsistencyLinearizable GetLogicalCloudStatusParamsConsistency = "linearizable"
+	GetLogicalCloudStatusParamsConsistencyStale        GetLogicalCloudStatusParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetLogicalCloudStatusParamsConsistency enum.
+func (e GetLogicalCloudStatusParamsConsistency) Valid() bool {
+	switch e {
+	case GetLogicalCloudStatusParamsConsistencyLinearizable:
+		return true
+	case GetLogicalCloudStatusParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListUserPermissionsParamsConsistency.
+const (
+	ListUserPermissionsParamsConsistencyLinearizable ListUserPermissionsParamsConsistency = "linearizable"
+	ListUserPermissionsParamsConsistencyStale        ListUserPermissionsParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the ListUserPermissionsParamsConsistency enum.
+func (e ListUserPermissionsParamsConsistency) Valid() bool {
+	switch e {
+	case ListUserPermissionsParamsConsistencyLinearizable:
+		return true
+	case ListUserPermissionsParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetUserPermissionParamsConsistency.
+const (
+	GetUserPermissionParamsConsistencyLinearizable GetUserPermissionParamsConsistency = "linearizable"
+	GetUserPermissionParamsConsistencyStale        GetUserPermissionParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetUserPermissionParamsConsistency enum.
+func (e GetUserPermissionParamsConsistency) Valid() bool {
+	switch e {
+	case GetUserPermissionParamsConsistencyLinearizable:
+		return true
+	case GetUserPermissionParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
 // Allocation defines model for Allocation.
 type Allocation struct {
 	ClusterID string `json:"clusterId"`
@@ -470,6 +909,76 @@ type AuditRecord struct {
 	WallMs int64 `json:"wallMs"`
 }
 
+// CertificateState defines model for CertificateState.
+type CertificateState string
+
+// CertificateStatus Of the present generation; `serial` and times are those of the newest certificate that is stored.
+type CertificateStatus struct {
+	NotAfter  time.Time `json:"notAfter,omitempty,omitzero"`
+	NotBefore time.Time `json:"notBefore,omitempty,omitzero"`
+
+	// RenewAt When the next one is asked for.
+	RenewAt time.Time `json:"renewAt,omitempty,omitzero"`
+
+	// RequestName Name of the CertificateSigningRequest.
+	RequestName string           `json:"requestName,omitempty,omitzero"`
+	Serial      string           `json:"serial,omitempty,omitzero"`
+	State       CertificateState `json:"state"`
+}
+
+// CloudAction defines model for CloudAction.
+type CloudAction struct {
+	// Action instantiate, update, terminate or rotate-key.
+	Action string `json:"action"`
+
+	// By The caller's name.
+	By         string    `json:"by"`
+	Generation int64     `json:"generation"`
+	Revision   int64     `json:"revision"`
+	Time       time.Time `json:"time"`
+}
+
+// CloudClusterStatus defines model for CloudClusterStatus.
+type CloudClusterStatus struct {
+	// Certificate Of the present generation; `serial` and times are those of the newest certificate that is stored.
+	Certificate     CertificateStatus `json:"certificate,omitempty,omitzero"`
+	Cluster         string            `json:"cluster"`
+	ClusterProvider string            `json:"clusterProvider"`
+
+	// Ready There is a certificate that has not expired, and everything else is applied.
+	Ready bool `json:"ready"`
+
+	// Reason Why it waits, or what is wrong; absent where nothing is.
+	Reason    WaitReason `json:"reason,omitempty,omitzero"`
+	Reference string     `json:"reference"`
+
+	// Step What is next in one cluster: `instantiate` the cloud, or `update` it, by an
+	// operator; then the leader makes the `key`, creates the `request`, approves it
+	// (`approval`), awaits the `certificate`, and applies (`apply`) namespace, quotas,
+	// roles and bindings until it is `ready`. `denied` and `failed` are final until an
+	// `update`. Terminated clouds go through `remove` to `removed`.
+	Step CloudStep `json:"step"`
+}
+
+// CloudState defines model for CloudState.
+type CloudState string
+
+// CloudStep What is next in one cluster: `instantiate` the cloud, or `update` it, by an
+// operator; then the leader makes the `key`, creates the `request`, approves it
+// (`approval`), awaits the `certificate`, and applies (`apply`) namespace, quotas,
+// roles and bindings until it is `ready`. `denied` and `failed` are final until an
+// `update`. Terminated clouds go through `remove` to `removed`.
+type CloudStep string
+
+// CloudUser defines model for CloudUser.
+type CloudUser struct {
+	// Type `certificate` only.
+	Type string `json:"type,omitempty,omitzero"`
+
+	// UserName Without control characters; not one of Kubernetes' own, `system:…`.
+	UserName string `json:"userName"`
+}
+
 // Cluster defines model for Cluster.
 type Cluster struct {
 	// ClusterID Empty until the cluster was founded.
@@ -484,6 +993,39 @@ type Cluster struct {
 	Leader string `json:"leader"`
 	Nodes  []Node `json:"nodes"`
 	Term   int64  `json:"term"`
+}
+
+// ClusterDescription defines model for ClusterDescription.
+type ClusterDescription struct {
+	Metadata ObjectMetadata `json:"metadata"`
+}
+
+// ClusterProvider defines model for ClusterProvider.
+type ClusterProvider struct {
+	Metadata ObjectMetadata `json:"metadata"`
+}
+
+// ClusterQuota defines model for ClusterQuota.
+type ClusterQuota struct {
+	Metadata ObjectMetadata `json:"metadata"`
+
+	// Spec The hard limits of a ResourceQuota, such as `"limits.cpu": "4"`; at least one.
+	Spec map[string]string `json:"spec"`
+}
+
+// ClusterReference defines model for ClusterReference.
+type ClusterReference struct {
+	Metadata ObjectMetadata       `json:"metadata"`
+	Spec     ClusterReferenceSpec `json:"spec"`
+}
+
+// ClusterReferenceSpec defines model for ClusterReferenceSpec.
+type ClusterReferenceSpec struct {
+	Cluster         ObjectName `json:"cluster"`
+	ClusterProvider ObjectName `json:"clusterProvider"`
+
+	// LoadBalancerIP An IP address; kept, nothing more.
+	LoadBalancerIP string `json:"loadBalancerIP,omitempty,omitzero"`
 }
 
 // Deposit defines model for Deposit.
@@ -662,6 +1204,9 @@ type Key struct {
 	ValidatorStatus string `json:"validatorStatus,omitempty,omitzero"`
 }
 
+// KeyAlgorithm Of the one private key that all clusters of the cloud share.
+type KeyAlgorithm string
+
 // KeyPage defines model for KeyPage.
 type KeyPage struct {
 	// Counts Keys by state, of the whole cluster or, for a limited caller, of those that it sees.
@@ -674,6 +1219,101 @@ type KeyPage struct {
 
 // KeyState defines model for KeyState.
 type KeyState string
+
+// KeyValues defines model for KeyValues.
+type KeyValues struct {
+	Metadata ObjectMetadata `json:"metadata"`
+	Spec     KeyValuesSpec  `json:"spec"`
+}
+
+// KeyValuesSpec defines model for KeyValuesSpec.
+type KeyValuesSpec struct {
+	Kv []json.RawMessage `json:"kv"`
+}
+
+// KubernetesCluster defines model for KubernetesCluster.
+type KubernetesCluster struct {
+	Metadata ObjectMetadata `json:"metadata"`
+
+	// Status What is public of the kubeconfig.
+	Status KubernetesClusterStatus `json:"status,omitempty,omitzero"`
+}
+
+// KubernetesClusterForm defines model for KubernetesClusterForm.
+type KubernetesClusterForm struct {
+	// File A kubeconfig, as it is or in base64; at most 256 KiB. Its current context counts.
+	File     []byte             `json:"file"`
+	Metadata ClusterDescription `json:"metadata"`
+}
+
+// KubernetesClusterStatus What is public of the kubeconfig.
+type KubernetesClusterStatus struct {
+	// Authority Whether the kubeconfig names its own authority; public ones vouch for it otherwise.
+	Authority bool      `json:"authority"`
+	Created   time.Time `json:"created,omitempty,omitzero"`
+
+	// Server URL of the API server.
+	Server string `json:"server"`
+
+	// TLSServerName The name in the server's certificate, where it is not that of the URL.
+	TLSServerName string `json:"tlsServerName,omitempty,omitzero"`
+}
+
+// LogicalCloud defines model for LogicalCloud.
+type LogicalCloud struct {
+	Metadata ObjectMetadata   `json:"metadata"`
+	Spec     LogicalCloudSpec `json:"spec"`
+
+	// Status Shown where the cloud is read; in a request it is not looked at.
+	Status LogicalCloudSummary `json:"status,omitempty,omitzero"`
+}
+
+// LogicalCloudSpec defines model for LogicalCloudSpec.
+type LogicalCloudSpec struct {
+	// ExpirationSeconds Life of the certificates, 600 to 315360000 (ten years); absent or 0 leaves it to the signer.
+	ExpirationSeconds int64 `json:"expirationSeconds,omitempty,omitzero"`
+
+	// KeyAlgorithm Of the one private key that all clusters of the cloud share.
+	KeyAlgorithm KeyAlgorithm `json:"keyAlgorithm,omitempty,omitzero"`
+
+	// Labels Of the namespace, as Kubernetes has labels; none of `kubernetes.io` or `keysteward.io`.
+	Labels map[string]string `json:"labels,omitempty,omitzero"`
+
+	// Level "1" only.
+	Level string `json:"level,omitempty,omitzero"`
+
+	// Namespace The cloud's primary namespace in each cluster, an RFC 1123 label that does not begin with `kube-`.
+	Namespace string    `json:"namespace"`
+	User      CloudUser `json:"user"`
+}
+
+// LogicalCloudStatus defines model for LogicalCloudStatus.
+type LogicalCloudStatus struct {
+	// Actions The last 32, oldest first.
+	Actions []CloudAction `json:"actions"`
+	Cloud   string        `json:"cloud"`
+
+	// Clusters Its cluster references by name.
+	Clusters []CloudClusterStatus `json:"clusters"`
+
+	// CommonName With which the user's certificates log in, once there is a key.
+	CommonName string `json:"commonName,omitempty,omitzero"`
+
+	// Generation Grows with instantiate and rotate-key; 0 before the first.
+	Generation int64  `json:"generation"`
+	Project    string `json:"project"`
+
+	// Revision Of what is to be in the clusters; grows with every action; 0 before the first.
+	Revision int64      `json:"revision"`
+	State    CloudState `json:"state"`
+}
+
+// LogicalCloudSummary Shown where the cloud is read; in a request it is not looked at.
+type LogicalCloudSummary struct {
+	// Generation Grows with instantiate and rotate-key; 0 before the first.
+	Generation int64      `json:"generation"`
+	State      CloudState `json:"state"`
+}
 
 // Loss defines model for Loss.
 type Loss struct {
@@ -727,6 +1367,17 @@ type NonceRange struct {
 	Last  int64 `json:"last"`
 }
 
+// ObjectMetadata defines model for ObjectMetadata.
+type ObjectMetadata struct {
+	Description string     `json:"description,omitempty,omitzero"`
+	Name        ObjectName `json:"name"`
+	UserData1   string     `json:"userData1,omitempty,omitzero"`
+	UserData2   string     `json:"userData2,omitempty,omitzero"`
+}
+
+// ObjectName defines model for ObjectName.
+type ObjectName = string
+
 // Pace The leader's bounds on new deposits.
 type Pace struct {
 	// MaxPerDay How many that may be; 0 is no limit.
@@ -766,6 +1417,29 @@ type PendingAllocation struct {
 	Since  time.Time `json:"since"`
 }
 
+// PendingKubeconfig defines model for PendingKubeconfig.
+type PendingKubeconfig struct {
+	// Message In words, what it waits for.
+	Message string `json:"message"`
+
+	// Reason The code of its reason, as in the status; the step where there is none.
+	Reason string `json:"reason"`
+
+	// Reference The first cluster reference that waits; the others may wait for something else.
+	Reference string    `json:"reference"`
+	Since     time.Time `json:"since,omitempty,omitzero"`
+
+	// Step What is next in one cluster: `instantiate` the cloud, or `update` it, by an
+	// operator; then the leader makes the `key`, creates the `request`, approves it
+	// (`approval`), awaits the `certificate`, and applies (`apply`) namespace, quotas,
+	// roles and bindings until it is `ready`. `denied` and `failed` are final until an
+	// `update`. Terminated clouds go through `remove` to `removed`.
+	Step CloudStep `json:"step"`
+
+	// Waiting All cluster references of the answer that wait.
+	Waiting []string `json:"waiting"`
+}
+
 // Pod defines model for Pod.
 type Pod struct {
 	Namespace string `json:"namespace"`
@@ -790,6 +1464,11 @@ type Problem struct {
 	Status    int    `json:"status"`
 	Title     string `json:"title"`
 	Type      string `json:"type"`
+}
+
+// Project defines model for Project.
+type Project struct {
+	Metadata ObjectMetadata `json:"metadata"`
 }
 
 // Readiness defines model for Readiness.
@@ -1019,11 +1698,62 @@ type TokenList struct {
 // TokenRole defines model for TokenRole.
 type TokenRole string
 
+// UserPermission defines model for UserPermission.
+type UserPermission struct {
+	Metadata ObjectMetadata `json:"metadata"`
+
+	// Spec A rule of a Role, or of a ClusterRole where the namespace is empty.
+	Spec UserPermissionSpec `json:"spec"`
+}
+
+// UserPermissionSpec A rule of a Role, or of a ClusterRole where the namespace is empty.
+type UserPermissionSpec struct {
+	// APIGroups "" is the core group, absent means that one.
+	APIGroups []string `json:"apiGroups"`
+
+	// Namespace Empty or absent means cluster-wide.
+	Namespace string   `json:"namespace"`
+	Resources []string `json:"resources"`
+	Verbs     []string `json:"verbs"`
+}
+
+// WaitReason Why it waits, or what is wrong; absent where nothing is.
+type WaitReason struct {
+	// Code `cluster-unreachable`, `cluster-authority`, `cluster-unauthorized`,
+	// `forbidden`, `sealed`, `csr-pending-approval`, `signer-silent`, `foreign-csr`,
+	// `csr-gone`, `certificate-refused`, `clock`, `namespace-terminating`,
+	// `namespace-missing`, `apply-failed`, `stuck`, `kubeconfig-invalid`, `denied`,
+	// `failed`, `expired`.
+	Code string `json:"code"`
+
+	// Message In words.
+	Message string    `json:"message"`
+	Since   time.Time `json:"since,omitempty,omitzero"`
+}
+
+// CloudName defines model for CloudName.
+type CloudName = ObjectName
+
+// ClusterName defines model for ClusterName.
+type ClusterName = ObjectName
+
 // Consistency defines model for Consistency.
 type Consistency string
 
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
+// KeyValuesName defines model for KeyValuesName.
+type KeyValuesName = ObjectName
+
+// KubeconfigExec defines model for KubeconfigExec.
+type KubeconfigExec = bool
+
+// KubeconfigWait Example: 30s
+type KubeconfigWait = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -1031,11 +1761,26 @@ type Limit = int
 // Namespace defines model for Namespace.
 type Namespace = string
 
+// PermissionName defines model for PermissionName.
+type PermissionName = ObjectName
+
 // PodName defines model for PodName.
 type PodName = string
 
+// ProjectName defines model for ProjectName.
+type ProjectName = ObjectName
+
+// ProviderName defines model for ProviderName.
+type ProviderName = ObjectName
+
 // Pubkey defines model for Pubkey.
 type Pubkey = string
+
+// QuotaName defines model for QuotaName.
+type QuotaName = ObjectName
+
+// ReferenceName defines model for ReferenceName.
+type ReferenceName = ObjectName
 
 // AssignmentsTooParams defines parameters for AssignmentsToo.
 type AssignmentsTooParams struct {
@@ -1168,6 +1913,226 @@ type ListTokensParams struct {
 // ListTokensParamsConsistency defines parameters for ListTokens.
 type ListTokensParamsConsistency string
 
+// ListClusterProvidersParams defines parameters for ListClusterProviders.
+type ListClusterProvidersParams struct {
+	Consistency ListClusterProvidersParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListClusterProvidersParamsConsistency defines parameters for ListClusterProviders.
+type ListClusterProvidersParamsConsistency string
+
+// CreateClusterProviderParams defines parameters for CreateClusterProvider.
+type CreateClusterProviderParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetClusterProviderParams defines parameters for GetClusterProvider.
+type GetClusterProviderParams struct {
+	Consistency GetClusterProviderParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetClusterProviderParamsConsistency defines parameters for GetClusterProvider.
+type GetClusterProviderParamsConsistency string
+
+// ListKubernetesClustersParams defines parameters for ListKubernetesClusters.
+type ListKubernetesClustersParams struct {
+	Consistency ListKubernetesClustersParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListKubernetesClustersParamsConsistency defines parameters for ListKubernetesClusters.
+type ListKubernetesClustersParamsConsistency string
+
+// CreateKubernetesClusterParams defines parameters for CreateKubernetesCluster.
+type CreateKubernetesClusterParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetKubernetesClusterParams defines parameters for GetKubernetesCluster.
+type GetKubernetesClusterParams struct {
+	Consistency GetKubernetesClusterParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetKubernetesClusterParamsConsistency defines parameters for GetKubernetesCluster.
+type GetKubernetesClusterParamsConsistency string
+
+// ListProjectsParams defines parameters for ListProjects.
+type ListProjectsParams struct {
+	Consistency ListProjectsParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListProjectsParamsConsistency defines parameters for ListProjects.
+type ListProjectsParamsConsistency string
+
+// CreateProjectParams defines parameters for CreateProject.
+type CreateProjectParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetProjectParams defines parameters for GetProject.
+type GetProjectParams struct {
+	Consistency GetProjectParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetProjectParamsConsistency defines parameters for GetProject.
+type GetProjectParamsConsistency string
+
+// ListLogicalCloudsParams defines parameters for ListLogicalClouds.
+type ListLogicalCloudsParams struct {
+	Consistency ListLogicalCloudsParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListLogicalCloudsParamsConsistency defines parameters for ListLogicalClouds.
+type ListLogicalCloudsParamsConsistency string
+
+// CreateLogicalCloudParams defines parameters for CreateLogicalCloud.
+type CreateLogicalCloudParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetLogicalCloudParams defines parameters for GetLogicalCloud.
+type GetLogicalCloudParams struct {
+	Consistency GetLogicalCloudParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetLogicalCloudParamsConsistency defines parameters for GetLogicalCloud.
+type GetLogicalCloudParamsConsistency string
+
+// ListClusterQuotasParams defines parameters for ListClusterQuotas.
+type ListClusterQuotasParams struct {
+	Consistency ListClusterQuotasParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListClusterQuotasParamsConsistency defines parameters for ListClusterQuotas.
+type ListClusterQuotasParamsConsistency string
+
+// CreateClusterQuotaParams defines parameters for CreateClusterQuota.
+type CreateClusterQuotaParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetClusterQuotaParams defines parameters for GetClusterQuota.
+type GetClusterQuotaParams struct {
+	Consistency GetClusterQuotaParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetClusterQuotaParamsConsistency defines parameters for GetClusterQuota.
+type GetClusterQuotaParamsConsistency string
+
+// ListClusterReferencesParams defines parameters for ListClusterReferences.
+type ListClusterReferencesParams struct {
+	Consistency ListClusterReferencesParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListClusterReferencesParamsConsistency defines parameters for ListClusterReferences.
+type ListClusterReferencesParamsConsistency string
+
+// CreateClusterReferenceParams defines parameters for CreateClusterReference.
+type CreateClusterReferenceParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetClusterReferenceParams defines parameters for GetClusterReference.
+type GetClusterReferenceParams struct {
+	Consistency GetClusterReferenceParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetClusterReferenceParamsConsistency defines parameters for GetClusterReference.
+type GetClusterReferenceParamsConsistency string
+
+// GetKubeconfigParams defines parameters for GetKubeconfig.
+type GetKubeconfigParams struct {
+	// Wait How long to hold the request while there is no certificate, at most 60s (a Go
+	// duration). It ends early when there is one, or none will come.
+	Wait KubeconfigWait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// Exec A kubeconfig without a key in it, which runs `keysteward credential`.
+	Exec KubeconfigExec `form:"exec,omitempty" json:"exec,omitempty,omitzero"`
+}
+
+// GetCloudKubeconfigParams defines parameters for GetCloudKubeconfig.
+type GetCloudKubeconfigParams struct {
+	// Wait How long to hold the request while there is no certificate, at most 60s (a Go
+	// duration). It ends early when there is one, or none will come.
+	Wait KubeconfigWait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// Exec A kubeconfig without a key in it, which runs `keysteward credential`.
+	Exec KubeconfigExec `form:"exec,omitempty" json:"exec,omitempty,omitzero"`
+}
+
+// ListKeyValuesParams defines parameters for ListKeyValues.
+type ListKeyValuesParams struct {
+	Consistency ListKeyValuesParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListKeyValuesParamsConsistency defines parameters for ListKeyValues.
+type ListKeyValuesParamsConsistency string
+
+// CreateKeyValuesParams defines parameters for CreateKeyValues.
+type CreateKeyValuesParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetKeyValuesParams defines parameters for GetKeyValues.
+type GetKeyValuesParams struct {
+	Consistency GetKeyValuesParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetKeyValuesParamsConsistency defines parameters for GetKeyValues.
+type GetKeyValuesParamsConsistency string
+
+// GetLogicalCloudStatusParams defines parameters for GetLogicalCloudStatus.
+type GetLogicalCloudStatusParams struct {
+	Consistency GetLogicalCloudStatusParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetLogicalCloudStatusParamsConsistency defines parameters for GetLogicalCloudStatus.
+type GetLogicalCloudStatusParamsConsistency string
+
+// ListUserPermissionsParams defines parameters for ListUserPermissions.
+type ListUserPermissionsParams struct {
+	Consistency ListUserPermissionsParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// ListUserPermissionsParamsConsistency defines parameters for ListUserPermissions.
+type ListUserPermissionsParamsConsistency string
+
+// CreateUserPermissionParams defines parameters for CreateUserPermission.
+type CreateUserPermissionParams struct {
+	// IdempotencyKey 1 to 255 printable characters that are new for each creation. Repeating it with
+	// the same key and the same body, by the same caller, gives what was created;
+	// without one a repeat is 409 (`exists`).
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetUserPermissionParams defines parameters for GetUserPermission.
+type GetUserPermissionParams struct {
+	Consistency GetUserPermissionParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetUserPermissionParamsConsistency defines parameters for GetUserPermission.
+type GetUserPermissionParamsConsistency string
+
 // AllocateJSONRequestBody defines body for Allocate for application/json ContentType.
 type AllocateJSONRequestBody = AllocationRequest
 
@@ -1191,3 +2156,48 @@ type PutSeedJSONRequestBody = SealedSeed
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = NewToken
+
+// CreateClusterProviderJSONRequestBody defines body for CreateClusterProvider for application/json ContentType.
+type CreateClusterProviderJSONRequestBody = ClusterProvider
+
+// CreateKubernetesClusterMultipartRequestBody defines body for CreateKubernetesCluster for multipart/form-data ContentType.
+type CreateKubernetesClusterMultipartRequestBody = KubernetesClusterForm
+
+// PutKubernetesClusterMultipartRequestBody defines body for PutKubernetesCluster for multipart/form-data ContentType.
+type PutKubernetesClusterMultipartRequestBody = KubernetesClusterForm
+
+// CreateProjectJSONRequestBody defines body for CreateProject for application/json ContentType.
+type CreateProjectJSONRequestBody = Project
+
+// PutProjectJSONRequestBody defines body for PutProject for application/json ContentType.
+type PutProjectJSONRequestBody = Project
+
+// CreateLogicalCloudJSONRequestBody defines body for CreateLogicalCloud for application/json ContentType.
+type CreateLogicalCloudJSONRequestBody = LogicalCloud
+
+// PutLogicalCloudJSONRequestBody defines body for PutLogicalCloud for application/json ContentType.
+type PutLogicalCloudJSONRequestBody = LogicalCloud
+
+// CreateClusterQuotaJSONRequestBody defines body for CreateClusterQuota for application/json ContentType.
+type CreateClusterQuotaJSONRequestBody = ClusterQuota
+
+// PutClusterQuotaJSONRequestBody defines body for PutClusterQuota for application/json ContentType.
+type PutClusterQuotaJSONRequestBody = ClusterQuota
+
+// CreateClusterReferenceJSONRequestBody defines body for CreateClusterReference for application/json ContentType.
+type CreateClusterReferenceJSONRequestBody = ClusterReference
+
+// PutClusterReferenceJSONRequestBody defines body for PutClusterReference for application/json ContentType.
+type PutClusterReferenceJSONRequestBody = ClusterReference
+
+// CreateKeyValuesJSONRequestBody defines body for CreateKeyValues for application/json ContentType.
+type CreateKeyValuesJSONRequestBody = KeyValues
+
+// PutKeyValuesJSONRequestBody defines body for PutKeyValues for application/json ContentType.
+type PutKeyValuesJSONRequestBody = KeyValues
+
+// CreateUserPermissionJSONRequestBody defines body for CreateUserPermission for application/json ContentType.
+type CreateUserPermissionJSONRequestBody = UserPermission
+
+// PutUserPermissionJSONRequestBody defines body for PutUserPermission for application/json ContentType.
+type PutUserPermissionJSONRequestBody = UserPermission
