@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/certificate"
@@ -24,9 +25,10 @@ const besides = 2 * time.Second
 // apply brings the plan of a cloud into the cluster, takes away what is of an earlier
 // one, and proposes that it is there.
 func (l *lane) apply(ctx context.Context, c *connection) error {
-	sleep(ctx, besides, l.worker.whenCalm())
+	l.giveWay(ctx)
 	view, row, cloud, ok := l.now()
-	if !ok || !wantsObjects(row, cloud) {
+	drifted := l.worker.hasDrifted(row)
+	if !ok || !fsm.IsUp(cloud) || row.GetRemoving() || !drifted && !wantsObjects(row, cloud) {
 		return nil
 	}
 	release, err := take(ctx, l.worker.objects)
@@ -53,6 +55,7 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 		if err := l.clean(ctx, c, list, row.GetGeneration()); err != nil {
 			return err
 		}
+		l.worker.sweepAfterwards()
 	}
 	if failpoint.Enabled {
 		failpoint.Reach(PointObjectsApplied)
@@ -63,8 +66,29 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 	if err := l.worker.observer.observe(ctx, o); err != nil {
 		return err
 	}
+	if drifted {
+		l.worker.isMended(row)
+	}
 	l.worker.log.Info("objects of a logical cloud are applied", "certificate", l.key.String(), "objects", len(list), "revision", o.GetRevision())
 	return nil
+}
+
+// giveWay waits while certificates are likely to come at any moment, first of all that
+// of the same cloud.
+func (l *lane) giveWay(ctx context.Context) {
+	ctx, cancel := context.WithDeadline(ctx, l.began.Add(besides))
+	defer cancel()
+	for ctx.Err() == nil {
+		view, row, _, ok := l.now()
+		if !ok || row.GetPem() != "" || row.GetCode() != "" {
+			break
+		}
+		view.WatchCloud(l.key.project, l.key.cloud).Wait(ctx.Done())
+	}
+	select {
+	case <-l.worker.whenCalm():
+	case <-ctx.Done():
+	}
 }
 
 // first is the first of some errors with a reason of its own kind: those that say that

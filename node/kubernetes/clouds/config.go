@@ -3,6 +3,7 @@ package clouds
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,8 +28,14 @@ type Config struct {
 	// StuckAfter is how long the removal of a cloud is tried before it is said to be
 	// stuck; 60 seconds by default.
 	StuckAfter time.Duration
+	// SilentAfter is how long a signer may take before it is said to be silent; 10
+	// seconds by default.
+	SilentAfter time.Duration
 	// RetryMin and RetryMax bound the pause after a failure; 0.5 and 60 seconds by default.
 	RetryMin, RetryMax time.Duration
+
+	// wrap lets tests stand between the duty and Kubernetes.
+	wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // complete fills in the defaults.
@@ -46,7 +53,7 @@ func (c Config) complete() (Config, error) {
 		c.Now = time.Now
 	}
 	for value, standard := range map[*time.Duration]time.Duration{
-		&c.SweepEvery: 5 * time.Minute, &c.StuckAfter: time.Minute, &c.RetryMin: 500 * time.Millisecond, &c.RetryMax: time.Minute,
+		&c.SweepEvery: 5 * time.Minute, &c.StuckAfter: time.Minute, &c.SilentAfter: 10 * time.Second, &c.RetryMin: 500 * time.Millisecond, &c.RetryMax: time.Minute,
 	} {
 		if *value <= 0 {
 			*value = standard

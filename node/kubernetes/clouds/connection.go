@@ -50,7 +50,7 @@ type connection struct {
 }
 
 // connect makes the clients; nothing is sent yet. The kubeconfig is the caller's.
-func connect(canonical []byte, clusterID string) (*connection, error) {
+func connect(canonical []byte, clusterID string, wrap func(http.RoundTripper) http.RoundTripper) (*connection, error) {
 	cluster, err := kubeconfig.Parse(canonical)
 	if err != nil {
 		return nil, waitFor(CodeKubeconfig, "%v", err)
@@ -61,6 +61,9 @@ func connect(canonical []byte, clusterID string) (*connection, error) {
 	}
 	c := &connection{cluster: cluster, seen: newSightings(), selector: ours(clusterID)}
 	bound(config)
+	if wrap != nil {
+		config.Wrap(wrap)
+	}
 	if c.transport, err = rest.TransportFor(config); err == nil {
 		err = c.clients(config)
 	}

@@ -31,7 +31,7 @@ var errOutcomeUnknown = errors.New("outcome unknown")
 const (
 	// patience is how long a test waits for what should take a moment.
 	patience = 30 * time.Second
-	glance   = 5 * time.Millisecond
+	glance   = time.Millisecond
 
 	project  = "project"
 	provider = "provider"
@@ -76,7 +76,7 @@ func newScene(t testing.TB, kube ...*kubetest.Cluster) *scene {
 	s.put(false, &fsmpb.Object{Kind: &fsmpb.Object_Project{Project: &fsmpb.Project{Metadata: named(project)}}})
 	s.put(false, &fsmpb.Object{Kind: &fsmpb.Object_Provider{Provider: &fsmpb.ClusterProvider{Metadata: named(provider)}}})
 	for i, k := range kube {
-		s.register(fmt.Sprintf("k%d", i), k.AdminKubeconfig, false)
+		s.register(clusterName(i), k.AdminKubeconfig, false)
 	}
 	return s
 }
@@ -243,10 +243,12 @@ func (s *scene) permit(cloud, name, namespace string, resources ...string) {
 
 func ref(k int) string { return fmt.Sprintf("ref%d", k) }
 
+func clusterName(k int) string { return fmt.Sprintf("k%d", k) }
+
 func (s *scene) refer(cloud string, k int) {
 	s.t.Helper()
 	s.put(false, &fsmpb.Object{Kind: &fsmpb.Object_Reference{Reference: &fsmpb.ClusterReference{
-		Project: project, Cloud: cloud, Metadata: named(ref(k)), Provider: provider, Cluster: fmt.Sprintf("k%d", k),
+		Project: project, Cloud: cloud, Metadata: named(ref(k)), Provider: provider, Cluster: clusterName(k),
 	}}})
 }
 

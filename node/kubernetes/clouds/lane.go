@@ -31,6 +31,7 @@ type lane struct {
 	key    laneKey
 	cancel context.CancelFunc
 	began  time.Time
+	bare   bool   // of a removal: all but the namespace is gone
 	reason reason // why it waits; guarded by the worker's mutex
 }
 
@@ -52,6 +53,9 @@ func (l *lane) run(ctx context.Context) {
 		if err != nil {
 			l.because(explain(err))
 			w.log.Debug("step of a logical cloud failed", "lane", l.key.kind, "certificate", l.key.String(), "error", err)
+		}
+		if explain(err).code == CodeNamespaceTerminating {
+			failures = min(failures, 2) // Kubernetes is at it
 		}
 		if !sleep(ctx, w.cfg.pauseAfter(failures), called) {
 			failures = 0
@@ -82,7 +86,7 @@ func (l *lane) needed() bool {
 	case laneCertificate:
 		return wantsCertificate(row, cloud, l.worker.cfg.Now())
 	case laneObjects:
-		return wantsObjects(row, cloud)
+		return wantsObjects(row, cloud) || l.worker.hasDrifted(row)
 	case laneRemoval:
 		return wantsRemoval(row)
 	}

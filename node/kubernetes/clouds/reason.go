@@ -80,7 +80,7 @@ func waitFor(code, format string, args ...any) error {
 	return &waiting{reason: reason{code, fmt.Sprintf(format, args...)}}
 }
 
-// explain finds the reason in an error of Kubernetes, or of ours. Its words do not
+// explain finds the reason in an error of Kubernetes, or of ours; none in nil. Its words do not
 // change while the reason does not, so that they are told once.
 func explain(err error) reason {
 	r := found(err)
@@ -92,6 +92,8 @@ func found(err error) reason {
 	var w *waiting
 	status := apierrors.APIStatus(nil)
 	switch {
+	case err == nil:
+		return reason{}
 	case errors.As(err, &w):
 		return w.reason
 	case errors.Is(err, node.ErrSealed):

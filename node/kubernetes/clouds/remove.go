@@ -18,14 +18,17 @@ func (l *lane) remove(ctx context.Context, c *connection) error {
 	if !ok || !wantsRemoval(row) {
 		return nil
 	}
-	release, err := take(ctx, l.worker.objects)
-	if err != nil {
-		return err
-	}
-	err = l.removeAll(ctx, c, view.Meta().GetGeneration())
-	release()
-	if err != nil {
-		return err
+	if !l.bare {
+		release, err := take(ctx, l.worker.objects)
+		if err != nil {
+			return err
+		}
+		err = l.removeAll(ctx, c, view.Meta().GetGeneration())
+		release()
+		if err != nil {
+			return err
+		}
+		l.bare = true
 	}
 	if err := l.worker.leaveNamespace(ctx, c, cloud.GetNamespace()); err != nil {
 		return err
@@ -36,6 +39,7 @@ func (l *lane) remove(ctx context.Context, c *connection) error {
 	if err := l.worker.observer.observe(ctx, seen(row, fsmpb.CertificateObservation_KIND_REMOVED, reason{})); err != nil {
 		return err
 	}
+	l.worker.sweepAfterwards()
 	l.worker.log.Info("logical cloud is removed from a Kubernetes cluster", "certificate", l.key.String())
 	return nil
 }

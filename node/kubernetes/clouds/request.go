@@ -24,8 +24,6 @@ const (
 	approvedAfter = 150 * time.Millisecond
 	// hurryFor is how long the cluster's other work waits for a certificate.
 	hurryFor = time.Second
-	// silentAfter is when a signer is said to be silent.
-	silentAfter = 10 * time.Second
 	// approvals is how often an approval may meet with a change of the object.
 	approvals = 5
 )
@@ -207,7 +205,7 @@ func (e *errand) follow(ctx context.Context, got *certificates.CertificateSignin
 		waited := time.Since(began)
 		pause := approvedAfter - waited
 		if told {
-			pause = silentAfter - waited
+			pause = e.worker.cfg.SilentAfter - waited
 		}
 		if pause <= 0 {
 			pause = resync
@@ -231,7 +229,7 @@ func (e *errand) look(ctx context.Context, got *certificates.CertificateSigningR
 	if byTime && !told {
 		return got, true, e.tell(ctx, got, fsmpb.CertificateObservation_KIND_APPROVED, reason{})
 	}
-	if byTime && waited >= silentAfter {
+	if byTime && waited >= e.worker.cfg.SilentAfter {
 		e.because(reason{CodeSignerSilent, "the request " + e.wanted.Name + " is approved, and the signer " + certificate.Signer + " has not answered"})
 	}
 	if next := e.c.seen.get(e.wanted.Name); next != nil && !(byTime && waited > resync) {

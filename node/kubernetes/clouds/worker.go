@@ -42,6 +42,7 @@ type worker struct {
 	calm     chan struct{} // closed while there are none
 	spaces   map[string]*sync.Mutex
 	told     map[rowKey]time.Time
+	drifted  map[rowKey]uint64 // whose plan is applied again, by generation
 }
 
 func newWorker(r *run, key clusterKey) *worker {
@@ -53,7 +54,7 @@ func newWorker(r *run, key clusterKey) *worker {
 		wake: make(chan struct{}, 1), sweeping: make(chan struct{}, 1),
 		requests: make(chan struct{}, requestSlots), objects: make(chan struct{}, objectSlots),
 		lanes: make(map[laneKey]*lane), link: newLink(), calm: calm,
-		spaces: make(map[string]*sync.Mutex), told: make(map[rowKey]time.Time),
+		spaces: make(map[string]*sync.Mutex), told: make(map[rowKey]time.Time), drifted: make(map[rowKey]uint64),
 	}
 }
 
@@ -129,6 +130,14 @@ func (w *worker) assign(ctx context.Context, owned *sync.WaitGroup) {
 		if row := view.Certificate(key.project, key.cloud, key.reference); row != nil {
 			want(row)
 		}
+	}
+	for key, generation := range w.drifted {
+		row := view.Certificate(key.project, key.cloud, key.reference)
+		if row.GetGeneration() != generation || row.GetRemoving() {
+			delete(w.drifted, key)
+			continue
+		}
+		wanted[laneKey{key, laneObjects, generation}] = row
 	}
 	w.link.check(view.KubernetesCluster(w.key.provider, w.key.name).GetSealed())
 	for key, l := range w.lanes {
@@ -261,7 +270,7 @@ func (w *worker) open(ctx context.Context, cluster *fsmpb.KubernetesCluster) (*c
 		return nil, err
 	}
 	defer clear(canonical)
-	return connect(canonical, w.session.View().Meta().GetClusterId())
+	return connect(canonical, w.session.View().Meta().GetClusterId(), w.cfg.wrap)
 }
 
 // hear takes in how a try to list or watch went.
