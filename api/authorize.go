@@ -131,12 +131,10 @@ func (s *Server) permit(a access, c *call) error {
 		return err
 	}
 	switch own := c.caller.Pod; {
-	case o.clouds && !c.caller.seesClouds():
-		return refuse("%s is limited %s, and this concerns logical clouds", c.caller.Name, c.caller.limits())
-	case o.clouds && o.project != "" && !c.caller.seesProject(o.project):
-		return refuse("%s is limited %s, and this concerns project %s", c.caller.Name, c.caller.limits(), o.project)
-	case o.clouds:
 	case o.filtered:
+	case o.clouds && c.caller.seesClouds() && (o.project == "" || c.caller.seesProject(o.project)):
+	case o.clouds:
+		return refuse("%s is limited %s, and this concerns %s", c.caller.Name, c.caller.limits(), o.ofClouds())
 	case !c.caller.sees(o.namespace, o.pod):
 		return refuse("%s is limited %s, and this concerns pod %s/%s", c.caller.Name, c.caller.limits(), o.namespace, o.pod)
 	case own == nil:
@@ -147,6 +145,14 @@ func (s *Server) permit(a access, c *call) error {
 	}
 	c.object = o
 	return nil
+}
+
+// ofClouds says in words what is concerned under /v2.
+func (o object) ofClouds() string {
+	if o.project == "" {
+		return "logical clouds"
+	}
+	return "project " + o.project
 }
 
 // whatIsTheirs is for answers in which everybody sees what is their own.

@@ -54,6 +54,9 @@ func FuzzRoutes(f *testing.F) {
 		h.node.must(&fsmpb.Command{Body: &fsmpb.Command_Allocate{Allocate: &fsmpb.Allocate{
 			Pod: &fsmpb.Pod{Namespace: "default", Name: "web-0", Uid: "u-1"}, Keys: 1,
 		}}})
+		h.withCloud()
+		h.ready()
+		h.node.proposed = nil
 		switch fuzzNodes[int(kind)%len(fuzzNodes)] {
 		case "follower":
 			h.node.follow("node-b", "https://b.example:7400")
@@ -119,7 +122,15 @@ func (h *harness) requireSound(r *http.Request, caller Role) {
 	if r.Method != http.MethodHead && w.Code != statusClientGone {
 		requireConforms(h.T, r, w)
 	}
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	discloses := r.Method == http.MethodGet && strings.Contains(r.URL.Path, "kubeconfig") && slices.Contains([]Role{RoleOperator, RoleAdmin}, caller)
+	reads := r.Method == http.MethodHead || r.Method == http.MethodGet && !discloses
+	if discloses {
+		for _, c := range h.node.proposed {
+			require.NotNil(h, c.GetDiscloseKubeconfig(), what)
+		}
+	} else if w.Code == http.StatusOK {
+		require.NotContains(h, w.Body.String(), "client-key-data", what)
+	}
 	if reads || !slices.Contains([]Role{RoleOperator, RoleAdmin, RolePod, "limited"}, caller) {
 		require.Zero(h, h.node.proposals(), what)
 		require.Equal(h, state, h.node.View().Hash(), what)
@@ -144,6 +155,21 @@ func (h *harness) requireSound(r *http.Request, caller Role) {
 	}
 }
 
+// addCloudBodies adds bodies that are good for the routes under /v2.
+func addCloudBodies(bodies map[string]string) {
+	const form = "--x\r\nContent-Disposition: form-data; name=\"metadata\"\r\n\r\n{\"name\":\"one\"}\r\n--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n"
+	file := testKubeconfig() + "\r\n--x--\r\n"
+	bodies["POST "+providerPath+"/clusters"], bodies["PUT "+providerPath+"/clusters/{cluster}"] = form+file, form+file
+	for name, own := range map[string][2]string{
+		"project": {"p", "{project}"}, "provider": {"cp", ""}, "cloud": {"c", "{cloud}"}, "reference": {"r1", "{reference}"},
+		"permission": {"view", "{permission}"}, "quota": {"q", "{quota}"}, "key-values": {"kv", "{keyValuesName}"},
+	} {
+		path := strings.NewReplacer("/p/", "/{project}/", "/c/", "/{cloud}/").Replace(jsonKinds[name].path)
+		bodies["POST "+path] = withSpec(`{"name":"new"}`, jsonKinds[name].spec)
+		bodies["PUT "+path+"/"+own[1]] = withSpec(`{"name":"`+own[0]+`"}`, jsonKinds[name].spec)
+	}
+}
+
 // routeSeeds are a request for every route, those with a body with one that is good.
 func routeSeeds(f *testing.F) (seeds []string) {
 	f.Helper()
@@ -158,15 +184,21 @@ func routeSeeds(f *testing.F) (seeds []string) {
 		"POST /v1/tokens":                        `{"name":"ci","role":"operator","namespaces":["other"],"sha256":"` + strings.Repeat("ab", 32) + `"}`,
 		"POST /v1/seal/keys":                     `{"id":"file:0123456789abcdef"}`,
 	}
-	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", fmt.Sprintf("0x%x", pubkeys(0, 1)[0]), "{id}", "file:00")
+	addCloudBodies(bodies)
+	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", fmt.Sprintf("0x%x", pubkeys(0, 1)[0]), "{id}", "file:00",
+		"{project}", "p", "{cloud}", "c", "{reference}", "r1", "{provider}", "cp", "{cluster}", "one", "{permission}", "view", "{quota}", "q", "{keyValuesName}", "kv")
 	for _, r := range routes() {
 		target := []string{fill.Replace(r.path)}
+		media := "application/json"
+		if strings.HasPrefix(bodies[r.method+" "+r.path], "--") {
+			media = "multipart/form-data; boundary=x"
+		}
 		for i, name := range r.query {
-			value := map[string]string{"fence": "1", "wait": "1s", "consistency": "stale", "limit": "2", "confirmStopped": "true"}[name]
+			value := map[string]string{"fence": "1", "wait": "1s", "consistency": "stale", "limit": "2", "confirmStopped": "true", "exec": "false"}[name]
 			target = append(target, map[bool]string{true: "?", false: "&"}[i == 0], name, "=", value)
 		}
-		seeds = append(seeds, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: a.example\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-			r.method, strings.Join(target, ""), len(bodies[r.method+" "+r.path]), bodies[r.method+" "+r.path]))
+		seeds = append(seeds, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: a.example\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+			r.method, strings.Join(target, ""), media, len(bodies[r.method+" "+r.path]), bodies[r.method+" "+r.path]))
 	}
 	require.NotEmpty(f, seeds)
 	return append(seeds,

@@ -43,9 +43,14 @@ func (s *Server) getKubeconfig(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	deadline, held := time.Now().Add(wait), false
-	view, got, err := s.lookForKubeconfig(c, wish)
-	for err == nil && got.pending != nil {
+	for deadline, held := time.Now().Add(wait), false; ; held = true {
+		view, got, err := s.lookForKubeconfig(c, wish)
+		if err != nil {
+			return answer{}, err
+		}
+		if got.pending == nil {
+			return s.giveKubeconfig(c, wish, got, held)
+		}
 		left := time.Until(deadline)
 		if left <= 0 || s.stopping.Err() != nil {
 			return stillPending(got.pending), nil
@@ -53,21 +58,7 @@ func (s *Server) getKubeconfig(c *call) (answer, error) {
 		if _, err := s.holds.hold(c.ctx(), s.stopping, view.WatchCloud(wish.project, wish.cloud), left); err != nil {
 			return answer{}, err
 		}
-		held = true
-		view, got, err = s.lookForKubeconfig(c, wish)
 	}
-	if err != nil {
-		return answer{}, err
-	}
-	if held {
-		if err := s.again(c); err != nil {
-			return answer{}, err
-		}
-	}
-	if !wish.discloses {
-		return s.withoutKey(wish, got)
-	}
-	return s.discloseKubeconfig(c, wish, got)
 }
 
 func (c *call) kubeconfigWish() (w kubeconfigWish, err error) {

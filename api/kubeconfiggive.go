@@ -19,6 +19,20 @@ import (
 // record, and a loop would drive the other records out.
 const disclosuresPerSecond, disclosuresBurst = 1, 300
 
+// giveKubeconfig answers with what is there. Whether the caller may have it is decided
+// anew if it waited.
+func (s *Server) giveKubeconfig(c *call, wish kubeconfigWish, got kubeconfigState, held bool) (answer, error) {
+	if held {
+		if err := s.again(c); err != nil {
+			return answer{}, err
+		}
+	}
+	if !wish.discloses {
+		return s.withoutKey(wish, got)
+	}
+	return s.discloseKubeconfig(c, wish, got)
+}
+
 // discloseKubeconfig has it recorded that the key is about to be given away, and gives
 // it. If the cloud changed meanwhile, it looks once more.
 func (s *Server) discloseKubeconfig(c *call, wish kubeconfigWish, got kubeconfigState) (answer, error) {
