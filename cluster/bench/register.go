@@ -25,7 +25,8 @@ const (
 
 	preparing          = 16 // at once
 	certificateTimeout = 30 * time.Second
-	look               = time.Millisecond // between two looks at a state
+	often              = time.Millisecond      // between two looks at the state of one
+	seldom             = 10 * time.Millisecond // of many: looking takes from what is looked at
 )
 
 var errAnswer = errors.New("unexpected answer")
@@ -117,7 +118,7 @@ func (c *localCluster) instantiate(ctx context.Context, leader target, name stri
 
 // await looks until the one reference of a cloud is as it is to be. The leader answers
 // from its state, with no commit that would delay what is waited for.
-func (c *localCluster) await(ctx context.Context, leader target, name string, is func(wire.CloudClusterStatus) bool) error {
+func (c *localCluster) await(ctx context.Context, leader target, name string, every time.Duration, is func(wire.CloudClusterStatus) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, certificateTimeout)
 	defer cancel()
 	for {
@@ -132,7 +133,7 @@ func (c *localCluster) await(ctx context.Context, leader target, name string, is
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("cloud %s: %w: %+v", name, errTimeout, status.Clusters)
-		case <-time.After(look):
+		case <-time.After(every):
 		}
 	}
 }
