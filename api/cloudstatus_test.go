@@ -37,7 +37,7 @@ func TestStatusOfACloud(t *testing.T) {
 
 	s = h.act("instantiate")
 	require.Equal(t, wire.CloudStateInstantiating, s.State)
-	require.Equal(t, h.cloud().GetGeneration(), uint64(s.Generation)) //nolint:gosec // not negative
+	require.Equal(t, h.cloud().GetGeneration(), uint64(s.Generation))
 	require.Equal(t, "instantiate", s.Actions[0].Action)
 	require.Equal(t, "the-operator", s.Actions[0].By)
 	require.False(t, s.Actions[0].Time.IsZero())

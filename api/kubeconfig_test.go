@@ -93,7 +93,9 @@ func TestKubeconfigAnswers(t *testing.T) {
 		"not approved": {func(h *harness) { up(h); h.request("r1"); h.see("r1", sawRequest) }, want{accepted, "approval"}, want{accepted, "approval"}, yes},
 		"approved": {
 			func(h *harness) { up(h); h.request("r1"); h.see("r1", sawRequest); h.see("r1", sawApproval) },
-			want{accepted, "certificate"}, want{accepted, "certificate"}, yes,
+			want{accepted, "certificate"},
+			want{accepted, "certificate"},
+			yes,
 		},
 		"issued":     {func(h *harness) { key := up(h); h.request("r1"); h.issue("r1", key, time.Hour) }, yes, want{accepted, "request"}, yes},
 		"all issued": {(*harness).ready, yes, yes, yes},
@@ -127,11 +129,15 @@ func TestKubeconfigAnswers(t *testing.T) {
 		},
 		"denied": {
 			func(h *harness) { up(h); h.request("r1"); h.see("r1", sawDenial, because("denied", "denied by jane")) },
-			want{conflict, "certificate-refused"}, want{conflict, "certificate-refused"}, yes,
+			want{conflict, "certificate-refused"},
+			want{conflict, "certificate-refused"},
+			yes,
 		},
 		"failed": {
 			func(h *harness) { up(h); h.request("r1"); h.see("r1", sawFailure) },
-			want{conflict, "certificate-refused"}, want{conflict, "certificate-refused"}, yes,
+			want{conflict, "certificate-refused"},
+			want{conflict, "certificate-refused"},
+			yes,
 		},
 		"another reference was denied": {
 			func(h *harness) {

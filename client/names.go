@@ -15,12 +15,14 @@ const (
 	maxLabel     = 63
 	maxSubdomain = 253
 	maxUID       = 128
+	maxObject    = 128
 )
 
 var (
 	label     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 	uid       = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	object    = regexp.MustCompile(`^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$`)
 )
 
 // CheckPod refuses names that Kubernetes would refuse: a namespace is an RFC 1123
@@ -55,6 +57,16 @@ func checkRequest(r wire.AllocationRequest) error {
 	}
 	if r.Keys < 1 {
 		return fmt.Errorf("%w: %d keys: want at least 1", ErrRequest, r.Keys)
+	}
+	return nil
+}
+
+// CheckObject refuses a name that nothing under /v2 has: 1 to 128 letters, digits,
+// dashes, underscores and dots, the first and the last a letter or digit. What says of
+// what the name is. Errors wrap ErrRequest.
+func CheckObject(what, name string) error {
+	if len(name) > maxObject || !object.MatchString(name) {
+		return fmt.Errorf("%w: name of a %s %.80q: want 1 to %d letters, digits, dashes, underscores and dots, the first and the last a letter or digit", ErrRequest, what, name, maxObject)
 	}
 	return nil
 }

@@ -19,6 +19,17 @@ const (
 	TypeStaleRecipient = "stale-recipient"
 	TypePoolShort      = "pool-short"
 	TypeOutcomeUnknown = "outcome-unknown"
+
+	// TypeExists: there is an object of this name.
+	TypeExists = "exists"
+	// TypeInUse: something else rests on the object.
+	TypeInUse = "in-use"
+	// TypeWrongState: the logical cloud is in a state from which this can not be done.
+	TypeWrongState = "wrong-state"
+	// TypeIncomplete: the logical cloud lacks what it needs to be instantiated.
+	TypeIncomplete = "incomplete"
+	// TypeCertificateRefused: Kubernetes denied the certificate, or its signer failed.
+	TypeCertificateRefused = "certificate-refused"
 )
 
 var (

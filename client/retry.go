@@ -66,6 +66,9 @@ func (c *Client) round(ctx context.Context, t *trial) (r reply, done bool, err e
 		if t.note(origin(server), r, err) {
 			return r, true, t.last
 		}
+		if t.uncertain && t.q.once {
+			return r, true, t.verdict(t.last)
+		}
 		c.led(nil)
 		if ctx.Err() != nil {
 			return r, true, t.ended(ctx.Err())

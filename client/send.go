@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ const (
 	maxAnswer = 16 << 20
 	// maxList bounds an answer that has no pages: 100,000 assignments have 10 MB.
 	maxList = 256 << 20
+
+	mediaJSON = "application/json"
 )
 
 // call is one request, whoever answers it.
@@ -33,6 +36,12 @@ type call struct {
 	trouble func(error)
 	// accepts another status than 2xx as an answer
 	accepts func(status int) bool
+	// contentType is of the body, and accept what may be answered: JSON if empty.
+	contentType, accept string
+	// idempotencyKey lets a server know a repeated creation again.
+	idempotencyKey string
+	// once gives the call up when a try may have been carried out.
+	once bool
 }
 
 // reply is an answer that was read whole.
@@ -85,10 +94,13 @@ func (c *Client) request(ctx context.Context, target *url.URL, q call) (*http.Re
 	if err != nil {
 		return nil, fatal{fmt.Errorf("make request: %w", err)}
 	}
-	request.Header.Set("Accept", "application/json, application/problem+json")
+	request.Header.Set("Accept", cmp.Or(q.accept, mediaJSON)+", application/problem+json")
 	request.Header.Set("User-Agent", c.config.UserAgent)
 	if q.body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", cmp.Or(q.contentType, mediaJSON))
+	}
+	if q.idempotencyKey != "" {
+		request.Header.Set("Idempotency-Key", q.idempotencyKey)
 	}
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+string(token))

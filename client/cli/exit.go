@@ -24,8 +24,8 @@ const (
 	ExitFailure = 1
 	// ExitUsage means a wrong flag, argument or environment variable; nobody was asked.
 	ExitUsage = 2
-	// ExitPending means that time ran out while keys were on their way. Repeating
-	// the command goes on where this one ended.
+	// ExitPending means that time ran out while keys, certificates or a logical cloud
+	// were on their way. Repeating the command goes on where this one ended.
 	ExitPending = 3
 	// ExitUnknown means that no server could be reached in time, or that nobody knows
 	// whether a change happened. Repeating the command is safe.
@@ -37,9 +37,9 @@ const (
 )
 
 const exitHelp = `Exit codes: 0 done; 1 failed; 2 wrong flag, argument or environment variable;
-3 time ran out while keys were on their way (repeat to go on); 4 no server could
-be reached or the outcome is unknown (repeating is safe); 5 the pool has too few
-free keys and deposits are off (nothing was assigned).`
+3 time ran out while keys or certificates were on their way (repeat to go on);
+4 no server could be reached or the outcome is unknown (repeating is safe); 5 the
+pool has too few free keys and deposits are off (nothing was assigned).`
 
 // usageError is a mistake of whoever typed the command.
 type usageError struct{ error }
@@ -60,6 +60,12 @@ func exitCode(err error) int {
 		return ExitUsage
 	}
 	if _, ok := errors.AsType[*client.PendingError](err); ok {
+		return ExitPending
+	}
+	if _, ok := errors.AsType[*client.KubeconfigPendingError](err); ok {
+		return ExitPending
+	}
+	if _, ok := errors.AsType[*client.CloudPendingError](err); ok {
 		return ExitPending
 	}
 	if client.IsType(err, client.TypePoolShort) {

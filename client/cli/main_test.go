@@ -19,12 +19,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	runAsPlugin()
+	goleak.VerifyTestMain(m)
+}
 
 // shell runs commands with an environment and a terminal of its own.
 type shell struct {
 	env      map[string]string
 	terminal bool
+	command  string // how kubectl calls it
 	stdin    io.Reader
 	ctx      context.Context //nolint:containedctx // of the next command
 }
@@ -38,7 +42,7 @@ type said struct {
 func (s shell) run(t *testing.T, args ...string) said {
 	t.Helper()
 	a := &app{
-		version: "v1.2.3", random: rand.Reader, terminal: func(io.Writer) bool { return s.terminal },
+		version: "v1.2.3", random: rand.Reader, command: func() string { return orElse(s.command, commandName) }, terminal: func(io.Writer) bool { return s.terminal },
 		lookupEnv: func(name string) (string, bool) { value, found := s.env[name]; return value, found },
 	}
 	root := a.root()

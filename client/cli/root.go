@@ -17,6 +17,7 @@ type app struct {
 	lookupEnv func(name string) (string, bool)
 	terminal  func(w io.Writer) bool
 	random    io.Reader
+	command   func() string // how kubectl calls this program
 }
 
 // New returns the keysteward command with all client commands. Version is what
@@ -24,15 +25,16 @@ type app struct {
 // environment too, unless they have a PersistentPreRunE of their own, which then
 // calls BindEnv.
 func New(version string) *cobra.Command {
-	return (&app{version: version, lookupEnv: os.LookupEnv, terminal: isTerminal, random: rand.Reader}).root()
+	return (&app{version: version, lookupEnv: os.LookupEnv, terminal: isTerminal, random: rand.Reader, command: ownCommand}).root()
 }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "keysteward",
-		Short: "hand out validator keys, and never one twice",
+		Short: "hand out keys and certificates, and never one twice",
 		Long: `Keysteward hands out Ethereum validator keys to pods, pays their deposits, and
-never gives one key to two holders.
+never gives one key to two holders. It also gives the users of logical clouds over
+several Kubernetes clusters their certificates and kubeconfigs.
 
 Every flag is also an environment variable: --token-file is KEYSTEWARD_TOKEN_FILE.
 A flag goes before its variable, the variable before the default.
@@ -47,7 +49,7 @@ A flag goes before its variable, the variable before the default.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		a.allocateCommand(), a.releaseCommand(), a.assignmentsCommand(), a.keysCommand(), a.depositsCommand(),
-		a.clusterCommand(), a.sealCommand(), a.tokensCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
+		a.cloudsCommand(), a.kubeconfigCommand(), a.credentialCommand(), a.clusterCommand(), a.sealCommand(), a.tokensCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
 	)
 	return root
 }

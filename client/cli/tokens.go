@@ -136,6 +136,15 @@ func (f *minting) grant(cmd *cobra.Command, name string) (client.TokenGrant, err
 
 // parseExpiry reads a Go duration, or a number of days.
 func parseExpiry(text string) (time.Duration, error) {
+	d, err := parseDays(text)
+	if err != nil || d < 0 || d > 0 && d < time.Minute {
+		return 0, usagef("--expires-in: want a time from 1m on such as 12h or 30d, or 0 for ever")
+	}
+	return d, nil
+}
+
+// parseDays reads a Go duration, or a number of days such as 30d.
+func parseDays(text string) (time.Duration, error) {
 	number, inDays := strings.CutSuffix(text, "d")
 	if inDays {
 		text = number + "h"
@@ -147,10 +156,7 @@ func parseExpiry(text string) (time.Duration, error) {
 		}
 		d *= 24
 	}
-	if err != nil || d < 0 || d > 0 && d < time.Minute {
-		return 0, usagef("--expires-in: want a time from 1m on such as 12h or 30d, or 0 for ever")
-	}
-	return d, nil
+	return d, err
 }
 
 // writeNewSecret writes a file that was not there and that nobody else can read.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
@@ -58,9 +59,13 @@ type Cluster struct {
 	RestOnRelease bool
 	// PageSize bounds pages: 1000 if zero.
 	PageSize int
+	// Validity is from when on, and how long, a certificate of a logical cloud is good
+	// that is issued now: from a minute ago for an hour if nil.
+	Validity func() (from time.Time, life time.Duration)
 
 	tb      testing.TB
 	servers []*httptest.Server
+	routes  []http.Handler
 	seed    *validator.Seed
 
 	mu          sync.Mutex
@@ -75,6 +80,7 @@ type Cluster struct {
 	imported    []wire.Key
 	retired     map[string]wire.Key // by public key
 	tokens      []wire.Token
+	clouds      clouds
 }
 
 // Start starts a cluster of n nodes on loopback, of which the first leads. It is
@@ -98,7 +104,7 @@ func start(tb testing.TB, n int, serve func(http.Handler) *httptest.Server) *Clu
 	}
 	c := &Cluster{
 		tb: tb, seed: seed, pending: map[string]int{}, waiting: map[string]wire.PendingAllocation{}, allocations: map[string]*wire.Allocation{}, retired: map[string]wire.Key{},
-		identity: newIdentity(tb),
+		identity: newIdentity(tb), clouds: newClouds(),
 	}
 	for i := range n {
 		c.servers = append(c.servers, serve(c.node(i)))
@@ -147,6 +153,11 @@ func (c *Cluster) Lead(node int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.leader = node
+}
+
+// Serve answers a request as a node would without Intercept.
+func (c *Cluster) Serve(node int, w http.ResponseWriter, r *http.Request) {
+	c.routes[node].ServeHTTP(w, r)
 }
 
 // Kill stops a node, which is not started again.

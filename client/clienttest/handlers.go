@@ -64,10 +64,12 @@ func (c *Cluster) node(i int) http.Handler {
 	mux.HandleFunc("DELETE /v1/tokens/{id}", leader(c.revokeToken))
 	mux.HandleFunc("GET /v1/seed", leader(c.getSeed))
 	mux.HandleFunc("PUT /v1/seed", leader(c.putSeed))
+	c.routeClouds(mux, leader)
 	mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) { c.getCluster(i, w) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, wire.Readiness{Ready: true, Node: nodeName(i)})
 	})
+	c.routes = append(c.routes, mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		c.requests = append(c.requests, Request{

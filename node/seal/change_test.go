@@ -45,7 +45,7 @@ func (s *solo) do(cmd *fsmpb.Command) {
 	require.NoError(s.t, err)
 }
 
-// newSolo has a keyring of these keys, with a sealed seed and two imported keys.
+// newSolo has a keyring of these keys, with a sealed seed, two imported keys, and a logical cloud.
 func newSolo(t *testing.T, keks ...KEK) (*solo, *Vault) {
 	t.Helper()
 	s := &solo{t: t, machine: fsm.New()}
@@ -60,6 +60,7 @@ func newSolo(t *testing.T, keks ...KEK) (*solo, *Vault) {
 	s.do(&fsmpb.Command{Body: &fsmpb.Command_InstallSeed{InstallSeed: &fsmpb.InstallSeed{Sealed: seed, Fingerprint: "f"}}})
 	s.bring(ring, 1)
 	s.bring(ring, 2)
+	s.describe(ring)
 	return s, v
 }
 
@@ -98,6 +99,7 @@ func intact(t *testing.T, view *fsm.View, v *Vault) {
 		require.NoError(t, err)
 		require.Equal(t, k.GetPubkey()[fsm.PubkeyLength-1], plain[0])
 	}
+	requireClouds(t, view, ring)
 }
 
 // settle lets the duty do all that is to be done.
@@ -131,7 +133,7 @@ func TestRotateDataKey(t *testing.T) {
 	settle(t, s, v)
 	seal := s.View().Meta().GetSeal()
 	require.EqualValues(t, 2, seal.GetOldestTerm())
-	require.EqualValues(t, 3, seal.GetTerms()[0].GetRecords())
+	require.EqualValues(t, 5, seal.GetTerms()[0].GetRecords())
 	intact(t, s.View(), v)
 	intact(t, s.View(), NewVault(nil, kek))
 	_, err = old.Open(KindSeed, SeedID, s.View().Secret(fsm.SecretSeed).GetSealed())
@@ -146,9 +148,9 @@ func TestRotationByItself(t *testing.T) {
 	t.Parallel()
 	s, v := newSolo(t, kekOf(t, keyOf("a")))
 	require.Equal(t, 1, settle(t, s, v), "there is nothing to do")
-	v.maxUses = 4
-	require.Equal(t, 1, settle(t, s, v), "3 uses")
-	v.maxUses = 3
+	v.maxUses = 6
+	require.Equal(t, 1, settle(t, s, v), "5 uses")
+	v.maxUses = 5
 	_, err := v.pass(t.Context(), s)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, s.View().Meta().GetSeal().GetCurrentTerm(), "used up")

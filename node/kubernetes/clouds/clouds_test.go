@@ -229,7 +229,7 @@ func testMany(t *testing.T, s *scene) {
 	t.Helper()
 	s.lead()
 	var names []string
-	for i := range 30 {
+	for i := range 12 {
 		names = append(names, clusterName(i))
 		s.cloud(names[i], []int{0, 1})
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -98,8 +100,11 @@ func (x *trap) after(in *session) func(*Config) {
 	}
 }
 
-// crashScene is a cloud whose way has two rounds of a key, and an end.
+// crashScene is a cloud with something of everything. Its namespace was there before:
+// one that is deleted takes Kubernetes seconds, in which there are steps without end.
 func (s *scene) crashScene() {
+	_, err := s.admin(0).CoreV1().Namespaces().Create(s.t.Context(), &core.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace("c")}}, metav1.CreateOptions{})
+	require.NoError(s.t, err)
 	s.cloud("c", []int{0}, func(c *fsmpb.LogicalCloud) { c.Labels = map[string]string{"a": "b"} })
 	s.permit("c", "wide", "", "nodes")
 	s.instantiate("c")
@@ -145,7 +150,7 @@ func (s *scene) requireWell() {
 				n++
 			}
 		}
-		return n == 6 // namespace, quota, two roles, two bindings
+		return n == 6 // quota, two roles, two bindings; the namespace has our label
 	}, "c", "exactly what is wanted is there")
 }
 
@@ -159,6 +164,7 @@ func walk(t *testing.T, s *scene, do func(s *scene, step int, ask func(*scene)) 
 				one := newScene(t, s.kube[0])
 				more := do(one, step, life.ask)
 				life.end(one)
+				one.stop()
 				if !more {
 					require.Greater(t, step, 5)
 					return

@@ -108,7 +108,7 @@ type run struct {
 
 // longest and shortest time until the next look at what is to be renewed.
 const (
-	renewLook    = time.Minute
+	renewLook    = 5 * time.Second
 	renewLookMin = 100 * time.Millisecond
 )
 

@@ -47,6 +47,7 @@ type scene struct {
 	secrets *Secrets
 	cfg     Config
 	kube    []*kubetest.Cluster
+	stops   []func() // of duties
 
 	mu    sync.Mutex
 	index uint64
@@ -186,7 +187,15 @@ func (s *scene) leadIn(in *session, changes ...func(*Config)) (d *Duty, stop fun
 		}
 	})
 	s.t.Cleanup(stop)
+	s.stops = append(s.stops, stop)
 	return d, stop
+}
+
+// stop stops all duties.
+func (s *scene) stop() {
+	for _, stop := range s.stops {
+		stop()
+	}
 }
 
 func (s *scene) put(replace bool, o *fsmpb.Object) {
