@@ -84,9 +84,10 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 		owned.Go(func() { r.observer.run(ctx) })
 	}
 	for ctx.Err() == nil {
-		view := s.View()
+		view, began := s.View(), time.Now()
 		changed := view.WatchClouds()
 		next := r.pass(ctx, view)
+		sleep(ctx, restAfter(time.Since(began)), nil)
 		until, stop := context.WithTimeout(ctx, next)
 		changed.Wait(until.Done())
 		stop()

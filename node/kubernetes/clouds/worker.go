@@ -97,8 +97,7 @@ func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		w.assign(ctx, &owned)
-		// At most a fifth of the time goes into looking, however many rows there are.
-		sleep(ctx, 4*time.Since(began), nil)
+		sleep(ctx, restAfter(time.Since(began)), nil)
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
@@ -113,12 +112,15 @@ func (w *worker) assign(ctx context.Context, owned *sync.WaitGroup) {
 	wanted := make(map[laneKey]*fsmpb.Certificate)
 	want := func(row *fsmpb.Certificate) {
 		cloud := view.Cloud(row.GetProject(), row.GetCloud())
-		for kind, yes := range map[laneKind]bool{
-			laneCertificate: wantsCertificate(row, cloud, now), laneObjects: wantsObjects(row, cloud), laneRemoval: wantsRemoval(row),
-		} {
-			if yes {
-				wanted[laneKey{keyOf(row), kind, row.GetGeneration()}] = row
-			}
+		add := func(kind laneKind) { wanted[laneKey{keyOf(row), kind, row.GetGeneration()}] = row }
+		if wantsCertificate(row, cloud, now) {
+			add(laneCertificate)
+		}
+		if wantsObjects(row, cloud) {
+			add(laneObjects)
+		}
+		if wantsRemoval(row) {
+			add(laneRemoval)
 		}
 	}
 	for row := range view.OpenCertificates(w.key.provider, w.key.name) {
