@@ -28,24 +28,13 @@ func bareCertificate(ctx context.Context, requests certificatesclient.Certificat
 	ctx, cancel := context.WithTimeout(ctx, certificateTimeout)
 	defer cancel()
 	begin := time.Now()
-	request, err := bareRequest(name)
+	done, err := approved(ctx, requests, name, nil)
 	if err != nil {
 		return 0, err
 	}
-	made, err := requests.Create(ctx, request, metav1.CreateOptions{})
-	if err != nil {
-		return 0, fmt.Errorf("create request %s: %w", name, err)
-	}
-	made.Status.Conditions = append(made.Status.Conditions, certificates.CertificateSigningRequestCondition{
-		Type: certificates.CertificateApproved, Status: core.ConditionTrue, Reason: "Bench", Message: "Approved by the bench.",
-	})
-	approved, err := requests.UpdateApproval(ctx, name, made, metav1.UpdateOptions{})
-	if err != nil {
-		return 0, fmt.Errorf("approve request %s: %w", name, err)
-	}
 	watcher, err := requests.Watch(ctx, metav1.ListOptions{
 		FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, name).String(),
-		ResourceVersion: approved.ResourceVersion,
+		ResourceVersion: done.ResourceVersion,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("watch request %s: %w", name, err)
@@ -57,6 +46,27 @@ func bareCertificate(ctx context.Context, requests certificatesclient.Certificat
 		}
 	}
 	return 0, fmt.Errorf("request %s: %w", name, errUnsigned)
+}
+
+// approved makes a key and a request for it, and approves that.
+func approved(ctx context.Context, requests certificatesclient.CertificateSigningRequestInterface, name string, labels map[string]string) (*certificates.CertificateSigningRequest, error) {
+	request, err := bareRequest(name)
+	if err != nil {
+		return nil, err
+	}
+	request.Labels = labels
+	made, err := requests.Create(ctx, request, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("create request %s: %w", name, err)
+	}
+	made.Status.Conditions = append(made.Status.Conditions, certificates.CertificateSigningRequestCondition{
+		Type: certificates.CertificateApproved, Status: core.ConditionTrue, Reason: "Bench", Message: "Approved by the bench.",
+	})
+	done, err := requests.UpdateApproval(ctx, name, made, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("approve request %s: %w", name, err)
+	}
+	return done, nil
 }
 
 func bareRequest(name string) (*certificates.CertificateSigningRequest, error) {
