@@ -92,7 +92,7 @@ func certificatePEM(key *ecdsa.PrivateKey, name string, serial int64, from, to t
 const testToken = "the-token-of-the-kubernetes-cluster"
 
 // testKubeconfig is one that can be registered.
-func testKubeconfig() string {
+var testKubeconfig = sync.OnceValue(func() string {
 	c := clientcmdapi.NewConfig()
 	c.Clusters["k"] = &clientcmdapi.Cluster{Server: testServer, CertificateAuthorityData: testAuthority()}
 	c.AuthInfos["u"] = &clientcmdapi.AuthInfo{Token: testToken}
@@ -103,7 +103,7 @@ func testKubeconfig() string {
 		panic(err)
 	}
 	return string(text)
-}
+})
 
 // formPart is a part of a multipart body.
 type formPart struct{ name, contentType, content string }

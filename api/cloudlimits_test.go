@@ -2,10 +2,10 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -112,28 +112,32 @@ func TestPermissionsOfLimitedCallers(t *testing.T) {
 // is not changed by another one before it is made.
 func TestLimitedChangesWaitForEachOther(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.withCloud()
-	as := h.limited(RoleOperator, nil, []string{"p"})
-	done := make(chan int, 20)
-	for i := range 10 {
-		go func() {
-			body := permission(fmt.Sprintf("x%d", i), "ns")
-			done <- h.do("", http.MethodPost, cloudUnderTest+"/user-permissions", body, as).Code
-		}()
-		go func() {
-			h.do("", http.MethodDelete, cloudUnderTest, "", as)
-			body := `{"metadata":{"name":"c"},"spec":{"namespace":"other","user":{"userName":"joe"}}}`
-			done <- h.do("", http.MethodPost, "/v2/projects/p/logical-clouds", body, as).Code
-		}()
-	}
-	for range 20 {
-		<-done
-	}
-	require.Equal(t, "other", h.cloud().GetNamespace())
-	for p := range h.node.View().UserPermissions("p", "c") {
-		require.Equal(t, "other", p.GetNamespace(), p.GetMetadata().GetName())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		h.withCloud()
+		as := h.limited(RoleOperator, nil, []string{"p"})
+		send := func(done chan<- int, method, path, body string) {
+			done <- h.do("", method, path, body, as).Code
+		}
+		decided, blocked := make(chan struct{}), true
+		h.node.onPropose = func(apply func() (any, error)) (any, error) {
+			if blocked {
+				blocked = false
+				<-decided
+			}
+			return apply()
+		}
+		permitted, deleted, before := make(chan int, 1), make(chan int, 1), h.node.proposals()
+		go send(permitted, http.MethodPost, cloudUnderTest+"/user-permissions", permission("x", "ns"))
+		synctest.Wait()
+		go send(deleted, http.MethodDelete, cloudUnderTest, "")
+		synctest.Wait()
+		require.Equal(t, before+1, h.node.proposals(), "the second one waits")
+		require.Equal(t, http.StatusCreated, h.do(RoleAdmin, http.MethodPost, cloudUnderTest+"/user-permissions", permission("y", "")).Code, "others do not")
+		close(decided)
+		require.Equal(t, []int{http.StatusCreated, http.StatusNoContent}, []int{<-permitted, <-deleted})
+		h.server.stop()
+	})
 }
 
 func TestTokensNameProjectsAsTheyAre(t *testing.T) {

@@ -51,8 +51,8 @@ func (s *Server) getKubeconfig(c *call) (answer, error) {
 		if got.pending == nil {
 			return s.giveKubeconfig(c, wish, got, held)
 		}
-		stopping, left := s.stopping.Err() != nil, time.Until(deadline)
-		if stopping || left <= 0 {
+		left := time.Until(deadline)
+		if left <= 0 || s.ends() {
 			return stillPending(got.pending), nil
 		}
 		if _, err := s.holds.hold(c.ctx(), s.stopping, view.WatchCloud(wish.project, wish.cloud), left); err != nil {

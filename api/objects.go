@@ -231,10 +231,15 @@ func (s *Server) guard(c *call, guarded bool) (release func(), err error) {
 	if !guarded || !c.caller.limited() {
 		return func() {}, nil
 	}
-	s.guarded.Lock()
+	select {
+	case s.guarded <- struct{}{}:
+	case <-c.ctx().Done():
+		return nil, fmt.Errorf("wait for the change of another limited caller: %w", c.ctx().Err())
+	}
+	release = func() { <-s.guarded }
 	if err := s.barrier(c.ctx()); err != nil {
-		s.guarded.Unlock()
+		release()
 		return nil, err
 	}
-	return s.guarded.Unlock, nil
+	return release, nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -106,8 +105,9 @@ type Server struct {
 	repeats *buckets
 	// disclosures bounds how often the same kubeconfig is given to the same caller.
 	disclosures *buckets
-	// guarded is held by a change whose permission depends on the state, until it is made.
-	guarded sync.Mutex
+	// guarded has room for one change whose permission depends on the state, until it
+	// is made.
+	guarded chan struct{}
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -131,8 +131,8 @@ func New(cfg Config) (*Server, error) {
 		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
-		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst),
-		seedKey:     key, seedRecipient: recipient,
+		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst), guarded: make(chan struct{}, 1),
+		seedKey: key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
 		s.pace = newBuckets(float64(n), rateBurst*n)
@@ -144,6 +144,9 @@ func New(cfg Config) (*Server, error) {
 	s.echo = s.router()
 	return s, nil
 }
+
+// ends reports whether nothing is held any more, because the server shuts down.
+func (s *Server) ends() bool { return s.stopping.Err() != nil }
 
 // Handler serves every route; [Server.Serve] is for real connections.
 func (s *Server) Handler() http.Handler { return s.echo }

@@ -36,18 +36,20 @@ func describe(t *testing.T, c *Client) {
 	require.NoError(t, err)
 }
 
-// lost lets the n-th request that matches be carried out and loses its answer.
-func lost(matches func(*http.Request) bool) func(*clienttest.Cluster) {
+// lose lets the first request that matches be carried out by the leader, if so, and
+// loses its answer.
+func lose(cluster *clienttest.Cluster, leader int, carriedOut bool, matches func(*http.Request) bool) {
 	var done atomic.Bool
-	return func(cluster *clienttest.Cluster) {
-		cluster.Intercept = func(node int, w http.ResponseWriter, r *http.Request) bool {
-			if !matches(r) || done.Swap(true) {
-				return false
-			}
-			cluster.Serve(node, discard{http.Header{}}, r)
-			clienttest.Problem(w, http.StatusServiceUnavailable, TypeOutcomeUnknown, "nobody knows")
-			return true
+	cluster.Lead(leader)
+	cluster.Intercept = func(node int, w http.ResponseWriter, r *http.Request) bool {
+		if node != leader || !matches(r) || done.Swap(true) {
+			return false
 		}
+		if carriedOut {
+			cluster.Serve(node, discard{http.Header{}}, r)
+		}
+		clienttest.Problem(w, http.StatusServiceUnavailable, TypeOutcomeUnknown, "nobody knows")
+		return true
 	}
 }
 
@@ -92,8 +94,7 @@ func TestLostAnswersUnderV2(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cluster := clienttest.Start(t, 3)
-			lost(test.lost)(cluster)
-			cluster.Lead(2)
+			lose(cluster, 2, true, test.lost)
 			c, _ := connect(t, cluster)
 			describe(t, c)
 			require.NoError(t, test.do(t.Context(), c))
@@ -118,18 +119,7 @@ func TestActionsAreTakenOnce(t *testing.T) {
 			t.Run(fmt.Sprint(action, taken), func(t *testing.T) {
 				t.Parallel()
 				cluster := clienttest.Start(t, 3)
-				if taken {
-					lost(is("POST", "/"+string(action)))(cluster)
-				} else {
-					var done atomic.Bool
-					cluster.Intercept = func(_ int, w http.ResponseWriter, r *http.Request) bool {
-						if !is("POST", "/"+string(action))(r) || done.Swap(true) {
-							return false
-						}
-						clienttest.Problem(w, http.StatusServiceUnavailable, TypeOutcomeUnknown, "nobody knows")
-						return true
-					}
-				}
+				lose(cluster, 1, taken, is("POST", "/"+string(action)))
 				c, _ := connect(t, cluster)
 				describe(t, c)
 				want := []string{string(action)}

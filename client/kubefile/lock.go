@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// lockPatience is how long others may take to write: kubectl needs milliseconds.
+	// lockPatience is how long one of the others may take to write: kubectl needs
+	// milliseconds.
 	lockPatience = 5 * time.Second
 	lockPause    = 20 * time.Millisecond
 )
@@ -40,11 +41,12 @@ func lock(ctx context.Context, paths []string) (unlock func(), err error) {
 	return unlock, nil
 }
 
+// lockOne waits while the lock changes hands, and gives up on one that stays.
 func lockOne(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, lockPatience)
-	defer cancel()
 	ticks := time.NewTicker(lockPause)
 	defer ticks.Stop()
+	var held os.FileInfo
+	var since time.Time
 	for {
 		f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
@@ -53,10 +55,21 @@ func lockOne(ctx context.Context, name string) error {
 		if !errors.Is(err, os.ErrExist) {
 			return err
 		}
+		now, err := os.Lstat(name)
+		if err == nil && (held == nil || !os.SameFile(held, now) || !held.ModTime().Equal(now.ModTime())) {
+			held, since = now, time.Now()
+		}
+		if held != nil && time.Since(since) > lockPatience {
+			return errLocked(name, context.DeadlineExceeded)
+		}
 		select {
 		case <-ticks.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s is there: kubectl or another keysteward writes the file; if none of them runs, one was killed: remove it: %w", name, ctx.Err())
+			return errLocked(name, ctx.Err())
 		}
 	}
+}
+
+func errLocked(name string, cause error) error {
+	return fmt.Errorf("%s is there: kubectl or another keysteward writes the file; if none of them runs, one was killed: remove it: %w", name, cause)
 }

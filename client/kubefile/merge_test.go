@@ -280,7 +280,7 @@ func TestMergeProperty(t *testing.T) {
 		path := filepath.Join(root, strconv.Itoa(n))
 		require.NoError(rt, os.WriteFile(path, []byte(kindConfig), 0o600))
 		want := map[string]string{}
-		for i := range rapid.IntRange(1, 6).Draw(rt, "steps") {
+		for i := range rapid.IntRange(1, 3).Draw(rt, "steps") {
 			reference, what := rapid.SampledFrom([]string{"eu", "us", "kind"}).Draw(rt, "reference"), strconv.Itoa(i)
 			_, err := Merge(t.Context(), []string{path}, fresh(rt, what, reference), web)
 			require.NoError(rt, err)

@@ -39,7 +39,9 @@ func (r *searched) everyKindIsMade() {
 	r.allocate("searched-1", "--password-file", r.folder.in("keystore-password"), "--kem", "x25519")
 	r.tokenIsMade()
 	r.keysAreImported()
+	r.cloudsAreMade()
 	r.sealIsChanged()
+	r.requireSameKubeconfig()
 	r.ownRecipient()
 }
 

@@ -2,8 +2,10 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -46,47 +48,47 @@ type crashDays struct {
 	points failpoint.Folder
 }
 
-// TestCloudsSurviveTheirLeaders kills the leader at each step of a cloud's way into its
-// Kubernetes clusters, and out of them; the next leader finishes it.
+// TestCloudsSurviveTheirLeaders catches the leader at each step of a cloud's way into its
+// Kubernetes clusters, and out of them. First it is killed there; when the cloud gets
+// another key, it sleeps until another one leads, and goes on at that instruction.
 func TestCloudsSurviveTheirLeaders(t *testing.T) {
 	t.Parallel()
 	binary := binaryWithPoints(t)
 	d := &crashDays{points: failpoint.Folder(t.TempDir())}
 	d.cloudDays = newCloudDays(t, func(l *launcher) {
-		l.binary = binary
-		l.nodes.binary = binary
+		l.binary, l.nodes.binary = binary, binary
 		l.site.env = []string{failpoint.Variable + "=" + string(d.points)}
 	})
 	d.register()
 	for _, point := range clouds.Failpoints() {
-		d.crossing(point, string(point), client.Instantiate)
-		d.requireUp(string(point))
+		cloud := string(point)
+		d.describe(cloud, "crossing", cloudPlaces...)
+		d.killed(point, d.catch(point, cloud, client.Instantiate))
+		d.requireUp(cloud)
+		d.asleep(point, d.catch(point, cloud, client.RotateKey))
+		d.requireUp(cloud)
 	}
-	for _, point := range clouds.RemovalFailpoints() {
-		d.crossing(point, string(clouds.Failpoints()[0]), client.Terminate)
-		d.await(string(clouds.Failpoints()[0]), inState(wire.CloudStateTerminated))
+	for i, cloud := range clouds.Failpoints() {
+		if points := clouds.RemovalFailpoints(); i < len(points) {
+			d.killed(points[i], d.catch(points[i], string(cloud), client.Terminate))
+		} else {
+			d.act(string(cloud), client.Terminate)
+		}
 	}
-	for _, point := range clouds.Failpoints()[1:] {
-		d.act(string(point), client.Terminate)
-	}
-	for _, point := range clouds.Failpoints() {
-		d.await(string(point), inState(wire.CloudStateTerminated))
+	for _, cloud := range clouds.Failpoints() {
+		d.await(string(cloud), inState(wire.CloudStateTerminated))
 	}
 	for i, k := range d.k {
 		require.Empty(t, oursIn(t, k), cloudPlaces[i])
 	}
 	require.NoError(t, d.down())
-	requireOneKeyEach(t, d.folder.in(nodeName(0), "data"), len(clouds.Failpoints()))
+	requireOneKeyEach(t, d.folder.in(nodeName(0), "data"), 2*len(clouds.Failpoints()))
 }
 
-// crossing begins an action of a cloud, which is made if it is to be instantiated. The
-// leader is killed when it comes to the point, and started again.
-func (d *crashDays) crossing(point failpoint.Name, cloud string, action client.CloudAction) {
+// catch begins an action, and returns the index of the node that is held at the point.
+func (d *crashDays) catch(point failpoint.Name, cloud string, action client.CloudAction) (node int) {
 	t := d.t
 	t.Helper()
-	if action == client.Instantiate {
-		d.describe(cloud, "crossing", cloudPlaces...)
-	}
 	require.NoError(t, d.points.Arm(point))
 	d.act(cloud, action)
 	pid := 0
@@ -96,15 +98,44 @@ func (d *crashDays) crossing(point failpoint.Name, cloud string, action client.C
 		return err == nil && pid != 0
 	}, patience, pollTime/10, "no leader comes to %s", point)
 	for i := range d.site.ports.API {
-		if p := d.nodes.process(i); p.pid() == pid {
-			require.NoError(t, p.signal(syscall.SIGKILL))
-			<-p.done
+		if d.nodes.process(i).pid() == pid {
+			return i
 		}
 	}
-	require.False(t, alive(pid), "%s: no node was caught", point)
-	require.NoError(t, d.points.Release(point))
-	_, err := d.nodes.restart(t.Context())
-	require.NoError(t, err)
+	require.FailNow(t, "a process was caught that is no node", "%s: %d", point, pid)
+	return -1
+}
+
+// killed kills a node and starts it again.
+func (d *crashDays) killed(point failpoint.Name, node int) {
+	d.t.Helper()
+	p := d.nodes.process(node)
+	require.NoError(d.t, p.signal(syscall.SIGKILL))
+	<-p.done
+	require.NoError(d.t, d.points.Release(point))
+	_, err := d.nodes.restart(d.t.Context())
+	require.NoError(d.t, err)
+}
+
+// asleep stops a node until another one leads; then it goes on as if nothing had been.
+func (d *crashDays) asleep(point failpoint.Name, node int) {
+	d.t.Helper()
+	p := d.nodes.process(node)
+	require.NoError(d.t, p.signal(syscall.SIGSTOP))
+	require.Eventually(d.t, func() bool {
+		for i := range d.site.ports.API {
+			var c wire.Cluster
+			if i == node {
+				continue
+			}
+			if answer, _ := d.look(i, "/v1/cluster"); json.Unmarshal(answer, &c) == nil && strings.HasPrefix(c.Leader, nodeName(i)+"-") {
+				return true
+			}
+		}
+		return false
+	}, patience, pollTime, "nobody else leads")
+	require.NoError(d.t, d.points.Release(point))
+	require.NoError(d.t, p.signal(syscall.SIGCONT))
 }
 
 // requireUp holds once a cloud is in its clusters: its kubeconfigs log in, all requests
@@ -116,14 +147,15 @@ func (d *crashDays) requireUp(cloud string) {
 	all := d.kubeconfig(cloud, "")
 	for i, place := range cloudPlaces {
 		d.requireLogsIn(all, cloud, status.CommonName, "--context", "crossing@"+place)
-		asked := map[string]bool{}
+		asked := map[string]string{} // by generation
 		for _, r := range requestsIn(t, d.k[i]) {
 			require.True(t, isDone(r), "%s in %s was left behind", r.Name, place)
-			if r.Annotations["keysteward.io/logical-cloud"] == cloud {
-				asked[string(r.Spec.Request)] = true
+			if generation := r.Labels["keysteward.io/generation"]; asked[generation] == "" {
+				asked[generation] = string(r.Spec.Request)
+			} else {
+				require.Equal(t, asked[generation], string(r.Spec.Request), "a second key in %s", place)
 			}
 		}
-		require.LessOrEqual(t, len(asked), 1, "keys of %s in %s", cloud, place)
 	}
 	require.NoError(t, awaitReady(t.Context(), d.nodes))
 }

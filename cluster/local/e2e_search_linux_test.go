@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/node/kubernetes/kubetest"
 )
 
 // TestNoSecretIsFoundAnywhere makes every kind of secret in a cluster with TLS that
@@ -27,7 +29,9 @@ func TestNoSecretIsFoundAnywhere(t *testing.T) {
 	r.everyKindIsMade()
 	r.attacksFail()
 	r.callsThatFail()
+	r.cloudCallsThatFail()
 	r.nodesDie()
+	r.cloudPages()
 	for i := range r.site.ports.API {
 		for page, answer := range readPages(t, r.site.apiURL(i), r.site.tokens.Admin) {
 			r.keepText(page, string(answer))
@@ -38,7 +42,7 @@ func TestNoSecretIsFoundAnywhere(t *testing.T) {
 	r.capture.stop(t)
 	r.keysOfSeal()
 
-	s := newSearcher(slices.Concat(r.secrets, controls("searched-0"), r.markers()))
+	s := newSearcher(slices.Concat(r.secrets, controls("searched-0"), r.markers(), []secret{secretText("control: cloud", "searched-cloud")}))
 	p := places{}
 	for _, look := range r.later {
 		look(p, s)
@@ -62,7 +66,9 @@ func TestNoSecretIsFoundAnywhere(t *testing.T) {
 type searched struct {
 	*launcher
 
-	t       *testing.T
+	t          *testing.T
+	kubernetes *kubetest.Cluster // of its logical clouds
+
 	capture *capture
 	secrets []secret
 	mu      sync.Mutex
@@ -86,15 +92,15 @@ func newSearched(t *testing.T) *searched {
 			"--log-level", "debug", "--log-format", "json",
 		}
 	}
-	r := &searched{launcher: l, t: t}
+	r := &searched{launcher: l, t: t, kubernetes: kubetest.Start(t, kubetest.WithSigner())}
 	r.capture = startCapture(t, r.ports())
 	r.keep(func(p places, s *searcher) { p.add(s, "console", []byte(printed.String())) })
 	return r
 }
 
-// ports are all on which anybody of the cluster listens: of the API, the members, the chain.
+// ports are all on which anybody listens: of the API, the members, Kubernetes, the chain.
 func (r *searched) ports() []int {
-	return slices.Concat(r.site.ports.API, r.site.ports.Raft, []int{r.site.ports.Chain})
+	return slices.Concat(r.site.ports.API, r.site.ports.Raft, []int{r.kubernetesPort(), r.site.ports.Chain})
 }
 
 // keep searches something later.
@@ -158,7 +164,9 @@ func (r *searched) requireTraffic(p places, s *searcher) {
 		require.True(r.t, slices.ContainsFunc(slices.Collect(maps.Keys(p)), func(place string) bool {
 			return strings.HasPrefix(place, "traffic "+to+",") && p[place].found[name]
 		}), "what was said to port %d was not captured", port)
-		if i < len(r.ports())-1 { // the chain is on loopback by design, and speaks no TLS
+		// The chain is on loopback by design, and speaks no TLS. Kubernetes' own programs
+		// were connected to its API before the capture began.
+		if i < len(r.ports())-2 {
 			require.Equal(r.t, 1, plain[to], "connections %s without TLS, the marker's own among them", to)
 		}
 	}
@@ -188,6 +196,9 @@ func (r *searched) requireControls(p places) {
 	for i := range r.site.ports.API {
 		p.requireControls(r.t, r.folder.path, i, r.site.apiURL(i), r.pids[len(r.pids)-3+i])
 		p.requireFound(r.t, "control: pod", "snapshot of "+nodeName(i))
+		for _, place := range []string{"snapshot of " + nodeName(i), r.folder.in(nodeName(i), "audit.jsonl"), r.folder.in(nodeName(i), "data", "raft.db")} {
+			p.requireFound(r.t, "control: cloud", place)
+		}
 	}
 	p.requireFound(r.t, "control: pod", "what stands between them saw")
 	cores, err := filepath.Glob("core*")
@@ -267,6 +278,7 @@ func (r *searched) nodesDie() {
 		require.NoError(t, awaitReady(t.Context(), r.nodes))
 	}
 	r.allocate("searched-0")
+	r.requireSameKubeconfig()
 }
 
 func (r *searched) leaderIndex() int {

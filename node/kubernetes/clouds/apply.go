@@ -2,7 +2,6 @@ package clouds
 
 import (
 	"context"
-
 	"fmt"
 	"strconv"
 	"time"
@@ -31,37 +30,17 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 	if !ok || !fsm.IsUp(cloud) || row.GetRemoving() || !drifted && !wantsObjects(row, cloud) {
 		return nil
 	}
-	release, err := take(ctx, l.worker.objects)
-	if err != nil {
-		return err
-	}
-	defer release()
 	list, err := pieces(owner(view, row), cloud)
 	if err != nil {
 		return err
 	}
-	if err := l.worker.prepareNamespace(ctx, c, cloud, row.GetGeneration()); err != nil {
+	if err := l.applyAll(ctx, c, list, row, cloud); err != nil {
 		return err
-	}
-	// What gives no access must not wait for a permission whose namespace is missing.
-	var errs []error
-	for i := range list {
-		errs = append(errs, l.worker.applyPiece(ctx, c, &list[i], cloud))
-	}
-	if err := first(errs); err != nil {
-		return err
-	}
-	if len(cloud.GetActions()) > 1 {
-		if err := l.clean(ctx, c, list, row.GetGeneration()); err != nil {
-			return err
-		}
-		l.worker.sweepAfterwards()
 	}
 	if failpoint.Enabled {
 		failpoint.Reach(PointObjectsApplied)
 	}
-	why := l.others()
-	o := seen(row, fsmpb.CertificateObservation_KIND_APPLIED, why)
+	o := seen(row, fsmpb.CertificateObservation_KIND_APPLIED, l.others())
 	o.Revision = cloud.GetPlan().GetRevision()
 	if err := l.worker.observer.observe(ctx, o); err != nil {
 		return err
@@ -71,6 +50,31 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 	}
 	l.worker.log.Info("objects of a logical cloud are applied", "certificate", l.key.String(), "objects", len(list), "revision", o.GetRevision())
 	return nil
+}
+
+// applyAll makes the cluster hold the pieces of a cloud and no others.
+func (l *lane) applyAll(ctx context.Context, c *connection, list []piece, row *fsmpb.Certificate, cloud *fsmpb.LogicalCloud) error {
+	release, err := take(ctx, l.worker.objects)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := l.worker.prepareNamespace(ctx, c, cloud, row.GetGeneration()); err != nil {
+		return err
+	}
+	// One permission whose namespace is missing must not keep the others.
+	var errs []error
+	for i := range list {
+		errs = append(errs, l.worker.applyPiece(ctx, c, &list[i], cloud))
+	}
+	if err := first(errs); err != nil {
+		return err
+	}
+	if len(cloud.GetActions()) == 1 { // there was nothing before
+		return nil
+	}
+	l.worker.sweepAfterwards()
+	return l.clean(ctx, c, list, row.GetGeneration())
 }
 
 // giveWay waits while certificates are likely to come at any moment, first of all that

@@ -16,10 +16,6 @@ func (c *Config) pauseAfter(failures int) time.Duration {
 	return pause/2 + rand.N(pause/2+1) //nolint:gosec // no secret
 }
 
-// restAfter is how long to wait after a look at the whole state that took so long: a
-// tenth of the time at most goes into looking, however many rows there are.
-func restAfter(look time.Duration) time.Duration { return 9 * look }
-
 // sleep waits, and reports whether it ended by time and not by ctx or a call.
 func sleep(ctx context.Context, d time.Duration, called <-chan struct{}) (byTime bool) {
 	t := time.NewTimer(d)

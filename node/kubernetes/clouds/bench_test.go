@@ -77,6 +77,7 @@ func BenchmarkCertificates(b *testing.B) {
 			issued(name)
 			b.StopTimer()
 			s.awaitUp(name)
+			<-time.After(300 * time.Millisecond) // controllers are at the namespace
 			b.StartTimer()
 		}
 	})
@@ -107,4 +108,35 @@ func BenchmarkCertificates(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+}
+
+// BenchmarkThousand has 1,000 clouds over two clusters instantiated and terminated.
+func BenchmarkThousand(b *testing.B) {
+	const clouds = 1000
+	s := newScene(b, kubetest.StartMany(b, 2, kubetest.WithSigner())...)
+	s.patience = 10 * time.Minute
+	s.lead()
+	var names []string
+	for i := range clouds {
+		names = append(names, fmt.Sprintf("c%d", i))
+		s.cloud(names[i], []int{i % 2}, func(c *fsmpb.LogicalCloud) { c.Namespace = s.namespace(fmt.Sprintf("n%d", i%20)) })
+	}
+	for b.Loop() {
+		began := time.Now()
+		s.instantiate(names...)
+		for i, name := range names {
+			s.eventually(func() bool { return s.row(name, i%2).GetPem() != "" }, name, "issued")
+		}
+		b.Logf("certificates after %s", time.Since(began).Round(time.Millisecond))
+		s.awaitUp(names...)
+		b.Logf("objects after %s", time.Since(began).Round(time.Millisecond))
+		began = time.Now()
+		for _, name := range names {
+			s.terminate(name)
+		}
+		for _, name := range names {
+			s.awaitTerminated(name)
+		}
+		b.Logf("terminated after %s", time.Since(began).Round(time.Millisecond))
+	}
 }

@@ -33,7 +33,7 @@ func TestOnKubernetes(t *testing.T) { //nolint:tparallel // the last parts have 
 			})
 		}
 		for name, test := range map[string]func(*testing.T, *scene){
-			"request deleted": testRequestDeleted, "deleted meanwhile": testDeletedMeanwhile, "denied": testDenied, "failed": testFailed, "silent signer": testSilentSigner,
+			"request deleted": testRequestDeleted, "deleted meanwhile": testDeletedMeanwhile, "denied": testDenied, "failed": testFailed, "silent signer": testSilentSigner, "other kubeconfig": testOtherKubeconfig,
 			"certificates that do not fit": testUnfit,
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestOnKubernetes(t *testing.T) { //nolint:tparallel // the last parts have 
 			})
 		}
 	})
-	t.Run("away", func(t *testing.T) { testAway(t, newScene(t, kube...)) })
+	t.Run("away", func(t *testing.T) { testAway(t, newScene(t, kube...)) }) //nolint:paralleltest // it stops a cluster
 }
 
 func testWholeWay(t *testing.T, s *scene) {

@@ -46,6 +46,7 @@ type connection struct {
 	selector  string
 	seen      *sightings
 	transport http.RoundTripper
+	life      context.Context //nolint:containedctx // ends when another connection takes its place
 	cluster   kubeconfig.Cluster
 }
 

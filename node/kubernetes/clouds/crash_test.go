@@ -42,12 +42,6 @@ func (x *trap) step() bool {
 	return x.spring()
 }
 
-func (x *trap) count() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.steps
-}
-
 func (x *trap) isSprung() bool {
 	select {
 	case <-x.sprung:
@@ -113,19 +107,20 @@ func (s *scene) crashScene() {
 // life is what is asked of the cloud while a leader may be in trouble: it is there,
 // gets another key, and goes.
 var lives = []struct {
-	name string
-	ask  func(*scene)
-	end  func(*scene)
+	name   string
+	stride int // between the steps that are tried
+	ask    func(*scene)
+	end    func(*scene)
 }{
-	{"instantiate", (*scene).crashScene, (*scene).requireWell},
-	{"rotate", func(s *scene) {
+	{"instantiate", 1, (*scene).crashScene, (*scene).requireWell},
+	{"rotate", 2, func(s *scene) {
 		_, stop := s.lead()
 		s.crashScene()
 		s.awaitUp("c")
 		stop()
 		s.act("c", fsmpb.ActOnCloud_ACTION_ROTATE_KEY)
 	}, (*scene).requireWell},
-	{"terminate", func(s *scene) {
+	{"terminate", 1, func(s *scene) {
 		_, stop := s.lead()
 		s.crashScene()
 		s.awaitUp("c")
@@ -160,7 +155,7 @@ func walk(t *testing.T, s *scene, do func(s *scene, step int, ask func(*scene)) 
 	for _, life := range lives {
 		t.Run(life.name, func(t *testing.T) {
 			t.Parallel()
-			for step := 1; ; step++ {
+			for step := 1; ; step += life.stride {
 				one := newScene(t, s.kube[0])
 				more := do(one, step, life.ask)
 				life.end(one)
@@ -180,7 +175,7 @@ func testLeaderDies(t *testing.T, s *scene) {
 	walk(t, s, func(s *scene, step int, ask func(*scene)) bool {
 		ask(s)
 		in := s.begin()
-		dead, die := context.WithCancel(context.Background())
+		dead, die := context.WithCancel(t.Context())
 		defer die()
 		x := newTrap(step, func() bool { die(); return false })
 		_, stop := s.leadIn(in, x.before(in))

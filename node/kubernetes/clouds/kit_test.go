@@ -49,6 +49,8 @@ type scene struct {
 	kube    []*kubetest.Cluster
 	stops   []func() // of duties
 
+	patience time.Duration
+
 	mu    sync.Mutex
 	index uint64
 	term  uint64
@@ -58,7 +60,7 @@ var sceneCount atomic.Int64
 
 func newScene(t testing.TB, kube ...*kubetest.Cluster) *scene {
 	t.Helper()
-	s := &scene{t: t, machine: fsm.New(), kube: kube}
+	s := &scene{t: t, machine: fsm.New(), kube: kube, patience: patience}
 	s.begin(fmt.Sprintf("scene-%d", sceneCount.Add(1)))
 	path := filepath.Join(t.TempDir(), "kek")
 	require.NoError(t, os.WriteFile(path, []byte(hex.EncodeToString(bytes.Repeat([]byte{7}, seal.KeySize))), 0o600))
@@ -309,7 +311,7 @@ func (s *scene) awaitCode(cloud string, k int, code string) string {
 
 func (s *scene) eventually(done func() bool, cloud, format string, args ...any) {
 	s.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(s.patience)
 	for !done() {
 		if time.Now().After(deadline) {
 			require.Fail(s.t, fmt.Sprintf(format, args...), "%s is %s\n%v", cloud, fsm.StateText(s.get(cloud).GetState()),

@@ -47,8 +47,17 @@ func (l *lane) run(ctx context.Context) {
 			return
 		}
 		called := w.called()
-		if err = try(ctx, c); ctx.Err() != nil || err == nil && !l.needed() {
+		with, done := context.WithCancel(ctx)
+		stop := context.AfterFunc(c.life, done) //nolint:contextcheck // it ends with either
+		err = try(with, c)
+		stop()
+		done()
+		switch {
+		case ctx.Err() != nil, err == nil && !l.needed():
 			return
+		case c.life.Err() != nil: // another kubeconfig was registered meanwhile
+			failures = 0
+			continue
 		}
 		if err != nil {
 			l.because(explain(err))

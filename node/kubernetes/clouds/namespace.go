@@ -36,17 +36,17 @@ func (w *worker) lockSpace(name string) (unlock func()) {
 
 // tenants are the labels that all clouds which are to be in a namespace of the
 // cluster want it to have, and whether there is any such cloud.
-func (w *worker) tenants(view *fsm.View, namespace string) (labels map[string]string, any bool) {
+func (w *worker) tenants(view *fsm.View, namespace string) (labels map[string]string, used bool) {
 	labels = make(map[string]string)
 	for row := range view.CertificatesOn(w.key.provider, w.key.name) {
 		cloud := view.Cloud(row.GetProject(), row.GetCloud())
 		if row.GetRemoving() || cloud.GetNamespace() != namespace || !fsm.IsUp(cloud) {
 			continue
 		}
-		any = true
+		used = true
 		maps.Copy(labels, cloud.GetLabels())
 	}
-	return labels, any
+	return labels, used
 }
 
 // prepareNamespace sees that the namespace of a cloud is there, with the labels of

@@ -150,11 +150,11 @@ func ofConnection(err error) reason {
 		return reason{CodeUnreachable, errno.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return reason{CodeUnreachable, "no answer in time"}
-	case strings.Contains(err.Error(), "tls: "):
-		return reason{CodeAuthority, err.Error()[strings.Index(err.Error(), "tls: "):]}
-	default:
-		return reason{CodeUnreachable, "the connection broke"}
 	}
+	if _, alert, found := strings.Cut(err.Error(), "tls: "); found {
+		return reason{CodeAuthority, "tls: " + alert}
+	}
+	return reason{CodeUnreachable, "the connection broke"}
 }
 
 // isAway reports whether a reason is one of the whole cluster.

@@ -21,7 +21,7 @@ func testRenewal(t *testing.T, s *scene) {
 	s.instantiate("c")
 	s.awaitUp("c")
 	first := s.row("c", 0)
-	require.Zero(t, first.GetCode())
+	require.Empty(t, first.GetCode())
 	end := time.UnixMilli(first.GetNotAfterWallMs())
 	due := time.Until(renewAt(first))
 	require.Positive(t, due)

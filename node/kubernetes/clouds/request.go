@@ -73,6 +73,8 @@ type errand struct {
 	changed <-chan struct{}
 	// patience is how long the other work in the cluster leaves it to this errand.
 	patience *time.Timer
+	told    bool // the state knows that the request is approved
+	silent  bool // the signer is said to be silent
 }
 
 // obtain brings a recorded request to its end: a certificate, a refusal, or its loss.
@@ -192,7 +194,8 @@ func (e *errand) approve(ctx context.Context, got *certificates.CertificateSigni
 
 // follow waits until the request has come to its end.
 func (e *errand) follow(ctx context.Context, got *certificates.CertificateSigningRequest) error {
-	told := e.row.GetState() == fsmpb.CertificateState_CERTIFICATE_STATE_APPROVED
+	e.because(reason{})
+	e.told = e.row.GetState() == fsmpb.CertificateState_CERTIFICATE_STATE_APPROVED
 	for began := time.Now(); ; {
 		switch state, why := certificate.Progress(e.wanted, got); state {
 		case certificate.StateIssued:
@@ -205,44 +208,43 @@ func (e *errand) follow(ctx context.Context, got *certificates.CertificateSignin
 			return e.lost(ctx, reason{CodeForeignRequest, why})
 		case certificate.StatePending, certificate.StateApproved: // what the watch sees may be older than what was got
 		}
-		waited := time.Since(began)
-		pause := approvedAfter - waited
-		if told {
-			pause = e.worker.cfg.SilentAfter - waited
-		}
-		if pause <= 0 {
-			pause = resync
+		pause := resync
+		switch {
+		case !e.told:
+			pause = approvedAfter - time.Since(began)
+		case !e.silent:
+			pause = e.worker.cfg.SilentAfter - time.Since(began)
 		}
 		byTime := sleep(ctx, pause, e.changed)
 		if ctx.Err() != nil {
 			return ctx.Err() //nolint:wrapcheck // the lane knows
 		}
 		var err error
-		if got, told, err = e.look(ctx, got, told, byTime, time.Since(began)); err != nil {
+		if got, err = e.look(ctx, got, byTime); err != nil {
 			return err
 		}
 	}
 }
 
-// look looks at the request again, after the watch spoke or some time passed.
-func (e *errand) look(ctx context.Context, got *certificates.CertificateSigningRequest, told, byTime bool, waited time.Duration) (*certificates.CertificateSigningRequest, bool, error) {
+// look looks at the request again, after the watch spoke or some time passed. Where the
+// watch does not know the request, and from time to time, it asks.
+func (e *errand) look(ctx context.Context, got *certificates.CertificateSigningRequest, byTime bool) (*certificates.CertificateSigningRequest, error) {
 	if err := e.worker.unwatched(); err != nil {
-		return nil, told, err
+		return nil, err
 	}
-	if byTime && !told {
-		return got, true, e.tell(ctx, got, fsmpb.CertificateObservation_KIND_APPROVED, reason{})
-	}
-	if byTime && waited >= e.worker.cfg.SilentAfter {
+	switch next := e.c.seen.get(e.wanted.Name); {
+	case byTime && !e.told:
+		e.told = true
+		return got, e.tell(ctx, got, fsmpb.CertificateObservation_KIND_APPROVED, reason{})
+	case byTime && !e.silent:
+		e.silent = true
 		e.because(reason{CodeSignerSilent, "the request " + e.wanted.Name + " is approved, and the signer " + certificate.Signer + " has not answered"})
+		return got, nil
+	case !byTime && next != nil:
+		return next, nil
+	default:
+		return e.get(ctx)
 	}
-	if next := e.c.seen.get(e.wanted.Name); next != nil && !(byTime && waited > resync) {
-		return next, told, nil
-	}
-	if !byTime || waited > resync {
-		next, err := e.get(ctx)
-		return next, told, err
-	}
-	return got, told, nil
 }
 
 // tell proposes what became of the request.

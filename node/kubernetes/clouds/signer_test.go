@@ -107,6 +107,7 @@ func testDeletedMeanwhile(t *testing.T, s *scene) {
 	require.NoError(t, s.admin(0).CertificatesV1().CertificateSigningRequests().Delete(t.Context(), first.Name, metav1.DeleteOptions{}))
 	s.lead()
 	require.NotEqual(t, first.Name, s.approved(first.Name).Name)
+	require.NotContains(t, s.requests(0), first.Name, "a name whose UID was recorded is used up")
 }
 
 // A denial is final until somebody asks for an update.
@@ -154,6 +155,19 @@ func testSilentSigner(t *testing.T, s *scene) {
 	s.act("c", fsmpb.ActOnCloud_ACTION_ROTATE_KEY)
 	next := s.approved(s.requests(0)[0])
 	require.NotNil(t, next, "a new generation does not wait for the old one's certificate")
+}
+
+// A certificate that is waited for is seen through the kubeconfig that was registered
+// meanwhile, too.
+func testOtherKubeconfig(t *testing.T, s *scene) {
+	t.Helper()
+	s.lead()
+	s.cloud("c", []int{0})
+	s.instantiate("c")
+	r := s.approved("")
+	s.register("k0", s.kube[0].UserKubeconfig(s.id()+"-other", append(approving, requesting...)...), true)
+	s.decide(r, certificates.CertificateFailed)
+	s.await("c", fsmpb.CloudState_CLOUD_STATE_INSTANTIATE_FAILED)
 }
 
 // What was issued and is not what was asked for is never stored; another request is

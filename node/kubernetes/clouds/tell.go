@@ -69,9 +69,24 @@ func (w *worker) untold() []*fsmpb.CertificateObservation {
 // whyLocked is why a row waits, and whether that can be said yet.
 func (w *worker) whyLocked(row *fsmpb.Certificate, cloud *fsmpb.LogicalCloud, now time.Time) (kind fsmpb.CertificateObservation_Kind, why reason, settled bool) {
 	kind = fsmpb.CertificateObservation_KIND_WAITING
-	began := now
-	for _, of := range []laneKind{laneRemoval, laneCertificate, laneObjects} {
-		l := w.lanes[laneKey{keyOf(row), of, row.GetGeneration()}]
+	why, began := w.lanesOf(row, now)
+	if w.link.away.code != "" {
+		why = w.link.away
+	}
+	switch noKey := w.keys.reason(wishOf(cloud)); {
+	case row.GetRemoving() && why.code != "" && (row.GetCode() == CodeStuck || now.Sub(began) > w.cfg.StuckAfter):
+		return fsmpb.CertificateObservation_KIND_STUCK, stuck(why), true
+	case !row.GetRemoving() && noKey.code != "":
+		why = noKey
+	}
+	return kind, why, why.code != "" || now.Sub(began) > tellBefore
+}
+
+// lanesOf is the first reason of the lanes of a row, and when the first of them began.
+func (w *worker) lanesOf(row *fsmpb.Certificate, now time.Time) (why reason, began time.Time) {
+	began = now
+	for _, kind := range []laneKind{laneRemoval, laneCertificate, laneObjects} {
+		l := w.lanes[laneKey{keyOf(row), kind, row.GetGeneration()}]
 		if l == nil {
 			continue
 		}
@@ -82,26 +97,13 @@ func (w *worker) whyLocked(row *fsmpb.Certificate, cloud *fsmpb.LogicalCloud, no
 			why = l.reason
 		}
 	}
-	if why.code == "" || w.link.away.code != "" {
-		if w.link.away.code != "" && !w.link.ready {
-			why = w.link.away
-		}
-	}
-	if cloud.GetKey() == nil && !row.GetRemoving() {
-		if r := w.keys.reason(wishOf(cloud)); r.code != "" {
-			return kind, r, true
-		}
-	}
-	if row.GetRemoving() && why.code != "" && (row.GetCode() == CodeStuck || now.Sub(began) > w.cfg.StuckAfter) {
-		return fsmpb.CertificateObservation_KIND_STUCK, stuck(why), true
-	}
-	return kind, why, why.code != "" || now.Sub(began) > tellBefore
+	return why, began
 }
 
 // stuck is the reason of a removal that has been tried for long.
 func stuck(why reason) reason { return reason{CodeStuck, why.code + ": " + why.detail} }
 
-// why is the present reason of a row besides what a lane has just done.
+// others is the reason of the row's other lanes.
 func (l *lane) others() reason {
 	w := l.worker
 	w.mu.Lock()

@@ -1,7 +1,6 @@
 package clouds
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -33,7 +32,7 @@ func testForeignRequest(t *testing.T, s *scene) {
 		key := must(certificate.GenerateKey(certificate.ECDSAP256))(t)
 		theirs := certificate.Object(certificate.Wanted{Name: name, Request: must(certificate.Request(key, install.GetKey().GetCommonName()))(t)})
 		theirs.Labels = nil
-		_, err := s.admin(0).CertificatesV1().CertificateSigningRequests().Create(context.Background(), theirs, metav1.CreateOptions{})
+		_, err := s.admin(0).CertificatesV1().CertificateSigningRequests().Create(t.Context(), theirs, metav1.CreateOptions{})
 		return err == nil
 	}
 	s.leadIn(in)

@@ -1,7 +1,6 @@
 package clouds
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -97,7 +96,7 @@ func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		w.assign(ctx, &owned)
-		sleep(ctx, restAfter(time.Since(began)), nil)
+		sleep(ctx, busyShare*time.Since(began), nil)
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
@@ -108,42 +107,13 @@ func (w *worker) run(ctx context.Context) {
 // assign sees that each thing that is to be done has its lane, and ends those whose
 // purpose is gone.
 func (w *worker) assign(ctx context.Context, owned *sync.WaitGroup) {
-	view, now := w.session.View(), w.cfg.Now()
-	wanted := make(map[laneKey]*fsmpb.Certificate)
-	want := func(row *fsmpb.Certificate) {
-		cloud := view.Cloud(row.GetProject(), row.GetCloud())
-		add := func(kind laneKind) { wanted[laneKey{keyOf(row), kind, row.GetGeneration()}] = row }
-		if wantsCertificate(row, cloud, now) {
-			add(laneCertificate)
-		}
-		if wantsObjects(row, cloud) {
-			add(laneObjects)
-		}
-		if wantsRemoval(row) {
-			add(laneRemoval)
-		}
-	}
-	for row := range view.OpenCertificates(w.key.provider, w.key.name) {
-		want(row)
-	}
+	view := w.session.View()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, key := range w.renewing {
-		if row := view.Certificate(key.project, key.cloud, key.reference); row != nil {
-			want(row)
-		}
-	}
-	for key, generation := range w.drifted {
-		row := view.Certificate(key.project, key.cloud, key.reference)
-		if row.GetGeneration() != generation || row.GetRemoving() {
-			delete(w.drifted, key)
-			continue
-		}
-		wanted[laneKey{key, laneObjects, generation}] = row
-	}
 	w.link.check(view.KubernetesCluster(w.key.provider, w.key.name).GetSealed())
+	wanted := w.wantedLocked(view)
 	for key, l := range w.lanes {
-		if wanted[key] == nil {
+		if !wanted[key] {
 			l.cancel()
 		}
 	}
@@ -159,6 +129,38 @@ func (w *worker) assign(ctx context.Context, owned *sync.WaitGroup) {
 			l.run(ctx)
 		})
 	}
+}
+
+// wantedLocked is what is to be done.
+func (w *worker) wantedLocked(view *fsm.View) map[laneKey]bool {
+	wanted, now := make(map[laneKey]bool), w.cfg.Now()
+	want := func(row *fsmpb.Certificate) {
+		cloud := view.Cloud(row.GetProject(), row.GetCloud())
+		for kind, yes := range map[laneKind]bool{
+			laneCertificate: wantsCertificate(row, cloud, now), laneObjects: wantsObjects(row, cloud), laneRemoval: wantsRemoval(row),
+		} {
+			if yes {
+				wanted[laneKey{keyOf(row), kind, row.GetGeneration()}] = true
+			}
+		}
+	}
+	for row := range view.OpenCertificates(w.key.provider, w.key.name) {
+		want(row)
+	}
+	for _, key := range w.renewing {
+		if row := view.Certificate(key.project, key.cloud, key.reference); row != nil {
+			want(row)
+		}
+	}
+	for key, generation := range w.drifted {
+		row := view.Certificate(key.project, key.cloud, key.reference)
+		if row.GetGeneration() != generation || row.GetRemoving() {
+			delete(w.drifted, key)
+			continue
+		}
+		wanted[laneKey{key, laneObjects, generation}] = true
+	}
+	return wanted
 }
 
 // ended forgets a lane, and has looked whether there is more to do.
@@ -192,163 +194,6 @@ func (w *worker) whenCalm() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.calm
-}
-
-// link is how a worker stands with its cluster.
-type link struct {
-	conn    *connection // nil before there was one
-	sealed  []byte      // that conn was made of
-	away    reason      // why the cluster is away; none while it is there
-	trouble reason      // why our requests can not be watched
-	ready   bool
-	changed chan struct{} // closed when any of this changes, or everybody is called
-	again   chan struct{} // closed when conn is to be made anew
-}
-
-func newLink() link {
-	return link{changed: make(chan struct{}), again: make(chan struct{}), away: reason{}}
-}
-
-// call ends the pauses of everybody.
-func (l *link) call() {
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
-func (l *link) reopen() {
-	close(l.again)
-	l.again = make(chan struct{})
-}
-
-// check has the connection made anew if another kubeconfig was registered.
-func (l *link) check(sealed []byte) {
-	if l.sealed != nil && !bytes.Equal(sealed, l.sealed) {
-		l.sealed = nil
-		l.reopen()
-	}
-}
-
-// keepConnected keeps a connection, and its watch, while the cluster is registered.
-func (w *worker) keepConnected(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil; failures++ {
-		w.mu.Lock()
-		again := w.link.again
-		w.mu.Unlock()
-		cluster := w.registered()
-		if cluster == nil {
-			return
-		}
-		c, err := w.open(ctx, cluster)
-		if err != nil {
-			w.away(nil, explain(err))
-			if !sleep(ctx, w.cfg.pauseAfter(failures), again) {
-				failures = 0
-			}
-			continue
-		}
-		failures = 0
-		w.mu.Lock()
-		w.link.conn, w.link.sealed = c, cluster.GetSealed()
-		w.link.ready, w.link.trouble = false, reason{}
-		w.mu.Unlock()
-		watching, stop := context.WithCancel(ctx)
-		var watcher sync.WaitGroup
-		watcher.Go(func() {
-			c.watch(watching, w.cfg.RetryMin, w.cfg.RetryMax, func(err error) { w.hear(c, err) })
-		})
-		select {
-		case <-again:
-		case <-ctx.Done():
-		}
-		stop()
-		watcher.Wait()
-		c.close()
-	}
-}
-
-func (w *worker) open(ctx context.Context, cluster *fsmpb.KubernetesCluster) (*connection, error) {
-	canonical, err := w.cfg.Secrets.Kubeconfig(ctx, cluster)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(canonical)
-	return connect(canonical, w.session.View().Meta().GetClusterId(), w.cfg.wrap)
-}
-
-// hear takes in how a try to list or watch went.
-func (w *worker) hear(c *connection, err error) {
-	why := reason{}
-	if err != nil {
-		why = explain(err)
-	}
-	if why.isAway() {
-		w.away(c, why)
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.link.conn != c {
-		return
-	}
-	if w.link.ready && w.link.away == (reason{}) && w.link.trouble == why {
-		return
-	}
-	if why.code == "" {
-		w.log.Info("Kubernetes cluster is there", "server", c.cluster.Server)
-	} else {
-		w.log.Warn("certificate signing requests of a Kubernetes cluster can not be watched", "code", why.code, "reason", why.detail)
-	}
-	w.link.ready, w.link.away, w.link.trouble = true, reason{}, why
-	w.duty.metrics.reach(w.key, true)
-	w.link.call()
-}
-
-// away notes that the cluster is away. Lanes wait until it is back.
-func (w *worker) away(c *connection, why reason) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if c != nil && w.link.conn != c {
-		return
-	}
-	if w.link.away.code != why.code {
-		w.log.Warn("Kubernetes cluster is away: what it lacks waits", "code", why.code, "reason", why.detail)
-	}
-	w.link.ready, w.link.away = false, why
-	w.duty.metrics.reach(w.key, false)
-}
-
-// connected waits until the cluster is there.
-func (w *worker) connected(ctx context.Context) (*connection, error) {
-	for {
-		w.mu.Lock()
-		c, ready, changed := w.link.conn, w.link.ready, w.link.changed
-		w.mu.Unlock()
-		if ready {
-			return c, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, ctx.Err() //nolint:wrapcheck // the lane knows
-		}
-	}
-}
-
-// called is closed when pauses are to end.
-func (w *worker) called() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.link.changed
-}
-
-// unwatched is why requests can not be watched, an error that is a reason; nil if they can.
-func (w *worker) unwatched() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.link.trouble.code == "" {
-		return nil
-	}
-	return &waiting{reason: w.link.trouble}
 }
 
 // row reads a row and its cloud again.
