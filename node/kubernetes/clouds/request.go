@@ -73,8 +73,8 @@ type errand struct {
 	changed <-chan struct{}
 	// patience is how long the other work in the cluster leaves it to this errand.
 	patience *time.Timer
-	told    bool // the state knows that the request is approved
-	silent  bool // the signer is said to be silent
+	told     bool // the state knows that the request is approved
+	silent   bool // the signer is said to be silent
 }
 
 // obtain brings a recorded request to its end: a certificate, a refusal, or its loss.
