@@ -10,8 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keysteward/keysteward/api/wire"
 	certificatesclient "k8s.io/client-go/kubernetes/typed/certificates/v1"
+
+	"github.com/keysteward/keysteward/api/wire"
 )
 
 const (

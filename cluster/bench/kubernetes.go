@@ -46,7 +46,7 @@ func (k *kubernetes) stop(ctx context.Context) error {
 }
 
 func (k *kubernetes) run(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, k.script, args...)
+	cmd := exec.CommandContext(ctx, k.script, args...) //nolint:gosec // our own script
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w", k.script, args[0], err)
