@@ -63,8 +63,8 @@ generate: setup ## write the code that is generated from api/openapi.yaml and fs
 	@scripts/generate
 
 .PHONY: bench
-bench: build ## measure; BENCH_JSON=file writes the figures as JSON too
-	@BENCH_JSON='$(BENCH_JSON)' scripts/bench
+bench: build ## measure; BENCH_JSON=file writes the figures as JSON too; ARGS="--only clouds" measures less
+	@BENCH_JSON='$(BENCH_JSON)' scripts/bench $(ARGS)
 
 .PHONY: crash
 crash: setup ## kill, pause and cut off leaders in the middle of deposits; RUNS=1 SEED=n POINT=p FAULT=f

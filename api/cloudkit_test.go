@@ -48,6 +48,10 @@ func (f *fakeClouds) PutCluster(ctx context.Context, put *fsmpb.PutObject, kubec
 	return o, err
 }
 
+func (*fakeClouds) NextKey(string, string, fsmpb.ActOnCloud_Action) *fsmpb.InstallCloudKey {
+	return nil
+}
+
 func (f *fakeClouds) CloudKey(_ context.Context, cloud *fsmpb.LogicalCloud) ([]byte, error) {
 	if f.onKey != nil {
 		f.onKey()

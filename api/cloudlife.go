@@ -15,7 +15,9 @@ func act(action fsmpb.ActOnCloud_Action) func(*Server, *call) (answer, error) {
 			return answer{}, err
 		}
 		cmd := c.command()
-		cmd.Body = &fsmpb.Command_ActOnCloud{ActOnCloud: &fsmpb.ActOnCloud{Project: names[0], Cloud: names[1], Action: action}}
+		cmd.Body = &fsmpb.Command_ActOnCloud{ActOnCloud: &fsmpb.ActOnCloud{
+			Project: names[0], Cloud: names[1], Action: action, Key: s.cfg.Clouds.NextKey(names[0], names[1], action),
+		}}
 		if _, err := s.propose(c.ctx(), cmd); err != nil {
 			return answer{}, err
 		}

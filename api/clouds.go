@@ -24,6 +24,9 @@ type Clouds interface {
 	// on behalf of the caller, and returns it as it is kept. The kubeconfig remains the
 	// caller's, who clears it.
 	PutCluster(ctx context.Context, put *fsmpb.PutObject, kubeconfig []byte, caller *fsmpb.Caller, requestID string) (*fsmpb.Object, error)
+	// NextKey makes the key of the generation that an action on a cloud begins, so that
+	// both are decided at once. It is nil where the leader's duty makes it afterwards.
+	NextKey(project, cloud string, action fsmpb.ActOnCloud_Action) *fsmpb.InstallCloudKey
 	// CloudKey opens the private key of a cloud: PKCS#8, DER, which the caller clears.
 	CloudKey(ctx context.Context, cloud *fsmpb.LogicalCloud) ([]byte, error)
 }

@@ -72,6 +72,13 @@ func (w *write) nextGeneration() uint64 {
 	return w.meta.GetGeneration()
 }
 
+// NextGeneration is the generation of the next cloud that is instantiated, or gets
+// another key, if nobody is faster.
+func NextGeneration(m *fsmpb.Meta) uint64 { return m.GetGeneration() + perGeneration }
+
+// perGeneration is what beginning a generation takes of the counter: a revision and it.
+const perGeneration = 2
+
 // actOnCloud decides what an operator wants to be done with a cloud. Its value is
 // the [*fsmpb.LogicalCloud] as it is then.
 func (w *write) actOnCloud(a *fsmpb.ActOnCloud) Result {
@@ -108,6 +115,9 @@ func (w *write) actOnCloud(a *fsmpb.ActOnCloud) Result {
 	w.putObject(next)
 	w.settleCloud(a.GetProject(), a.GetCloud())
 	w.record("cloud."+actionTexts[a.GetAction()], objectPath(o), fmt.Sprintf("generation %d, revision %d", c.GetGeneration(), c.GetPlan().GetRevision()))
+	if k := a.GetKey(); k != nil && k.GetProject() == a.GetProject() && k.GetCloud() == a.GetCloud() {
+		_ = w.installCloudKey(k) // a refusal changes nothing: the leader's duty makes another one
+	}
 	return Result{Value: w.cloud(a.GetProject(), a.GetCloud()).GetCloud()}
 }
 

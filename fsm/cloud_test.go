@@ -199,3 +199,39 @@ func TestACloudForgetsOldActions(t *testing.T) {
 	require.Len(t, last.GetActions(), maxActions)
 	require.Equal(t, last.GetPlan().GetRevision(), last.GetActions()[maxActions-1].GetRevision())
 }
+
+// TestAKeyComesWithItsAction if it is for the generation that the action begins. The
+// action is taken in any case.
+func TestAKeyComesWithItsAction(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]struct {
+		change    func(*fsmpb.InstallCloudKey)
+		installed bool
+	}{
+		"the next generation": {func(*fsmpb.InstallCloudKey) {}, true},
+		"another generation":  {func(k *fsmpb.InstallCloudKey) { k.Generation++ }, false},
+		"another cloud":       {func(k *fsmpb.InstallCloudKey) { k.Cloud = "d" }, false},
+		"another project":     {func(k *fsmpb.InstallCloudKey) { k.Project = "q" }, false},
+		"a former data key":   {func(k *fsmpb.InstallCloudKey) { k.Key.Sealed = under(2, "key") }, false},
+		"no ciphertext":       {func(k *fsmpb.InstallCloudKey) { k.Key.Sealed = nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReplica(t)
+			r.describe("p", "c", "r")
+			r.describe("p", "d", "r")
+			for _, action := range []fsmpb.ActOnCloud_Action{instantiate, rotateKey} {
+				generation := NextGeneration(r.View().Meta())
+				k := &fsmpb.InstallCloudKey{Project: "p", Cloud: "c", Generation: generation, Key: testCloudKey(generation)}
+				k.Requests = []*fsmpb.CertificateRequest{nextRequest(&fsmpb.Certificate{Project: "p", Cloud: "c", Reference: "r", Generation: generation})}
+				of.change(k)
+				got, ok := r.ok(&fsmpb.ActOnCloud{Project: "p", Cloud: "c", Action: action, Key: k}).(*fsmpb.LogicalCloud)
+				require.True(t, ok)
+				require.Equal(t, generation, got.GetGeneration())
+				require.Equal(t, of.installed, got.GetKey() != nil)
+				require.Equal(t, of.installed, r.View().Certificate("p", "c", "r").GetState() == fsmpb.CertificateState_CERTIFICATE_STATE_REQUESTED)
+				require.Nil(t, r.View().Cloud("p", "d").GetKey())
+			}
+		})
+	}
+}

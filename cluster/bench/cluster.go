@@ -25,6 +25,7 @@ type localCluster struct {
 	output   *bytes.Buffer
 	token    string
 	http     *http.Client
+	stocked  bool // its pool has had keys
 }
 
 // clusterFile is the part of cluster.json that is needed here.

@@ -18,6 +18,12 @@ func median(name string, runs []time.Duration) figure {
 	return figure{Name: name, Unit: "s", Value: quantile(runs, 0.5) / 1000, Runs: len(runs)}
 }
 
+// latency makes a figure of how long each of some operations took.
+func latency(name string, runs []time.Duration) figure {
+	p50 := quantile(runs, 0.5)
+	return figure{Name: name, Unit: "ms", Value: p50, P50ms: p50, P99ms: quantile(runs, 0.99), Runs: len(runs)}
+}
+
 // extreme names the fastest (0) or slowest (1) run.
 func extreme(name string, runs []time.Duration, q float64) figure {
 	return figure{Name: name, Unit: "s", Value: quantile(runs, q) / 1000, Runs: len(runs)}

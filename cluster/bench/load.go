@@ -42,6 +42,7 @@ func (c *localCluster) stockPool(ctx context.Context, keys int) ([]figure, error
 		return nil, fmt.Errorf("deposit: %w", err)
 	}
 	elapsed := time.Since(begin)
+	c.stocked = true
 	return []figure{{
 		Name: fmt.Sprintf("deposits of %d keys, 16 in flight, a block each 0.5 s", keys), Unit: unitDeposits,
 		Value: float64(keys) / elapsed.Seconds(), Runs: 1,

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -30,6 +29,11 @@ type options struct {
 	failovers int
 	stock     int
 	imported  int
+
+	only       string
+	kubernetes string
+	turns      int
+	clouds     int
 }
 
 func main() {
@@ -39,6 +43,10 @@ func main() {
 	flag.IntVar(&o.failovers, "failovers", 9, "how often the leader is killed")
 	flag.IntVar(&o.stock, "stock", 500, "deposited keys in the pool before measuring")
 	flag.IntVar(&o.imported, "imported", 1000, "keystores that are imported")
+	flag.StringVar(&o.only, "only", "", "measure only these, separated by commas: "+sectionNames())
+	flag.StringVar(&o.kubernetes, "kubernetes", "scripts/kubernetes", "script that starts a Kubernetes")
+	flag.IntVar(&o.turns, "turns", 20, "certificates of one cloud, in turns with a bare program's")
+	flag.IntVar(&o.clouds, "clouds", 200, "clouds that are instantiated at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -55,48 +63,25 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
+	chosen, err := o.chosen()
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "keysteward-bench-")
 	if err != nil {
 		return fmt.Errorf("temporary folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	var figures []figure
-	say := func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) }
-
-	say("raft with bolt and nothing else, three processes")
-	baseline, err := measureCommits(ctx, filepath.Join(dir, "raft"), o.duration)
-	if err != nil {
-		return fmt.Errorf("raft alone: %w", err)
-	}
-	figures = append(figures, baseline...)
-
-	say("starting a cluster")
-	c, err := startCluster(ctx, o.bin, filepath.Join(dir, "cluster"))
-	if err != nil {
-		return err
-	}
-	defer c.stop()
-	for _, section := range []struct {
-		what    string
-		measure func(context.Context) ([]figure, error)
-	}{
-		{fmt.Sprintf("depositing %d keys", o.stock), func(ctx context.Context) ([]figure, error) { return c.stockPool(ctx, o.stock) }},
-		{fmt.Sprintf("depositing %d keys without a cluster", o.stock), func(ctx context.Context) ([]figure, error) { return c.measureDirect(ctx, o.stock) }},
-		{"allocations", func(ctx context.Context) ([]figure, error) { return c.measureAllocations(ctx, o.duration) }},
-		{"keysteward allocate of 64 keys", c.measureKeystores},
-		{fmt.Sprintf("importing %d keystores (and making them first)", o.imported), func(ctx context.Context) ([]figure, error) { return c.measureImport(ctx, o.imported) }},
-		{"kill -9 of the leader", func(ctx context.Context) ([]figure, error) { return c.measureFailover(ctx, o.failovers) }},
-	} {
-		say(section.what)
-		f, err := section.measure(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", section.what, err)
+	b := &bench{options: o, dir: dir}
+	defer b.stop()
+	for _, s := range chosen {
+		say(s.what(o))
+		if err := s.measure(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		figures = append(figures, f...)
 	}
-	figures = append(figures, share(figures))
-	printTable(out, figures)
-	return writeJSON(figures)
+	printTable(out, b.figures)
+	return writeJSON(b.figures)
 }
 
 func printTable(out io.Writer, figures []figure) {

@@ -7660,10 +7660,13 @@ func (x *DeleteObject) GetObject() *Object {
 
 // ActOnCloud is what an operator wants to be done with a logical cloud.
 type ActOnCloud struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
-	Cloud         string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
-	Action        ActOnCloud_Action      `protobuf:"varint,3,opt,name=action,proto3,enum=keysteward.fsm.v1.ActOnCloud_Action" json:"action,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Project string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	Cloud   string                 `protobuf:"bytes,2,opt,name=cloud,proto3" json:"cloud,omitempty"`
+	Action  ActOnCloud_Action      `protobuf:"varint,3,opt,name=action,proto3,enum=keysteward.fsm.v1.ActOnCloud_Action" json:"action,omitempty"`
+	// The key of the generation that the action begins, made before it was known to be
+	// that one: left out if it is another, or if for any reason it can not be installed.
+	Key           *InstallCloudKey `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -7717,6 +7720,13 @@ func (x *ActOnCloud) GetAction() ActOnCloud_Action {
 		return x.Action
 	}
 	return ActOnCloud_ACTION_UNSPECIFIED
+}
+
+func (x *ActOnCloud) GetKey() *InstallCloudKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
 }
 
 // InstallCloudKey brings the key of a cloud's generation, and the first requests.
@@ -8822,12 +8832,13 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06object\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.ObjectR\x06object\x12\x18\n" +
 	"\areplace\x18\x02 \x01(\bR\areplace\"A\n" +
 	"\fDeleteObject\x121\n" +
-	"\x06object\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.ObjectR\x06object\"\xf4\x01\n" +
+	"\x06object\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.ObjectR\x06object\"\xaa\x02\n" +
 	"\n" +
 	"ActOnCloud\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
 	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12<\n" +
-	"\x06action\x18\x03 \x01(\x0e2$.keysteward.fsm.v1.ActOnCloud.ActionR\x06action\"x\n" +
+	"\x06action\x18\x03 \x01(\x0e2$.keysteward.fsm.v1.ActOnCloud.ActionR\x06action\x124\n" +
+	"\x03key\x18\x04 \x01(\v2\".keysteward.fsm.v1.InstallCloudKeyR\x03key\"x\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ACTION_INSTANTIATE\x10\x01\x12\x11\n" +
@@ -9173,16 +9184,17 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	75,  // 119: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
 	75,  // 120: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
 	8,   // 121: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
-	81,  // 122: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
-	93,  // 123: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	93,  // 124: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	95,  // 125: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
-	9,   // 126: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
-	127, // [127:127] is the sub-list for method output_type
-	127, // [127:127] is the sub-list for method input_type
-	127, // [127:127] is the sub-list for extension type_name
-	127, // [127:127] is the sub-list for extension extendee
-	0,   // [0:127] is the sub-list for field type_name
+	91,  // 122: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	81,  // 123: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	93,  // 124: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	93,  // 125: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	95,  // 126: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	9,   // 127: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	128, // [128:128] is the sub-list for method output_type
+	128, // [128:128] is the sub-list for method input_type
+	128, // [128:128] is the sub-list for extension type_name
+	128, // [128:128] is the sub-list for extension extendee
+	0,   // [0:128] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }

@@ -7,3 +7,6 @@ const Enabled = false
 
 // Reach does nothing: this program was built without failpoints.
 func Reach(Name) {}
+
+// Armed is false: this program was built without failpoints.
+func Armed(Name) bool { return false }

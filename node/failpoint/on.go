@@ -14,3 +14,13 @@ func Reach(n Name) {
 		Folder(folder).reach(n)
 	}
 }
+
+// Armed reports whether the point would catch whoever reaches it.
+func Armed(n Name) bool {
+	folder := os.Getenv(Variable)
+	if folder == "" {
+		return false
+	}
+	_, err := os.Lstat(Folder(folder).armed(n))
+	return err == nil
+}

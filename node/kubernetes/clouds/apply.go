@@ -18,8 +18,8 @@ import (
 )
 
 // besides is how long objects leave the cluster to certificates that are likely to
-// come at any moment.
-const besides = 2 * time.Second
+// come at any moment: longer than a few hundred take that were asked for at once.
+const besides = 10 * time.Second
 
 // apply brings the plan of a cloud into the cluster, takes away what is of an earlier
 // one, and proposes that it is there.

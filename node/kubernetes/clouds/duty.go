@@ -113,8 +113,8 @@ type run struct {
 }
 
 // busyShare is how many times as long as a look at the state the pause after it is, so
-// that looking never takes more than a fifth of the time, however many rows there are.
-const busyShare = 4
+// that looking never takes more than a tenth of the time, however many rows there are.
+const busyShare = 9
 
 // longest and shortest time until the next look at what is to be renewed.
 const (

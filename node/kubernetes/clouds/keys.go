@@ -132,23 +132,15 @@ func (k *keyMaker) makeOne(ctx context.Context, cloud *fsmpb.LogicalCloud) error
 // install proposes the key together with the first request of every reference.
 func (k *keyMaker) install(ctx context.Context, cloud *fsmpb.LogicalCloud, key certificate.Key) error {
 	view := k.session.View()
-	who := certificate.Owner{
-		ClusterID: view.Meta().GetClusterId(), Project: cloud.GetProject(), Cloud: cloud.GetMetadata().GetName(),
-		Generation: cloud.GetGeneration(),
-	}
-	name := who.CommonName(cloud.GetUser())
-	request, err := certificate.Request(key, name)
-	if err != nil {
-		return fmt.Errorf("make a certificate request: %w", err)
-	}
-	command := &fsmpb.InstallCloudKey{
-		Project: who.Project, Cloud: who.Cloud, Generation: who.Generation,
-		Key: &fsmpb.CloudKey{PublicKey: key.SPKI(), Request: request, CommonName: name},
-	}
-	for row := range view.Certificates(who.Project, who.Cloud) {
-		if row.GetGeneration() == who.Generation && len(command.GetRequests()) < maxObservations {
-			command.Requests = append(command.Requests, nextRequest(view, row))
+	var rows []*fsmpb.Certificate
+	for row := range view.Certificates(cloud.GetProject(), cloud.GetMetadata().GetName()) {
+		if row.GetGeneration() == cloud.GetGeneration() {
+			rows = append(rows, row)
 		}
+	}
+	command, err := installation(view, cloud, key, rows)
+	if err != nil {
+		return err
 	}
 	if failpoint.Enabled {
 		failpoint.Reach(PointKeyMade)
@@ -156,14 +148,41 @@ func (k *keyMaker) install(ctx context.Context, cloud *fsmpb.LogicalCloud, key c
 	plain := key.PKCS8()
 	defer clear(plain)
 	_, err = seal.ProposeSealed(ctx, k.duty.cfg.Secrets.vault, k.session, func(ring *seal.Keyring) (*fsmpb.Command, error) {
-		sealed, err := ring.Seal(seal.KindCloudKey, seal.CloudKeyID(who.Project, who.Cloud, who.Generation), plain)
-		command.Key.Sealed = sealed
+		err := sealKey(ring, command, plain)
 		return &fsmpb.Command{Caller: dutyCaller(), Body: &fsmpb.Command_InstallCloudKey{InstallCloudKey: command}}, err
 	})
 	if err != nil {
-		return fmt.Errorf("install the key of logical cloud %s/%s: %w", who.Project, who.Cloud, err)
+		return fmt.Errorf("install the key of logical cloud %s/%s: %w", command.GetProject(), command.GetCloud(), err)
 	}
 	return nil
+}
+
+// installation is the command that brings a key, without its ciphertext, and the first
+// requests of these rows.
+func installation(view *fsm.View, cloud *fsmpb.LogicalCloud, key certificate.Key, rows []*fsmpb.Certificate) (*fsmpb.InstallCloudKey, error) {
+	who := certificate.Owner{
+		ClusterID: view.Meta().GetClusterId(), Project: cloud.GetProject(), Cloud: cloud.GetMetadata().GetName(),
+		Generation: cloud.GetGeneration(),
+	}
+	name := who.CommonName(cloud.GetUser())
+	request, err := certificate.Request(key, name)
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate request: %w", err)
+	}
+	command := &fsmpb.InstallCloudKey{
+		Project: who.Project, Cloud: who.Cloud, Generation: who.Generation,
+		Key: &fsmpb.CloudKey{PublicKey: key.SPKI(), Request: request, CommonName: name},
+	}
+	for _, row := range rows[:min(len(rows), maxObservations)] {
+		command.Requests = append(command.Requests, nextRequest(view, row))
+	}
+	return command, nil
+}
+
+func sealKey(ring *seal.Keyring, command *fsmpb.InstallCloudKey, plain []byte) (err error) {
+	id := seal.CloudKeyID(command.GetProject(), command.GetCloud(), command.GetGeneration())
+	command.Key.Sealed, err = ring.Seal(seal.KindCloudKey, id, plain)
+	return err //nolint:wrapcheck // names what it is
 }
 
 // nextRequest names the request of the next round of a row. Nobody can guess the name.

@@ -71,8 +71,10 @@ type errand struct {
 	cloud   *fsmpb.LogicalCloud
 	wanted  certificate.Wanted
 	changed <-chan struct{}
-	told    bool // the state knows that the request is approved
-	silent  bool // the signer is said to be silent
+	// patience is how long the other work in the cluster leaves it to this errand.
+	patience *time.Timer
+	told     bool // the state knows that the request is approved
+	silent   bool // the signer is said to be silent
 }
 
 // obtain brings a recorded request to its end: a certificate, a refusal, or its loss.
@@ -82,11 +84,11 @@ func (l *lane) obtain(ctx context.Context, c *connection, view *fsm.View, row *f
 	}
 	off := l.worker.hurry()
 	defer off()
-	patience := time.AfterFunc(hurryFor, off)
+	patience := time.AfterFunc(besides, off)
 	defer patience.Stop()
 	changed, stop := c.seen.subscribe(row.GetRequestName())
 	defer stop()
-	e := &errand{lane: l, c: c, row: row, cloud: cloud, changed: changed, wanted: certificate.Wanted{
+	e := &errand{lane: l, c: c, row: row, cloud: cloud, changed: changed, patience: patience, wanted: certificate.Wanted{
 		Name: row.GetRequestName(), UID: types.UID(row.GetRequestUid()), Owner: owner(view, row),
 		Request: cloud.GetKey().GetRequest(), CommonName: cloud.GetKey().GetCommonName(), SPKI: cloud.GetKey().GetPublicKey(),
 		ExpirationSeconds: int32(cloud.GetExpirationSeconds()), //nolint:gosec // bounded by the API to ten years
@@ -109,6 +111,7 @@ func (e *errand) submit(ctx context.Context) (*certificates.CertificateSigningRe
 		return nil, err
 	}
 	defer release()
+	e.patience.Reset(hurryFor) // from now on: what waits for a slot is in a hurry, too
 	got, err := e.find(ctx)
 	for range approvals {
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -21,6 +22,8 @@ var ErrNoKey = errors.New("the logical cloud has no key")
 type Secrets struct {
 	vault seal.Opener
 	node  seal.Proposer
+	// making is held while a key is made before its generation.
+	making sync.Mutex
 }
 
 // NewSecrets returns the secrets of the node's cluster.

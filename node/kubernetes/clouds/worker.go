@@ -136,12 +136,15 @@ func (w *worker) wantedLocked(view *fsm.View) map[laneKey]bool {
 	wanted, now := make(map[laneKey]bool), w.cfg.Now()
 	want := func(row *fsmpb.Certificate) {
 		cloud := view.Cloud(row.GetProject(), row.GetCloud())
-		for kind, yes := range map[laneKind]bool{
-			laneCertificate: wantsCertificate(row, cloud, now), laneObjects: wantsObjects(row, cloud), laneRemoval: wantsRemoval(row),
-		} {
-			if yes {
-				wanted[laneKey{keyOf(row), kind, row.GetGeneration()}] = true
-			}
+		add := func(kind laneKind) { wanted[laneKey{keyOf(row), kind, row.GetGeneration()}] = true }
+		if wantsCertificate(row, cloud, now) {
+			add(laneCertificate)
+		}
+		if wantsObjects(row, cloud) {
+			add(laneObjects)
+		}
+		if wantsRemoval(row) {
+			add(laneRemoval)
 		}
 	}
 	for row := range view.OpenCertificates(w.key.provider, w.key.name) {
