@@ -162,15 +162,17 @@ func (w *write) plan(c *fsmpb.LogicalCloud) (*fsmpb.CloudPlan, *Refusal) {
 	return p, nil
 }
 
-// checkNamespace refuses a namespace that a cloud of another project has in the
-// same Kubernetes cluster: its users would have each other's.
+// checkNamespace refuses a namespace that a cloud of another project has, or has left
+// something in, in the same Kubernetes cluster: its users would have each other's.
 func (w *write) checkNamespace(c *fsmpb.LogicalCloud, r *fsmpb.ClusterReference) *Refusal {
-	for other := range certificatesOn(w.txn, indexOn, r.GetProvider(), r.GetCluster()) {
-		if other.GetProject() == c.GetProject() || other.GetRemoved() {
-			continue
-		}
-		if o := w.cloud(other.GetProject(), other.GetCloud()).GetCloud(); isLive(o) && o.GetNamespace() == c.GetNamespace() {
-			return refuse(InUse, "namespace %s of Kubernetes cluster %s/%s is in use by another project", c.GetNamespace(), r.GetProvider(), r.GetCluster())
+	for _, k := range w.sameKubernetes(r.GetProvider(), r.GetCluster()) {
+		for other := range certificatesOn(w.txn, indexOn, k.GetProvider(), k.GetMetadata().GetName()) {
+			if other.GetProject() == c.GetProject() || other.GetRemoved() {
+				continue
+			}
+			if o := w.cloud(other.GetProject(), other.GetCloud()).GetCloud(); o.GetNamespace() == c.GetNamespace() {
+				return refuse(InUse, "namespace %s of Kubernetes cluster %s/%s is in use by another project", c.GetNamespace(), r.GetProvider(), r.GetCluster())
+			}
 		}
 	}
 	return nil

@@ -193,6 +193,8 @@ func (w *write) applyClouds(c *fsmpb.Command) Result {
 		return w.requestCertificates(b.RequestCertificates)
 	case *fsmpb.Command_ObserveCertificates:
 		return w.observeCertificates(b.ObserveCertificates)
+	case *fsmpb.Command_IdentifyCluster:
+		return w.identifyCluster(b.IdentifyCluster)
 	case *fsmpb.Command_DiscloseKubeconfig:
 		return w.discloseKubeconfig(b.DiscloseKubeconfig)
 	}

@@ -64,6 +64,9 @@ func wanted(o *fsmpb.Object) *fsmpb.Object {
 	}
 	o = proto.CloneOf(o)
 	o.CreatedWallMs = 0
+	if c := o.GetCluster(); c != nil {
+		c.Uid = ""
+	}
 	if c := o.GetCloud(); c != nil {
 		c.State, c.Generation, c.Plan, c.Key, c.Actions, c.SinceMs = 0, 0, nil, nil, nil, 0
 	}
@@ -95,6 +98,9 @@ func (w *write) replaceObject(old, asked *fsmpb.Object) Result {
 		return Result{Refusal: no}
 	}
 	asked.CreatedWith, asked.CreatedWallMs = old.GetCreatedWith(), old.GetCreatedWallMs()
+	if c := asked.GetCluster(); c != nil {
+		c.Uid = old.GetCluster().GetUid()
+	}
 	if c, was := asked.GetCloud(), old.GetCloud(); c != nil {
 		c.State, c.Generation, c.Plan, c.Key, c.Actions, c.SinceMs = was.GetState(), was.GetGeneration(), was.GetPlan(), was.GetKey(), was.GetActions(), was.GetSinceMs()
 	}
@@ -106,7 +112,7 @@ func (w *write) replaceObject(old, asked *fsmpb.Object) Result {
 // checkReplace refuses to change under a live cloud what it was made of. What is
 // only planned, permissions and quotas, changes with the next update.
 func (w *write) checkReplace(old, asked *fsmpb.Object) *Refusal {
-	if c, was := asked.GetCloud(), old.GetCloud(); c != nil && isLive(was) {
+	if c, was := asked.GetCloud(), old.GetCloud(); c != nil && (isLive(was) || was.GetState() == fsmpb.CloudState_CLOUD_STATE_TERMINATE_FAILED) {
 		made := proto.CloneOf(c)
 		made.Metadata = was.GetMetadata()
 		if !proto.Equal(wanted(&fsmpb.Object{Kind: &fsmpb.Object_Cloud{Cloud: made}}), wanted(&fsmpb.Object{Kind: &fsmpb.Object_Cloud{Cloud: was}})) {

@@ -52,6 +52,7 @@ var onRecord = map[protoreflect.Name]string{
 	"request_certificates": "",
 	"observe_certificates": "", // but for why a certificate waits
 	"disclose_kubeconfig":  "",
+	"identify_cluster":     "",
 
 	"adopt_keys": "", // each key that is adopted, and the end of the search
 

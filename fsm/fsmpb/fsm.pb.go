@@ -735,6 +735,7 @@ type Command struct {
 	//	*Command_RequestCertificates
 	//	*Command_ObserveCertificates
 	//	*Command_DiscloseKubeconfig
+	//	*Command_IdentifyCluster
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1127,6 +1128,15 @@ func (x *Command) GetDiscloseKubeconfig() *DiscloseKubeconfig {
 	return nil
 }
 
+func (x *Command) GetIdentifyCluster() *IdentifyCluster {
+	if x != nil {
+		if x, ok := x.Body.(*Command_IdentifyCluster); ok {
+			return x.IdentifyCluster
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1271,6 +1281,10 @@ type Command_DiscloseKubeconfig struct {
 	DiscloseKubeconfig *DiscloseKubeconfig `protobuf:"bytes,96,opt,name=disclose_kubeconfig,json=discloseKubeconfig,proto3,oneof"`
 }
 
+type Command_IdentifyCluster struct {
+	IdentifyCluster *IdentifyCluster `protobuf:"bytes,97,opt,name=identify_cluster,json=identifyCluster,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -1340,6 +1354,8 @@ func (*Command_RequestCertificates) isCommand_Body() {}
 func (*Command_ObserveCertificates) isCommand_Body() {}
 
 func (*Command_DiscloseKubeconfig) isCommand_Body() {}
+
+func (*Command_IdentifyCluster) isCommand_Body() {}
 
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6581,6 +6597,9 @@ type KubernetesCluster struct {
 	Authority     string `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
 	TlsServerName string `protobuf:"bytes,5,opt,name=tls_server_name,json=tlsServerName,proto3" json:"tls_server_name,omitempty"`
 	Sealed        []byte `protobuf:"bytes,6,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// Which Kubernetes it is: the UID of its namespace kube-system. Empty until a
+	// leader saw it.
+	Uid           string `protobuf:"bytes,7,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6655,6 +6674,13 @@ func (x *KubernetesCluster) GetSealed() []byte {
 		return x.Sealed
 	}
 	return nil
+}
+
+func (x *KubernetesCluster) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
 }
 
 type LogicalCloud struct {
@@ -8132,6 +8158,67 @@ func (x *CertificateObservation) GetDetail() string {
 	return ""
 }
 
+// IdentifyCluster reports which Kubernetes a leader found where a cluster is registered.
+type IdentifyCluster struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Uid           string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentifyCluster) Reset() {
+	*x = IdentifyCluster{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentifyCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentifyCluster) ProtoMessage() {}
+
+func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentifyCluster.ProtoReflect.Descriptor instead.
+func (*IdentifyCluster) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *IdentifyCluster) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *IdentifyCluster) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *IdentifyCluster) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
 // DiscloseKubeconfig records that the key of a cloud is about to be given to the caller.
 type DiscloseKubeconfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -8145,7 +8232,7 @@ type DiscloseKubeconfig struct {
 
 func (x *DiscloseKubeconfig) Reset() {
 	*x = DiscloseKubeconfig{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8157,7 +8244,7 @@ func (x *DiscloseKubeconfig) String() string {
 func (*DiscloseKubeconfig) ProtoMessage() {}
 
 func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8170,7 +8257,7 @@ func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscloseKubeconfig.ProtoReflect.Descriptor instead.
 func (*DiscloseKubeconfig) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DiscloseKubeconfig) GetProject() string {
@@ -8207,7 +8294,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xff\x14\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xd0\x15\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -8255,7 +8342,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x11install_cloud_key\x18] \x01(\v2\".keysteward.fsm.v1.InstallCloudKeyH\x00R\x0finstallCloudKey\x12[\n" +
 	"\x14request_certificates\x18^ \x01(\v2&.keysteward.fsm.v1.RequestCertificatesH\x00R\x13requestCertificates\x12[\n" +
 	"\x14observe_certificates\x18_ \x01(\v2&.keysteward.fsm.v1.ObserveCertificatesH\x00R\x13observeCertificates\x12X\n" +
-	"\x13disclose_kubeconfig\x18` \x01(\v2%.keysteward.fsm.v1.DiscloseKubeconfigH\x00R\x12discloseKubeconfigB\x06\n" +
+	"\x13disclose_kubeconfig\x18` \x01(\v2%.keysteward.fsm.v1.DiscloseKubeconfigH\x00R\x12discloseKubeconfig\x12O\n" +
+	"\x10identify_cluster\x18a \x01(\v2\".keysteward.fsm.v1.IdentifyClusterH\x00R\x0fidentifyClusterB\x06\n" +
 	"\x04body\"\x80\x01\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -8723,14 +8811,15 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\aProject\x127\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\"J\n" +
 	"\x0fClusterProvider\x127\n" +
-	"\bmetadata\x18\x01 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\"\xde\x01\n" +
+	"\bmetadata\x18\x01 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\"\xf0\x01\n" +
 	"\x11KubernetesCluster\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x127\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x16\n" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1c\n" +
 	"\tauthority\x18\x04 \x01(\tR\tauthority\x12&\n" +
 	"\x0ftls_server_name\x18\x05 \x01(\tR\rtlsServerName\x12\x16\n" +
-	"\x06sealed\x18\x06 \x01(\fR\x06sealed\"\xeb\x04\n" +
+	"\x06sealed\x18\x06 \x01(\fR\x06sealed\x12\x10\n" +
+	"\x03uid\x18\a \x01(\tR\x03uid\"\xeb\x04\n" +
 	"\fLogicalCloud\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x127\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1b.keysteward.fsm.v1.MetadataR\bmetadata\x12\x1c\n" +
@@ -8898,7 +8987,11 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\fKIND_REMOVED\x10\t\x12\x0e\n" +
 	"\n" +
 	"KIND_STUCK\x10\n" +
-	"\"\x84\x01\n" +
+	"\"Y\n" +
+	"\x0fIdentifyCluster\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\x84\x01\n" +
 	"\x12DiscloseKubeconfig\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x14\n" +
 	"\x05cloud\x18\x02 \x01(\tR\x05cloud\x12\x1e\n" +
@@ -8959,7 +9052,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),                    // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),             // 1: keysteward.fsm.v1.AllocationState
@@ -9057,9 +9150,10 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*CertificateRequest)(nil),       // 93: keysteward.fsm.v1.CertificateRequest
 	(*ObserveCertificates)(nil),      // 94: keysteward.fsm.v1.ObserveCertificates
 	(*CertificateObservation)(nil),   // 95: keysteward.fsm.v1.CertificateObservation
-	(*DiscloseKubeconfig)(nil),       // 96: keysteward.fsm.v1.DiscloseKubeconfig
-	nil,                              // 97: keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	nil,                              // 98: keysteward.fsm.v1.ClusterQuota.HardEntry
+	(*IdentifyCluster)(nil),          // 96: keysteward.fsm.v1.IdentifyCluster
+	(*DiscloseKubeconfig)(nil),       // 97: keysteward.fsm.v1.DiscloseKubeconfig
+	nil,                              // 98: keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	nil,                              // 99: keysteward.fsm.v1.ClusterQuota.HardEntry
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	11,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
@@ -9098,103 +9192,104 @@ var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	91,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
 	92,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
 	94,  // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
-	96,  // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
-	59,  // 37: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
-	56,  // 38: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	5,   // 39: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	22,  // 40: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	60,  // 41: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	63,  // 42: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	68,  // 43: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	29,  // 44: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	66,  // 45: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	31,  // 46: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	6,   // 47: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	72,  // 48: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	70,  // 49: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	66,  // 50: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	39,  // 51: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	63,  // 52: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	43,  // 53: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	53,  // 54: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	45,  // 55: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	55,  // 56: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	54,  // 57: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	48,  // 58: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	50,  // 59: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	56,  // 60: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	58,  // 61: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	61,  // 62: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	62,  // 63: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	64,  // 64: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	65,  // 65: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	68,  // 66: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	71,  // 67: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	73,  // 68: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	49,  // 69: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	59,  // 70: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
-	75,  // 71: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
-	87,  // 72: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
-	53,  // 73: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	54,  // 74: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	51,  // 75: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	52,  // 76: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	57,  // 77: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,   // 78: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	60,  // 79: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	63,  // 80: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	55,  // 81: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	60,  // 82: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	7,   // 83: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	60,  // 84: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,   // 85: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	63,  // 86: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,   // 87: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	66,  // 88: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	67,  // 89: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	70,  // 90: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	69,  // 91: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	72,  // 92: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	12,  // 93: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	76,  // 94: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
-	77,  // 95: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
-	78,  // 96: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
-	79,  // 97: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
-	83,  // 98: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
-	84,  // 99: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
-	85,  // 100: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
-	86,  // 101: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
-	74,  // 102: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 103: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 104: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 105: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
-	97,  // 106: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	3,   // 107: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
-	80,  // 108: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
-	81,  // 109: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
-	82,  // 110: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
-	84,  // 111: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
-	85,  // 112: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
-	74,  // 113: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 114: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 115: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
-	98,  // 116: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
-	74,  // 117: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
-	4,   // 118: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
-	75,  // 119: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
-	75,  // 120: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
-	8,   // 121: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
-	91,  // 122: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	81,  // 123: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
-	93,  // 124: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	93,  // 125: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	95,  // 126: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
-	9,   // 127: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
-	128, // [128:128] is the sub-list for method output_type
-	128, // [128:128] is the sub-list for method input_type
-	128, // [128:128] is the sub-list for extension type_name
-	128, // [128:128] is the sub-list for extension extendee
-	0,   // [0:128] is the sub-list for field type_name
+	97,  // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
+	96,  // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
+	59,  // 38: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	56,  // 39: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	5,   // 40: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	22,  // 41: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	60,  // 42: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	63,  // 43: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	68,  // 44: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	29,  // 45: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	66,  // 46: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	31,  // 47: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	6,   // 48: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	72,  // 49: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	70,  // 50: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	66,  // 51: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	39,  // 52: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	63,  // 53: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	43,  // 54: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	53,  // 55: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	45,  // 56: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	55,  // 57: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	54,  // 58: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	48,  // 59: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	50,  // 60: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	56,  // 61: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	58,  // 62: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	61,  // 63: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	62,  // 64: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	64,  // 65: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	65,  // 66: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	68,  // 67: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	71,  // 68: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	73,  // 69: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	49,  // 70: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	59,  // 71: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	75,  // 72: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
+	87,  // 73: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
+	53,  // 74: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	54,  // 75: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	51,  // 76: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	52,  // 77: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	57,  // 78: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,   // 79: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	60,  // 80: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	63,  // 81: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	55,  // 82: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	60,  // 83: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	7,   // 84: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	60,  // 85: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,   // 86: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	63,  // 87: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,   // 88: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	66,  // 89: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	67,  // 90: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	70,  // 91: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	69,  // 92: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	72,  // 93: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	12,  // 94: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	76,  // 95: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
+	77,  // 96: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
+	78,  // 97: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
+	79,  // 98: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
+	83,  // 99: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
+	84,  // 100: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
+	85,  // 101: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
+	86,  // 102: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
+	74,  // 103: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 104: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 105: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 106: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
+	98,  // 107: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	3,   // 108: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
+	80,  // 109: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
+	81,  // 110: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
+	82,  // 111: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
+	84,  // 112: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
+	85,  // 113: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
+	74,  // 114: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 115: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
+	74,  // 116: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
+	99,  // 117: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
+	74,  // 118: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
+	4,   // 119: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
+	75,  // 120: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
+	75,  // 121: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
+	8,   // 122: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
+	91,  // 123: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	81,  // 124: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	93,  // 125: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	93,  // 126: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	95,  // 127: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	9,   // 128: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	129, // [129:129] is the sub-list for method output_type
+	129, // [129:129] is the sub-list for method input_type
+	129, // [129:129] is the sub-list for extension type_name
+	129, // [129:129] is the sub-list for extension extendee
+	0,   // [0:129] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -9238,6 +9333,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_RequestCertificates)(nil),
 		(*Command_ObserveCertificates)(nil),
 		(*Command_DiscloseKubeconfig)(nil),
+		(*Command_IdentifyCluster)(nil),
 	}
 	file_fsm_fsmpb_fsm_proto_msgTypes[37].OneofWrappers = []any{
 		(*Record_Header)(nil),
@@ -9272,7 +9368,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   89,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -70,10 +70,10 @@ func (l *lane) applyAll(ctx context.Context, c *connection, list []piece, row *f
 	if err := first(errs); err != nil {
 		return err
 	}
-	if len(cloud.GetActions()) == 1 { // there was nothing before
+	l.worker.sweepAfterwards()
+	if len(cloud.GetActions()) == 1 { // there was nothing before, or a sweep finds it: a cloud of the name was deleted
 		return nil
 	}
-	l.worker.sweepAfterwards()
 	return l.clean(ctx, c, list, row.GetGeneration())
 }
 
@@ -110,6 +110,11 @@ func first(errs []error) error {
 // applyPiece applies one object, and says more of the errors that have a reason.
 func (w *worker) applyPiece(ctx context.Context, c *connection, p *piece, cloud *fsmpb.LogicalCloud) error {
 	err := p.apply(ctx, c)
+	if apierrors.IsInvalid(err) && p.user != "" { // the role of a binding can not be changed
+		if err = c.metadata.Resource(p.resource).Namespace(p.namespace).Delete(ctx, p.name, metav1.DeleteOptions{}); err == nil || apierrors.IsNotFound(err) {
+			err = p.apply(ctx, c)
+		}
+	}
 	switch {
 	case err == nil:
 		return nil

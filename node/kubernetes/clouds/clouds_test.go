@@ -24,7 +24,8 @@ func TestOnKubernetes(t *testing.T) { //nolint:tparallel // the last parts have 
 			"namespace that was there": testForeignNamespace, "shared namespace": testSharedNamespace, "rotate key": testRotateKey,
 			"foreign request": testForeignRequest, "forbidden": testForbidden, "other authority": testOtherAuthority,
 			"namespace missing": testNamespaceMissing, "stuck": testStuck, "sweep": testSweep, "drift": testDrift,
-			"later state": testLaterState, "renewal": testRenewal, "many": testMany, "sealed": testSealed, "one cluster under two names": testTwins, "algorithms": testAlgorithms,
+			"later state": testLaterState, "renewal": testRenewal, "many": testMany, "sealed": testSealed, "one cluster under two names": testTwins,
+			"another cluster": testOtherCluster, "label taken": testLabelTaken, "two Keystewards": testTwoKeystewards, "another role": testOtherRole, "algorithms": testAlgorithms,
 			"leader dies": testLeaderDies, "answer lost": testAnswerLost, "leader paused": testLeaderPaused,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -33,8 +32,6 @@ type Duty struct {
 
 	mu      sync.Mutex
 	workers map[clusterKey]*worker // of the present session
-	// identities are UIDs of the Kubernetes behind registered clusters, where known.
-	identities map[clusterKey]types.UID
 }
 
 // clusterKey names a Kubernetes cluster.
@@ -53,7 +50,7 @@ func New(cfg Config) (*Duty, error) {
 		return nil, err
 	}
 	quiet()
-	d := &Duty{cfg: cfg, log: cfg.Logger, workers: make(map[clusterKey]*worker), identities: make(map[clusterKey]types.UID)}
+	d := &Duty{cfg: cfg, log: cfg.Logger, workers: make(map[clusterKey]*worker)}
 	d.metrics, err = newMetrics(cfg.Metrics, d)
 	return d, err
 }
@@ -99,7 +96,6 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.workers)
-	clear(d.identities)
 	return nil
 }
 

@@ -53,6 +53,11 @@ func (w *worker) keepConnected(ctx context.Context) {
 			return
 		}
 		c, err := w.open(ctx, cluster)
+		if err == nil {
+			if err = w.identify(ctx, c); err != nil {
+				c.close()
+			}
+		}
 		if err != nil {
 			w.away(nil, explain(err))
 			if !sleep(ctx, w.cfg.pauseAfter(failures), again) {
@@ -75,9 +80,7 @@ func (w *worker) use(ctx context.Context, c *connection, sealed []byte, again <-
 	w.link.conn, w.link.sealed = c, sealed
 	w.link.ready, w.link.trouble = false, reason{}
 	w.mu.Unlock()
-	w.duty.identified(w.key, "")
 	var watcher sync.WaitGroup
-	watcher.Go(func() { w.identify(watching, c) })
 	watcher.Go(func() {
 		c.watch(watching, w.cfg.RetryMin, w.cfg.RetryMax, func(err error) { w.hear(c, err) })
 	})
@@ -124,6 +127,9 @@ func (w *worker) hear(c *connection, err error) {
 	} else {
 		w.log.Warn("certificate signing requests of a Kubernetes cluster can not be watched", "code", why.code, "reason", why.detail)
 	}
+	if !w.link.ready {
+		w.sweepAfterwards() // what was left there while it was away
+	}
 	w.link.ready, w.link.away, w.link.trouble = true, reason{}, why
 	w.duty.metrics.reach(w.key, true)
 	w.link.call()
@@ -140,6 +146,7 @@ func (w *worker) away(c *connection, why reason) {
 		w.log.Warn("Kubernetes cluster is away: what it lacks waits", "code", why.code, "reason", why.detail)
 	}
 	w.link.ready, w.link.away = false, why
+	w.strange = w.strange || why.code == CodeOtherCluster
 	w.duty.metrics.reach(w.key, false)
 }
 

@@ -67,6 +67,9 @@ func (w *worker) prepareNamespace(ctx context.Context, c *connection, cloud *fsm
 	}}, metav1.CreateOptions{FieldManager: certificate.FieldManager})
 	switch {
 	case apierrors.IsAlreadyExists(err):
+		if err := c.ofNobodyElse(ctx, name, id); err != nil {
+			return err
+		}
 	case err != nil:
 		return fmt.Errorf("create namespace %s: %w", name, err)
 	}
@@ -82,7 +85,14 @@ func (w *worker) prepareNamespace(ctx context.Context, c *connection, cloud *fsm
 func (c *connection) labelNamespace(ctx context.Context, name, id string, labels map[string]string) error {
 	all := maps.Clone(labels)
 	all[certificate.LabelClusterID] = id
-	done, err := c.core.Namespaces().Apply(ctx, coreapply.Namespace(name).WithLabels(all), applyOptions)
+	options := applyOptions
+	options.Force = false // what others have set there is theirs, if the namespace is
+	done, err := c.core.Namespaces().Apply(ctx, coreapply.Namespace(name).WithLabels(all), options)
+	if apierrors.IsConflict(err) {
+		if err = c.mayForce(ctx, name, id, err); err == nil {
+			done, err = c.core.Namespaces().Apply(ctx, coreapply.Namespace(name).WithLabels(all), applyOptions)
+		}
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("apply namespace %s: %w", name, err)
@@ -90,6 +100,45 @@ func (c *connection) labelNamespace(ctx context.Context, name, id string, labels
 		return terminating(name)
 	}
 	return nil
+}
+
+// ofNobodyElse is an error if another Keysteward has clouds in a namespace that is
+// there: they would take each other's labels away, and one of them the namespace.
+func (c *connection) ofNobodyElse(ctx context.Context, name, id string) error {
+	found, err := c.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	if by := found.Labels[certificate.LabelClusterID]; by != "" && by != id {
+		return waitFor(CodeLabelTaken, "namespace %s is in use by another Keysteward cluster, %s: terminate its cloud there, or take another namespace", name, by)
+	}
+	return nil
+}
+
+// mayForce is nil if a namespace was made by us, so that its labels are ours to say;
+// else why not.
+func (c *connection) mayForce(ctx context.Context, name, id string, conflict error) error {
+	found, err := c.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case err != nil:
+		return err //nolint:wrapcheck // the caller names it
+	case found.Annotations[annotationCreatedBy] != id:
+		return &waiting{reason{CodeLabelTaken, "namespace " + name + " was there before, and somebody else has set a label of it that the cloud wants to be different: " + explain(conflict).detail}, conflict}
+	}
+	return nil
+}
+
+// inUseByOthers reports whether another Keysteward has something in a namespace.
+func (c *connection) inUseByOthers(ctx context.Context, found *core.Namespace, id string) (bool, error) {
+	if by := found.Labels[certificate.LabelClusterID]; by != "" && by != id {
+		return true, nil
+	}
+	others := certificate.LabelManagedBy + "=" + certificate.ManagedBy + "," + certificate.LabelClusterID + "!=" + id
+	list, err := c.rbac.RoleBindings(found.Name).List(ctx, metav1.ListOptions{LabelSelector: others, Limit: 1})
+	if err != nil {
+		return false, fmt.Errorf("list role bindings of namespace %s: %w", found.Name, err)
+	}
+	return len(list.Items) > 0, nil
 }
 
 func terminating(name string) error {
@@ -121,6 +170,12 @@ func (w *worker) leaveNamespace(ctx context.Context, c *connection, name string)
 		return nil
 	case found.DeletionTimestamp != nil:
 		return terminating(name)
+	}
+	if others, err := c.inUseByOthers(ctx, found, id); err != nil || others {
+		if others {
+			w.log.Warn("a namespace that was made for logical clouds stays: another Keysteward has clouds in it", "namespace", name)
+		}
+		return err
 	}
 	if err := c.core.Namespaces().Delete(ctx, name, deleteOptions(found.UID, found.ResourceVersion)); err != nil {
 		return fmt.Errorf("delete namespace %s: %w", name, err)

@@ -139,11 +139,11 @@ func (p *piece) is(found metav1.Object) bool {
 	case *rbac.Role:
 		return p.isRule(o.Rules)
 	case *rbac.ClusterRole:
-		return p.isRule(o.Rules)
+		return p.isRule(o.Rules) && o.AggregationRule == nil
 	case *rbac.RoleBinding:
-		return p.isUser(o.Subjects)
+		return p.isUser(o.Subjects) && o.RoleRef == p.roleRef("Role")
 	case *rbac.ClusterRoleBinding:
-		return p.isUser(o.Subjects)
+		return p.isUser(o.Subjects) && o.RoleRef == p.roleRef("ClusterRole")
 	}
 	return false
 }
@@ -151,6 +151,11 @@ func (p *piece) is(found metav1.Object) bool {
 func (p *piece) isRule(have []rbac.PolicyRule) bool {
 	return len(have) == 1 && slices.Equal(have[0].APIGroups, p.rule.APIGroups) && slices.Equal(have[0].Resources, p.rule.Resources) &&
 		slices.Equal(have[0].Verbs, p.rule.Verbs) && len(have[0].ResourceNames) == 0 && len(have[0].NonResourceURLs) == 0
+}
+
+// roleRef is the role of a binding, which has its name.
+func (p *piece) roleRef(kind string) rbac.RoleRef {
+	return rbac.RoleRef{APIGroup: rbac.GroupName, Kind: kind, Name: p.name}
 }
 
 func (p *piece) isUser(have []rbac.Subject) bool {

@@ -57,7 +57,8 @@ func TestIs(t *testing.T) {
 	user := rbac.Subject{Kind: rbac.UserKind, Name: binding.user}
 	require.True(t, quota.is(&core.ResourceQuota{ObjectMeta: meta, Spec: core.ResourceQuotaSpec{Hard: quota.hard}}))
 	require.True(t, role.is(&rbac.Role{ObjectMeta: meta, Rules: []rbac.PolicyRule{role.rule}}))
-	require.True(t, binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{user}}))
+	ref := binding.roleRef("Role")
+	require.True(t, binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{user}, RoleRef: ref}))
 	more := role.rule
 	more.Verbs = []string{"get", "delete"}
 	for name, is := range map[string]bool{
@@ -65,8 +66,9 @@ func TestIs(t *testing.T) {
 		"hard":          quota.is(&core.ResourceQuota{ObjectMeta: meta}),
 		"verbs":         role.is(&rbac.Role{ObjectMeta: meta, Rules: []rbac.PolicyRule{more}}),
 		"another rule":  role.is(&rbac.Role{ObjectMeta: meta, Rules: []rbac.PolicyRule{role.rule, more}}),
-		"other subject": binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{{Kind: rbac.UserKind, Name: "x"}}}),
-		"group":         binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{{Kind: rbac.GroupKind, Name: binding.user}}}),
+		"other subject": binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{{Kind: rbac.UserKind, Name: "x"}}, RoleRef: ref}),
+		"group":         binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{{Kind: rbac.GroupKind, Name: binding.user}}, RoleRef: ref}),
+		"other role":    binding.is(&rbac.RoleBinding{ObjectMeta: meta, Subjects: []rbac.Subject{user}, RoleRef: binding.roleRef("ClusterRole")}),
 		"other kind":    binding.is(&core.Pod{ObjectMeta: meta}),
 	} {
 		require.False(t, is, name)

@@ -26,6 +26,8 @@ const (
 	CodeAuthority = "cluster-authority"
 	// CodeUnauthorized: the API server does not know the registered credential (401).
 	CodeUnauthorized = "cluster-unauthorized"
+	// CodeOtherCluster: it is another Kubernetes than the one that clouds were brought into.
+	CodeOtherCluster = "other-cluster"
 	// CodeForbidden: the registered credential lacks a permission, which the detail names.
 	CodeForbidden = "forbidden"
 	// CodeSealed: this leader can not open the cluster's secrets.
@@ -46,6 +48,8 @@ const (
 	CodeNamespaceTerminating = "namespace-terminating"
 	// CodeNamespaceMissing: a permission is for a namespace that is not there.
 	CodeNamespaceMissing = "namespace-missing"
+	// CodeLabelTaken: a label of a namespace that we did not make is set by somebody else.
+	CodeLabelTaken = "label-taken"
 	// CodeApplyFailed: Kubernetes does not take an object as it is.
 	CodeApplyFailed = "apply-failed"
 	// CodeStuck: something of a terminated cloud stays in the cluster.
@@ -159,5 +163,5 @@ func ofConnection(err error) reason {
 
 // isAway reports whether a reason is one of the whole cluster.
 func (r reason) isAway() bool {
-	return r.code == CodeUnreachable || r.code == CodeAuthority || r.code == CodeUnauthorized
+	return r.code == CodeUnreachable || r.code == CodeAuthority || r.code == CodeUnauthorized || r.code == CodeOtherCluster
 }

@@ -30,7 +30,7 @@ func testRenewal(t *testing.T, s *scene) {
 	ahead.Store(int64(due - 3*time.Second))
 	s.eventually(func() bool { return s.row("c", 0).GetSerial() != first.GetSerial() }, "c", "it should be renewed")
 	second := s.row("c", 0)
-	require.Equal(t, uint64(2), second.GetRound())
+	require.GreaterOrEqual(t, second.GetRound(), uint64(2), "the next one may be due at once: each has a spread of its own")
 	require.Equal(t, first.GetGeneration(), second.GetGeneration())
 	require.Equal(t, fsmpb.CloudState_CLOUD_STATE_INSTANTIATED, s.get("c").GetState())
 	requireUser(t, s.user("c", 0), s.get("c").GetKey().GetCommonName())

@@ -58,6 +58,16 @@ func (w *worker) untold() []*fsmpb.CertificateObservation {
 	for row := range view.OpenCertificates(w.key.provider, w.key.name) {
 		add(row)
 	}
+	if w.strange {
+		is := w.link.away.code == CodeOtherCluster
+		w.strange = is || !w.link.ready
+		for row := range view.CertificatesOn(w.key.provider, w.key.name) {
+			if was := row.GetCode() == CodeOtherCluster; is || was {
+				w.strange = true
+				add(row)
+			}
+		}
+	}
 	for key := range w.lanes {
 		if row := view.Certificate(key.project, key.cloud, key.reference); row != nil {
 			add(row)
@@ -79,7 +89,7 @@ func (w *worker) whyLocked(row *fsmpb.Certificate, cloud *fsmpb.LogicalCloud, no
 	case !row.GetRemoving() && noKey.code != "":
 		why = noKey
 	}
-	return kind, why, why.code != "" || now.Sub(began) > tellBefore
+	return kind, why, why.code != "" || now.Sub(began) > tellBefore || w.link.ready && row.GetCode() == CodeOtherCluster
 }
 
 // lanesOf is the first reason of the lanes of a row, and when the first of them began.

@@ -41,6 +41,7 @@ type worker struct {
 	calm     chan struct{} // closed while there are none
 	spaces   map[string]*sync.Mutex
 	told     map[rowKey]time.Time
+	strange  bool              // another Kubernetes may have been met, which rows that are well have to tell too
 	drifted  map[rowKey]uint64 // whose plan is applied again, by generation
 }
 
@@ -53,7 +54,7 @@ func newWorker(r *run, key clusterKey) *worker {
 		wake: make(chan struct{}, 1), sweeping: make(chan struct{}, 1),
 		requests: make(chan struct{}, requestSlots), objects: make(chan struct{}, objectSlots),
 		lanes: make(map[laneKey]*lane), link: newLink(), calm: calm,
-		spaces: make(map[string]*sync.Mutex), told: make(map[rowKey]time.Time), drifted: make(map[rowKey]uint64),
+		spaces: make(map[string]*sync.Mutex), told: make(map[rowKey]time.Time), strange: true, drifted: make(map[rowKey]uint64),
 	}
 }
 
