@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -53,6 +54,14 @@ var stateTexts = map[fsmpb.CloudState]string{
 // StateText is a cloud's state the way the API writes it.
 func StateText(s fsmpb.CloudState) string { return stateTexts[s] }
 
+func statesText(states []fsmpb.CloudState) string {
+	names := make([]string, len(states))
+	for i, s := range states {
+		names[i] = StateText(s)
+	}
+	return strings.Join(names, " or ")
+}
+
 func stateText(c *fsmpb.LogicalCloud) string { return StateText(c.GetState()) }
 
 // changedCloud is a copy of a cloud's row that may be changed; the messages in it
@@ -89,7 +98,7 @@ func (w *write) actOnCloud(a *fsmpb.ActOnCloud) Result {
 	case o == nil:
 		return Result{Refusal: refuse(NotFound, "there is no logical cloud %s/%s", a.GetProject(), a.GetCloud())}
 	case !slices.Contains(from, o.GetCloud().GetState()):
-		return Result{Refusal: refuse(WrongState, "%s is %s, from which there is no %s", objectText(o), stateText(o.GetCloud()), actionTexts[a.GetAction()])}
+		return Result{Refusal: refuse(WrongState, "%s is %s: %s is possible when it is %s", objectText(o), stateText(o.GetCloud()), actionTexts[a.GetAction()], statesText(from))}
 	}
 	next, c := changedCloud(o)
 	var no *Refusal

@@ -55,6 +55,8 @@ func (w *write) checkDelete(o *fsmpb.Object) *Refusal {
 		}
 	case *fsmpb.Object_Cloud:
 		switch c := k.Cloud; c.GetState() {
+		case fsmpb.CloudState_CLOUD_STATE_TERMINATING:
+			return refuse(WrongState, "%s is %s: wait until it is Terminated or TerminateFailed", objectText(o), stateText(c))
 		case fsmpb.CloudState_CLOUD_STATE_CREATED, fsmpb.CloudState_CLOUD_STATE_TERMINATED, fsmpb.CloudState_CLOUD_STATE_TERMINATE_FAILED:
 		default:
 			return refuse(WrongState, "%s is %s: terminate it first", objectText(o), stateText(c))

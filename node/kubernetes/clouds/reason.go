@@ -54,6 +54,8 @@ const (
 	CodeApplyFailed = "apply-failed"
 	// CodeStuck: something of a terminated cloud stays in the cluster.
 	CodeStuck = fsm.CodeStuck
+	// CodeInternal: this cluster of ours could not do its part; its log has more.
+	CodeInternal = "internal"
 	// CodeKubeconfig: the registered kubeconfig can not be used.
 	CodeKubeconfig = "kubeconfig-invalid"
 	// CodeDenied: the request was denied, for good.
@@ -94,6 +96,7 @@ func explain(err error) reason {
 
 func found(err error) reason {
 	var w *waiting
+	var refusal *fsm.Refusal
 	status := apierrors.APIStatus(nil)
 	switch {
 	case err == nil:
@@ -102,6 +105,8 @@ func found(err error) reason {
 		return w.reason
 	case errors.Is(err, node.ErrSealed):
 		return reason{CodeSealed, "this leader can not open the cluster's secrets: " + err.Error()}
+	case errors.As(err, &refusal), errors.Is(err, node.ErrUnknownOutcome), errors.Is(err, node.ErrNotLeader):
+		return reason{CodeInternal, err.Error()}
 	case errors.As(err, &status):
 		return ofStatus(err, status)
 	}
