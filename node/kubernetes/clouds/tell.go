@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -58,22 +59,29 @@ func (w *worker) untold() []*fsmpb.CertificateObservation {
 	for row := range view.OpenCertificates(w.key.provider, w.key.name) {
 		add(row)
 	}
-	if w.strange {
-		is := w.link.away.code == CodeOtherCluster
-		w.strange = is || !w.link.ready
-		for row := range view.CertificatesOn(w.key.provider, w.key.name) {
-			if was := row.GetCode() == CodeOtherCluster; is || was {
-				w.strange = true
-				add(row)
-			}
-		}
-	}
+	w.strangersLocked(view, add)
 	for key := range w.lanes {
 		if row := view.Certificate(key.project, key.cloud, key.reference); row != nil {
 			add(row)
 		}
 	}
 	return list
+}
+
+// strangersLocked adds the rows that are well but for another Kubernetes having been
+// met, which they have to tell, or have told.
+func (w *worker) strangersLocked(view *fsm.View, add func(*fsmpb.Certificate)) {
+	if !w.strange {
+		return
+	}
+	is := w.link.away.code == CodeOtherCluster
+	w.strange = is || !w.link.ready
+	for row := range view.CertificatesOn(w.key.provider, w.key.name) {
+		if is || row.GetCode() == CodeOtherCluster {
+			w.strange = true
+			add(row)
+		}
+	}
 }
 
 // whyLocked is why a row waits, and whether that can be said yet.
