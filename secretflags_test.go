@@ -18,7 +18,7 @@ var secretive = regexp.MustCompile(`password|passphrase|token|secret|mnemonic|se
 // notSecret are flags with such a word that take a file, a number or a switch. A new
 // one must be thought about: a command line is there for everybody on the machine.
 var notSecret = map[string]string{
-	"mnemonic-out": "file", "funding-keystore": "file", "client-key": "file", "raft-tls-key": "file", "tls-key": "file", "token-hashes": "file", "pod-token-audience": "a name that everybody may know",
+	"mnemonic-out": "file", "funding-keystore": "file", "key-algorithm": "a name", "client-key": "file", "raft-tls-key": "file", "tls-key": "file", "token-hashes": "file", "pod-token-audience": "a name that everybody may know",
 	"max-keys-per-pod": "number", "spare-keys": "number", "keys": "number",
 	"seed-unused-before-start-block": "switch",
 }
