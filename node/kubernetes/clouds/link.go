@@ -52,6 +52,9 @@ func (w *worker) keepConnected(ctx context.Context) {
 		if cluster == nil {
 			return
 		}
+		w.mu.Lock()
+		w.link.sealed = cluster.GetSealed() // another one is tried at once, whatever comes of this
+		w.mu.Unlock()
 		c, err := w.open(ctx, cluster)
 		if err == nil {
 			if err = w.identify(ctx, c); err != nil {
