@@ -89,11 +89,6 @@ func Check(i Issued) (Leaf, error) {
 	return leaf, checkChain(i, chain)
 }
 
-// RenewAt is when a certificate should be renewed: at two thirds of its life.
-func RenewAt(leaf Leaf) time.Time {
-	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
-}
-
 func parseChain(text []byte) ([]*x509.Certificate, error) {
 	switch {
 	case len(bytes.TrimSpace(text)) == 0:

@@ -132,14 +132,3 @@ func TestCheckOtherAuthority(t *testing.T) {
 		})
 	}
 }
-
-func TestRenewAt(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ life, at time.Duration }{
-		{time.Hour, 40 * time.Minute}, {10 * time.Minute, 6*time.Minute + 40*time.Second}, {365 * 24 * time.Hour, 5840 * time.Hour},
-	} {
-		require.Equal(t, now.Add(c.at), certificate.RenewAt(certificate.Leaf{NotBefore: now, NotAfter: now.Add(c.life)}))
-	}
-	forever := certificate.RenewAt(certificate.Leaf{NotBefore: now, NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)})
-	require.True(t, forever.After(now.AddDate(100, 0, 0)))
-}

@@ -55,17 +55,6 @@ func New(cfg Config) (*Duty, error) {
 	return d, err
 }
 
-// Nudge has a Kubernetes cluster looked at now, if this node leads: whatever pauses
-// there after a failure goes on. It does not block.
-func (d *Duty) Nudge(provider, cluster string) {
-	d.mu.Lock()
-	w := d.workers[clusterKey{provider, cluster}]
-	d.mu.Unlock()
-	if w != nil {
-		w.nudge()
-	}
-}
-
 // Run works until ctx ends, and then returns nil when everything that it began has
 // ended: whatever goes wrong meanwhile is told by the state and tried again. A duty
 // runs in one session at a time.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	certificates "k8s.io/api/certificates/v1"
-	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -167,11 +166,7 @@ func (e *errand) approve(ctx context.Context, got *certificates.CertificateSigni
 	if err := certificate.Approve(e.wanted, got); err != nil {
 		return nil, e.lost(ctx, reason{CodeForeignRequest, err.Error()})
 	}
-	next := got.DeepCopy()
-	next.Status.Conditions = append(next.Status.Conditions, certificates.CertificateSigningRequestCondition{
-		Type: certificates.CertificateApproved, Status: core.ConditionTrue,
-		Reason: "KeystewardApproved", Message: "Requested by this Keysteward cluster for its logical cloud.",
-	})
+	next := certificate.Approval(got, e.worker.cfg.Now())
 	done, err := e.c.requests.UpdateApproval(ctx, next.Name, next, metav1.UpdateOptions{FieldManager: certificate.FieldManager})
 	switch {
 	case apierrors.IsConflict(err):

@@ -138,12 +138,10 @@ func testStuck(t *testing.T, s *scene) {
 func testSealed(t *testing.T, s *scene) {
 	t.Helper()
 	sealed := seal.NewVault(nil)
-	d, stop := s.lead(func(c *Config) { c.Secrets = NewSecrets(sealed, s) })
+	_, stop := s.lead(func(c *Config) { c.Secrets = NewSecrets(sealed, s) })
 	s.cloud("c", []int{0})
 	s.instantiate("c")
 	s.awaitCode("c", 0, CodeSealed)
-	d.Nudge(provider, "k0")
-	d.Nudge(provider, "nothing")
 	stop()
 	s.lead()
 	s.awaitUp("c")
@@ -153,7 +151,7 @@ func testSealed(t *testing.T, s *scene) {
 // on when it is back, with a certificate that was asked for before.
 func testAway(t *testing.T, s *scene) {
 	t.Helper()
-	d, _ := s.lead()
+	s.lead()
 	s.cloud("before", []int{0, 1})
 	s.instantiate("before")
 	s.awaitUp("before")
@@ -173,7 +171,6 @@ func testAway(t *testing.T, s *scene) {
 	uid := s.row("during", 0).GetRequestUid()
 	s.kube[0].Restart()
 	s.kube[0].StartSigner()
-	d.Nudge(provider, "k0")
 	s.awaitUp("during", "after")
 	require.Equal(t, uid, s.row("during", 0).GetRequestUid(), "it is the same request")
 }

@@ -73,16 +73,6 @@ func (w *worker) poke() {
 	}
 }
 
-// nudge ends all pauses.
-func (w *worker) nudge() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.link.conn == nil || w.link.away.code != "" {
-		w.link.reopen()
-	}
-	w.link.call()
-}
-
 func (w *worker) registered() *fsmpb.KubernetesCluster {
 	return w.session.View().KubernetesCluster(w.key.provider, w.key.name)
 }
