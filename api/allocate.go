@@ -40,7 +40,8 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 	if _, isSealed := s.vault.Sealed(); isSealed && body.Recipient != nil {
 		return answer{}, node.ErrSealed // before anything is allocated
 	}
-	deadline := time.Now().Add(wait)
+	deadline, turn := time.Now().Add(wait), s.holds.turn()
+	defer turn.leave()
 	view, fresh, held, reason := s.node.View(), false, false, ""
 	for {
 		if !waits(view, body) {
@@ -60,7 +61,7 @@ func (s *Server) allocate(c *call, body allocationBody) (answer, error) {
 		if left <= 0 || newReason(view, body, &reason) {
 			break
 		}
-		changed, err := s.holds.hold(c.ctx(), s.stopping, view.WatchWaiting(body.Namespace, body.Pod), left)
+		changed, err := turn.hold(c.ctx(), s.stopping, view.WatchWaiting(body.Namespace, body.Pod), left)
 		if err != nil {
 			return answer{}, err
 		}

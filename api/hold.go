@@ -31,19 +31,39 @@ type reign struct {
 	done chan struct{}
 }
 
+// turn is one request's place among those that are held. It is taken when the request
+// first waits and kept while it looks again, so that a change which wakes it for
+// nothing does not cost it its place.
+type turn struct {
+	holds *holds
+	lost  context.Context //nolint:containedctx // the life of a leadership, nil before the first wait
+}
+
+// turn is to be ended with leave.
+func (h *holds) turn() *turn { return &turn{holds: h} }
+
 // hold waits until one of the changes happens, and reports whether one did. It returns early when the caller goes away, the time is over, the
 // server stops or this node no longer leads.
-func (h *holds) hold(ctx, stopping context.Context, changes fsm.Changes, most time.Duration) (bool, error) {
-	lost, err := h.enter()
-	if err != nil {
-		return false, err
+func (t *turn) hold(ctx, stopping context.Context, changes fsm.Changes, most time.Duration) (bool, error) {
+	if t.lost == nil {
+		lost, err := t.holds.enter()
+		if err != nil {
+			return false, err
+		}
+		t.lost = lost
 	}
-	defer h.leave()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	defer context.AfterFunc(lost, cancel)() //nolint:contextcheck // lost is the life of the leadership, not of the call
+	defer context.AfterFunc(t.lost, cancel)() //nolint:contextcheck // lost is the life of the leadership, not of the call
 	defer context.AfterFunc(stopping, cancel)()
 	return changes.Wait(ctx.Done()), nil
+}
+
+func (t *turn) leave() {
+	if t.lost != nil {
+		t.holds.leave()
+		t.lost = nil
+	}
 }
 
 // held is how many requests wait now.

@@ -43,7 +43,9 @@ func (s *Server) getKubeconfig(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	for deadline, held := time.Now().Add(wait), false; ; held = true {
+	turn := s.holds.turn()
+	defer turn.leave()
+	for deadline, held, over := time.Now().Add(wait), false, false; ; held = true {
 		view, got, err := s.lookForKubeconfig(c, wish)
 		if err != nil {
 			return answer{}, err
@@ -52,12 +54,14 @@ func (s *Server) getKubeconfig(c *call) (answer, error) {
 			return s.giveKubeconfig(c, wish, got, held)
 		}
 		left := time.Until(deadline)
-		if left <= 0 || s.ends() {
+		if left <= 0 || over || s.ends() {
 			return stillPending(got.pending), nil
 		}
-		if _, err := s.holds.hold(c.ctx(), s.stopping, view.WatchCloud(wish.project, wish.cloud), left); err != nil {
+		changed, err := turn.hold(c.ctx(), s.stopping, view.WatchCloud(wish.project, wish.cloud), left)
+		if err != nil {
 			return answer{}, err
 		}
+		over = !changed // one last look
 	}
 }
 

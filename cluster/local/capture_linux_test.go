@@ -19,6 +19,10 @@ import (
 // maxCapture bounds the file of a capture; a run that has more to say fails.
 const maxCapture = 2 << 30
 
+// maxGaps bounds the packets that never arrived at anybody, because a busy kernel
+// dropped them and the connection ended before they were sent again.
+const maxGaps = 5
+
 // capture records all TCP packets of some ports on loopback, into a file, so that
 // secrets can be searched for that are known at the end only.
 type capture struct {
@@ -140,9 +144,11 @@ func (c *capture) search(t *testing.T, s *searcher, p places, ports []int) (stre
 		}
 		open[segment.ends].add(segment)
 	}
+	gaps := 0
 	for i, f := range streams {
-		require.Empty(t, f.held, "a connection %s has a gap", f.place)
+		gaps += f.finish()
 		p[fmt.Sprintf("traffic %s, connection %d", f.place, i)] = f.stream
 	}
+	require.LessOrEqual(t, gaps, maxGaps, "packets never arrived")
 	return streams
 }

@@ -62,6 +62,11 @@ func (f *flow) add(s segment) {
 		return // an acknowledgement; the end of a connection counts as a byte
 	}
 	f.held = append(f.held, s)
+	f.drain()
+}
+
+// drain puts into the stream what now follows on what is there.
+func (f *flow) drain() {
 	for again := true; again; {
 		again = false
 		f.held = slices.DeleteFunc(f.held, func(s segment) bool {
@@ -78,6 +83,15 @@ func (f *flow) add(s segment) {
 			return true
 		})
 	}
+}
+
+// finish adds what was said after a packet that never arrived, and counts the holes.
+func (f *flow) finish() (holes int) {
+	for ; len(f.held) > 0; holes++ {
+		f.next = slices.MinFunc(f.held, func(a, b segment) int { return int(int32(a.sequence - b.sequence)) }).sequence
+		f.drain()
+	}
+	return holes
 }
 
 // isTLS tells whether what is said begins with a record of TLS (RFC 8446, section
@@ -146,6 +160,10 @@ func TestFlowIsPutInOrder(t *testing.T) {
 	require.True(t, f.stream.found["example"])
 	f.add(segment{sequence: f.next + 1, data: []byte("a gap before")})
 	require.Len(t, f.held, 1)
+	f.add(segment{sequence: f.next + 40, data: []byte("and a second")})
+	f.add(segment{sequence: f.next + 52, data: value})
+	require.Equal(t, 2, f.finish())
+	require.Equal(t, int64(2*len(value)+24), f.stream.size, "what came after the gaps is searched")
 }
 
 // first is the number of a byte of the flow above.
