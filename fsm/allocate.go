@@ -33,13 +33,13 @@ func (w *write) allocate(c *fsmpb.Allocate) Result {
 	held := w.allocation(p)
 	switch {
 	case held == nil:
-		w.ask(p, n, n)
+		w.ask(c, n)
 	case held.GetPod().GetUid() != p.GetUid():
-		w.askBehind(held, p, n)
+		w.askBehind(held, c)
 	default:
 		held = w.wake(held)
 		if has := size(held.GetKeys()); n > has {
-			w.ask(p, n, n-has)
+			w.ask(c, n-has)
 		}
 	}
 	answer := Allocated{Allocation: w.allocation(p)}
@@ -54,7 +54,8 @@ func (w *write) allocate(c *fsmpb.Allocate) Result {
 
 // ask makes the pod's request, or widens the one that waits. One of an earlier
 // UID is taken over with what it reserves, so that nothing is paid for twice.
-func (w *write) ask(p *fsmpb.Pod, keys, want uint32) {
+func (w *write) ask(c *fsmpb.Allocate, want uint32) {
+	p, keys := c.GetPod(), c.GetKeys()
 	old := w.request(p)
 	if old.GetBlocked() {
 		w.withdraw(old)
@@ -79,14 +80,16 @@ func (w *write) ask(p *fsmpb.Pod, keys, want uint32) {
 
 // askBehind lets a new UID wait for the keys of the pod's earlier UID, and for
 // nothing else: what is new is planned when the old holder is surely gone.
-func (w *write) askBehind(held *fsmpb.Allocation, p *fsmpb.Pod, n uint32) {
+func (w *write) askBehind(held *fsmpb.Allocation, c *fsmpb.Allocate) {
+	p, n := c.GetPod(), c.GetKeys()
 	r := w.request(p)
 	switch {
 	case r != nil && r.GetBlocked() && r.GetPod().GetUid() == p.GetUid():
-		if r.GetKeys() >= n {
+		if r.GetKeys() >= n && r.GetSlashingProtection() == c.GetSlashingProtection() {
 			return
 		}
 		r = copyRequest(r)
+		n = max(n, r.GetKeys())
 		r.Keys = n
 	default:
 		if r != nil {
@@ -94,7 +97,7 @@ func (w *write) askBehind(held *fsmpb.Allocation, p *fsmpb.Pod, n uint32) {
 		}
 		r = w.newRequest(p, n)
 	}
-	r.Want, r.Blocked = n, true
+	r.Want, r.Blocked, r.SlashingProtection = n, true, c.GetSlashingProtection()
 	for _, pubkey := range held.GetKeys() {
 		if size(r.GetReserved()) >= n {
 			break
@@ -108,6 +111,9 @@ func (w *write) askBehind(held *fsmpb.Allocation, p *fsmpb.Pod, n uint32) {
 	}
 	mustInsert(w.txn, tableRequests, r)
 	w.record("allocation.request", podName(p), plural(int(n), "key")+w.more(", UID %s", p.GetUid())+", behind UID "+held.GetPod().GetUid())
+	if held.GetProof() != nil && w.mayFollow(held) {
+		w.endRest(held)
+	}
 }
 
 func (w *write) newRequest(p *fsmpb.Pod, keys uint32) *fsmpb.Request {
@@ -123,6 +129,7 @@ func (w *write) wake(a *fsmpb.Allocation) *fsmpb.Allocation {
 	}
 	a = copyAllocation(a)
 	a.State, a.Proof, a.FreeAtMs = fsmpb.AllocationState_ALLOCATION_STATE_HELD, nil, 0
+	a.Code, a.Detail, a.LeaseUntilMs, a.LeaseWaitMs = "", "", 0, 0
 	a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
 	for _, pubkey := range a.GetKeys() {
 		k := copyKey(w.key(pubkey))

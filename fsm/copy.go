@@ -17,7 +17,7 @@ func copyKey(k *fsmpb.Key) *fsmpb.Key {
 		Imported: k.GetImported(), Sealed: k.GetSealed(), Proof: k.GetProof(), FreeAtMs: k.GetFreeAtMs(),
 		RetiredReason: k.GetRetiredReason(), RetiredDetail: k.GetRetiredDetail(),
 		ValidatorStatus: k.GetValidatorStatus(), ValidatorIndex: k.GetValidatorIndex(), EffectiveBalanceGwei: k.GetEffectiveBalanceGwei(),
-		Adopted: k.GetAdopted(),
+		Adopted: k.GetAdopted(), ProvenWallMs: k.GetProvenWallMs(),
 	}
 }
 
@@ -25,6 +25,7 @@ func copyRequest(r *fsmpb.Request) *fsmpb.Request {
 	return &fsmpb.Request{
 		Pod: r.GetPod(), Keys: r.GetKeys(), Want: r.GetWant(), Reserved: slices.Clone(r.GetReserved()),
 		Ready: r.GetReady(), Seq: r.GetSeq(), Blocked: r.GetBlocked(), SinceWallMs: r.GetSinceWallMs(),
+		SlashingProtection: r.GetSlashingProtection(),
 	}
 }
 
@@ -32,6 +33,8 @@ func copyAllocation(a *fsmpb.Allocation) *fsmpb.Allocation {
 	return &fsmpb.Allocation{
 		Pod: a.GetPod(), State: a.GetState(), Fence: a.GetFence(), Keys: slices.Clone(a.GetKeys()),
 		SinceWallMs: a.GetSinceWallMs(), Proof: a.GetProof(), FreeAtMs: a.GetFreeAtMs(),
+		Node: a.GetNode(), KubernetesUid: a.GetKubernetesUid(), Code: a.GetCode(), Detail: a.GetDetail(),
+		LeaseUntilMs: a.GetLeaseUntilMs(), LeaseWaitMs: a.GetLeaseWaitMs(),
 	}
 }
 

@@ -105,6 +105,7 @@ type holding struct {
 	state    fsmpb.AllocationState
 	proven   bool
 	deadline uint64
+	watched
 }
 
 type paid struct {
@@ -148,6 +149,7 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 	switch {
 	case c.GetTick() != nil:
 		l.clock += min(c.GetTick().GetElapsedMs(), 60_000)
+		l.endLeases()
 	case c.GetAllocate() != nil:
 		l.allocate(t, c.GetAllocate(), res, before, after)
 		if c.GetAllocate().GetPoolOnly() {
@@ -155,6 +157,10 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 		}
 	case c.GetRelease() != nil:
 		l.release(t, c.GetRelease(), before)
+	case c.GetObservePods() != nil:
+		l.observePods(c.GetObservePods(), before)
+	case c.GetRenewLease() != nil:
+		l.renewLease(t, c.GetRenewLease(), res)
 	case c.GetSignDeposits() != nil:
 		l.sign(t, c.GetSignDeposits())
 	case c.GetImportKeys() != nil:
@@ -195,6 +201,7 @@ func (l *ledger) check(t rapid.TB, before *world, c *fsmpb.Command, res Result, 
 			delete(l.pods, name)
 		}
 	}
+	l.follow(t, c, before, after)
 	require.Equal(t, l.clock, after.meta.GetClusterTimeMs())
 	l.checkHolders(t, before, after)
 	l.checkAllocations(t, c, before, after)
@@ -236,8 +243,8 @@ func (l *ledger) allocate(t rapid.TB, c *fsmpb.Allocate, res Result, before, aft
 	default:
 		require.LessOrEqual(t, grown, int(n))
 	}
-	if h := l.pods[name]; h != nil && h.uid == uid {
-		*h = holding{uid: uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD}
+	if h := l.pods[name]; h != nil && h.uid == uid && h.state == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+		*h = holding{uid: uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD, watched: watched{node: h.node, kubernetes: h.kubernetes}}
 	}
 }
 
@@ -329,6 +336,7 @@ func (l *ledger) checkAllocations(t rapid.TB, c *fsmpb.Command, before, after *w
 		require.Equal(t, h.uid, uid, "allocation %s changed its UID without proof", name)
 		require.Equal(t, h.state, a.GetState(), "allocation %s", name)
 		require.Equal(t, h.proven, a.GetProof() != nil, "allocation %s", name)
+		require.Equal(t, h.watched, watched{a.GetNode(), a.GetKubernetesUid(), a.GetLeaseUntilMs(), a.GetLeaseWaitMs()}, "allocation %s", name)
 		had := l.alive(old)
 		require.GreaterOrEqual(t, len(a.GetKeys()), len(had), "keys were taken away")
 		for i, k := range had {

@@ -174,6 +174,10 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.createToken(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return w.revokeToken(b.RevokeToken)
+	case *fsmpb.Command_ObservePods:
+		return w.observePods(b.ObservePods)
+	case *fsmpb.Command_RenewLease:
+		return w.renewLease(b.RenewLease)
 	}
 	return w.applyClouds(c)
 }

@@ -54,6 +54,9 @@ var onRecord = map[protoreflect.Name]string{
 	"disclose_kubeconfig":  "",
 	"identify_cluster":     "",
 
+	"observe_pods": "",
+	"renew_lease":  "", // that one begins
+
 	"adopt_keys": "", // each key that is adopted, and the end of the search
 
 	"tick":               "time passes; what it ends is recorded",
@@ -92,6 +95,8 @@ func substance(v *View) [sha256.Size]byte {
 			}
 		case *fsmpb.Record_Certificate:
 			r.Certificate.Code, r.Certificate.Detail, r.Certificate.SinceWallMs = "", "", 0
+		case *fsmpb.Record_Allocation:
+			r.Allocation.LeaseUntilMs, r.Allocation.LeaseWaitMs = min(1, r.Allocation.GetLeaseUntilMs()), 0
 		case *fsmpb.Record_Key:
 			r.Key.ValidatorStatus, r.Key.ValidatorIndex, r.Key.EffectiveBalanceGwei = "", 0, 0
 		}

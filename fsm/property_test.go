@@ -168,6 +168,7 @@ func drawBody(t *rapid.T, w *world) proto.Message {
 		drawImport, drawStopped, drawStopped, drawAdopt, drawSeeFinal,
 		drawKeyring, drawReseal,
 		drawToken,
+		drawPods, drawPods, drawLease,
 	}
 	return rapid.SampledFrom(draws).Draw(t, "kind")(t, w)
 }
@@ -179,7 +180,7 @@ func drawPod(t *rapid.T) *fsmpb.Pod {
 func drawAllocate(t *rapid.T, _ *world) proto.Message {
 	c := &fsmpb.Allocate{
 		Pod: drawPod(t), Keys: rapid.SampledFrom([]uint32{1, 2, 2, 3, 4, 5}).Draw(t, "keys"), Disclose: rapid.Bool().Draw(t, "disclose"),
-		PoolOnly: oneIn(t, 4, "poolOnly"),
+		PoolOnly: oneIn(t, 4, "poolOnly"), SlashingProtection: rapid.Bool().Draw(t, "slashingProtection"),
 	}
 	if oneIn(t, 20, "odd") {
 		c.Keys = rapid.SampledFrom([]uint32{0, MaxKeysPerPod + 1, 1 << 31}).Draw(t, "keys")

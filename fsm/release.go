@@ -35,7 +35,7 @@ func (w *write) release(c *fsmpb.Release) Result {
 	if r != nil && r.GetPod().GetUid() == a.GetPod().GetUid() {
 		w.withdraw(r)
 	}
-	w.rest(a, c)
+	w.rest(a, end{code: c.GetCode(), detail: c.GetDetail(), proof: c.GetProof(), waitMS: c.GetWaitMs()})
 	return Result{}
 }
 
@@ -56,9 +56,20 @@ func isProof(p *fsmpb.Proof) bool {
 	return known && p.GetKind() != fsmpb.Proof_KIND_UNSPECIFIED
 }
 
-// rest ends the holding of an allocation, and its rest if there is proof.
-func (w *write) rest(old *fsmpb.Allocation, c *fsmpb.Release) {
+// end is why an allocation is held no more, and what is known of its holder.
+type end struct {
+	code, detail string
+	proof        *fsmpb.Proof // that it can no longer sign, nil if there is none
+	waitMS       uint64       // of rest after the proof
+}
+
+// rest ends the holding of an allocation, and its rest if there is proof. What is
+// known is written down with it; a reason that was there stays if none is given.
+func (w *write) rest(old *fsmpb.Allocation, why end) {
 	a := copyAllocation(old)
+	if why.code != "" {
+		a.Code, a.Detail = brief(why.code), brief(why.detail)
+	}
 	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD {
 		a.State = fsmpb.AllocationState_ALLOCATION_STATE_RESTING
 		a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
@@ -67,17 +78,39 @@ func (w *write) rest(old *fsmpb.Allocation, c *fsmpb.Release) {
 			k.State = fsmpb.KeyState_KEY_STATE_RESTING
 			w.putKey(k)
 		}
-		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a))
+		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a)+because(why.code))
 	}
-	if c.GetProof() != nil && a.GetProof() == nil {
-		a.Proof = c.GetProof()
-		a.FreeAtMs = w.meta.GetClusterTimeMs() + min(c.GetWaitMs(), maxWaitMS)
-		w.record("allocation.proof", podName(a.GetPod()), c.GetProof().GetKind().String()+" by "+c.GetProof().GetBy()+w.held(a))
+	if why.proof != nil && a.GetProof() == nil {
+		w.prove(a, why)
 	}
 	mustInsert(w.txn, tableAllocations, a)
-	if a.GetProof() != nil && a.GetFreeAtMs() <= w.meta.GetClusterTimeMs() {
+	if a.GetProof() != nil && (a.GetFreeAtMs() <= w.meta.GetClusterTimeMs() || w.mayFollow(a)) {
 		w.endRest(a)
 	}
+}
+
+func because(code string) string {
+	if code == "" {
+		return ""
+	}
+	return ", " + brief(code)
+}
+
+// prove writes the proof down. The holder may since long be unable to sign: the
+// clock of whoever saw it is the latest moment at which it could.
+func (w *write) prove(a *fsmpb.Allocation, why end) {
+	a.Proof = &fsmpb.Proof{
+		Kind: why.proof.GetKind(), By: brief(why.proof.GetBy()), Detail: brief(why.proof.GetDetail()), WallMs: w.cmd.GetWallMs(),
+	}
+	a.FreeAtMs = w.meta.GetClusterTimeMs() + min(why.waitMS, maxWaitMS)
+	w.record("allocation.proof", podName(a.GetPod()), a.GetProof().GetKind().String()+" by "+a.GetProof().GetBy()+w.held(a))
+}
+
+// mayFollow reports whether the pod's next UID takes all keys of a proven allocation
+// over at once, and imports their watermarks: nobody could get one without.
+func (w *write) mayFollow(a *fsmpb.Allocation) bool {
+	r, n := w.request(a.GetPod()), size(a.GetKeys())
+	return r.GetBlocked() && r.GetSlashingProtection() && r.GetWant() == n && size(r.GetReserved()) == n
 }
 
 // maxWaitMS keeps sums of cluster time within 64 bits.
@@ -91,7 +124,7 @@ func (w *write) endRest(a *fsmpb.Allocation) {
 	keys := make([]*fsmpb.Key, len(a.GetKeys()))
 	for i, pubkey := range a.GetKeys() {
 		k := copyKey(w.key(pubkey))
-		k.Holder, k.ProofFence = nil, k.GetFence()
+		k.Holder, k.ProofFence, k.ProvenWallMs = nil, k.GetFence(), max(k.GetProvenWallMs(), a.GetProof().GetWallMs())
 		keys[i] = k
 	}
 	w.record("allocation.free", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a))

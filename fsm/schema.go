@@ -34,6 +34,7 @@ const (
 	indexSealed   = "sealed"   // keys that came with a ciphertext, by the term of its data key
 	indexUnfilled = "unfilled" // requests that still lack reserved keys and are not blocked, oldest first
 	indexFreeAt   = "free_at"  // allocations that rest with proof, by the cluster time that ends it
+	indexLease    = "lease"    // allocations with a lease and without proof, by the cluster time at which it runs out
 	indexState    = "state"    // deposits that are not final, by state, then order
 	indexHash     = "hash"     // tokens, by SHA-256
 )
@@ -64,6 +65,9 @@ func schema() *memdb.DBSchema {
 			func(a *fsmpb.Allocation) []byte { return podKey(a.GetPod().GetNamespace(), a.GetPod().GetName()) },
 			partial(indexFreeAt, restsWithProof, func(a *fsmpb.Allocation) []byte {
 				return append(orderKey(a.GetFreeAtMs()), orderKey(a.GetFence())...)
+			}),
+			partial(indexLease, isLeased, func(a *fsmpb.Allocation) []byte {
+				return append(orderKey(a.GetLeaseUntilMs()), orderKey(a.GetFence())...)
 			}),
 		),
 		tableDeposits: table(
@@ -110,6 +114,8 @@ func isUnfilled(r *fsmpb.Request) bool {
 func restsWithProof(a *fsmpb.Allocation) bool {
 	return a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING && a.GetProof() != nil
 }
+
+func isLeased(a *fsmpb.Allocation) bool { return a.GetLeaseUntilMs() > 0 && a.GetProof() == nil }
 
 func isOpen(d *fsmpb.Deposit) bool { return d.GetState() != fsmpb.DepositState_DEPOSIT_STATE_FINAL }
 

@@ -25,9 +25,10 @@ func (w *write) beginSession(b *fsmpb.BeginSession) Result {
 	return Result{Value: w.term}
 }
 
-// tick moves cluster time on and ends the rests whose time has come.
+// tick moves cluster time on and ends the leases and rests whose time has come.
 func (w *write) tick(t *fsmpb.Tick) Result {
 	w.meta.ClusterTimeMs += min(t.GetElapsedMs(), MaxTickMS)
+	w.endLeases()
 	for {
 		a := lowest[*fsmpb.Allocation](w.txn, tableAllocations, indexFreeAt)
 		if a == nil || a.GetFreeAtMs() > w.meta.GetClusterTimeMs() {

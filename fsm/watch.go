@@ -35,6 +35,9 @@ func (v *View) WatchWaiting(namespace, name string) Changes {
 // something new to do: requests, deposits, the seed.
 func (v *View) WatchWork() Changes { return v.watch(tableRequests, tableDeposits, tableSecrets) }
 
+// WatchHolders returns what changes when who holds keys, rests from them or waits for them does.
+func (v *View) WatchHolders() Changes { return v.watch(tableAllocations, tableRequests) }
+
 // WatchSecrets returns what changes when the keyring or the seed does.
 func (v *View) WatchSecrets() Changes { return v.watch(tableSecrets) }
 

@@ -381,6 +381,61 @@ func (UpdateKeyring_Change) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10, 0}
 }
 
+type PodObservation_Kind int32
+
+const (
+	PodObservation_KIND_UNSPECIFIED PodObservation_Kind = 0
+	// The pod is there: the node that it runs on is recorded.
+	PodObservation_KIND_SEEN PodObservation_Kind = 1
+	// The pod is gone or ended, and it is not known whether it can still sign: its keys rest.
+	PodObservation_KIND_GONE PodObservation_Kind = 2
+	// The pod can no longer sign.
+	PodObservation_KIND_PROVEN PodObservation_Kind = 3
+)
+
+// Enum value maps for PodObservation_Kind.
+var (
+	PodObservation_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_SEEN",
+		2: "KIND_GONE",
+		3: "KIND_PROVEN",
+	}
+	PodObservation_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_SEEN":        1,
+		"KIND_GONE":        2,
+		"KIND_PROVEN":      3,
+	}
+)
+
+func (x PodObservation_Kind) Enum() *PodObservation_Kind {
+	p := new(PodObservation_Kind)
+	*p = x
+	return p
+}
+
+func (x PodObservation_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PodObservation_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_fsmpb_fsm_proto_enumTypes[6].Descriptor()
+}
+
+func (PodObservation_Kind) Type() protoreflect.EnumType {
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[6]
+}
+
+func (x PodObservation_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PodObservation_Kind.Descriptor instead.
+func (PodObservation_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17, 0}
+}
+
 type Observation_Kind int32
 
 const (
@@ -427,11 +482,11 @@ func (x Observation_Kind) String() string {
 }
 
 func (Observation_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[6].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[7].Descriptor()
 }
 
 func (Observation_Kind) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[6]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[7]
 }
 
 func (x Observation_Kind) Number() protoreflect.EnumNumber {
@@ -440,7 +495,7 @@ func (x Observation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Observation_Kind.Descriptor instead.
 func (Observation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24, 0}
 }
 
 type Proof_Kind int32
@@ -490,11 +545,11 @@ func (x Proof_Kind) String() string {
 }
 
 func (Proof_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[7].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[8].Descriptor()
 }
 
 func (Proof_Kind) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[7]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[8]
 }
 
 func (x Proof_Kind) Number() protoreflect.EnumNumber {
@@ -503,7 +558,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56, 0}
 }
 
 type ActOnCloud_Action int32
@@ -545,11 +600,11 @@ func (x ActOnCloud_Action) String() string {
 }
 
 func (ActOnCloud_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[8].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[9].Descriptor()
 }
 
 func (ActOnCloud_Action) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[8]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[9]
 }
 
 func (x ActOnCloud_Action) Number() protoreflect.EnumNumber {
@@ -558,7 +613,7 @@ func (x ActOnCloud_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ActOnCloud_Action.Descriptor instead.
 func (ActOnCloud_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83, 0}
 }
 
 type CertificateObservation_Kind int32
@@ -624,11 +679,11 @@ func (x CertificateObservation_Kind) String() string {
 }
 
 func (CertificateObservation_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_fsmpb_fsm_proto_enumTypes[9].Descriptor()
+	return file_fsm_fsmpb_fsm_proto_enumTypes[10].Descriptor()
 }
 
 func (CertificateObservation_Kind) Type() protoreflect.EnumType {
-	return &file_fsm_fsmpb_fsm_proto_enumTypes[9]
+	return &file_fsm_fsmpb_fsm_proto_enumTypes[10]
 }
 
 func (x CertificateObservation_Kind) Number() protoreflect.EnumNumber {
@@ -637,7 +692,7 @@ func (x CertificateObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateObservation_Kind.Descriptor instead.
 func (CertificateObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -736,6 +791,8 @@ type Command struct {
 	//	*Command_ObserveCertificates
 	//	*Command_DiscloseKubeconfig
 	//	*Command_IdentifyCluster
+	//	*Command_ObservePods
+	//	*Command_RenewLease
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1137,6 +1194,24 @@ func (x *Command) GetIdentifyCluster() *IdentifyCluster {
 	return nil
 }
 
+func (x *Command) GetObservePods() *ObservePods {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ObservePods); ok {
+			return x.ObservePods
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRenewLease() *RenewLease {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RenewLease); ok {
+			return x.RenewLease
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1285,6 +1360,14 @@ type Command_IdentifyCluster struct {
 	IdentifyCluster *IdentifyCluster `protobuf:"bytes,97,opt,name=identify_cluster,json=identifyCluster,proto3,oneof"`
 }
 
+type Command_ObservePods struct {
+	ObservePods *ObservePods `protobuf:"bytes,100,opt,name=observe_pods,json=observePods,proto3,oneof"`
+}
+
+type Command_RenewLease struct {
+	RenewLease *RenewLease `protobuf:"bytes,101,opt,name=renew_lease,json=renewLease,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -1356,6 +1439,10 @@ func (*Command_ObserveCertificates) isCommand_Body() {}
 func (*Command_DiscloseKubeconfig) isCommand_Body() {}
 
 func (*Command_IdentifyCluster) isCommand_Body() {}
+
+func (*Command_ObservePods) isCommand_Body() {}
+
+func (*Command_RenewLease) isCommand_Body() {}
 
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2042,9 +2129,12 @@ type Allocate struct {
 	// Disclose records that the keys' secrets are about to be given to the caller.
 	Disclose bool `protobuf:"varint,3,opt,name=disclose,proto3" json:"disclose,omitempty"`
 	// Pool only: what the pool can not fill whole is refused, and plans no deposit.
-	PoolOnly      bool `protobuf:"varint,10,opt,name=pool_only,json=poolOnly,proto3" json:"pool_only,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PoolOnly bool `protobuf:"varint,10,opt,name=pool_only,json=poolOnly,proto3" json:"pool_only,omitempty"`
+	// The pod imports the watermarks of its keys (EIP-3076) before it signs: keys that
+	// its name held need no wait after the proof.
+	SlashingProtection bool `protobuf:"varint,11,opt,name=slashing_protection,json=slashingProtection,proto3" json:"slashing_protection,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Allocate) Reset() {
@@ -2105,6 +2195,13 @@ func (x *Allocate) GetPoolOnly() bool {
 	return false
 }
 
+func (x *Allocate) GetSlashingProtection() bool {
+	if x != nil {
+		return x.SlashingProtection
+	}
+	return false
+}
+
 // Release takes the keys of a pod back. Without proof they rest.
 type Release struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2116,7 +2213,10 @@ type Release struct {
 	// How long after the proof the keys go on resting, in cluster time.
 	WaitMs uint64 `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	// UID of the pod that is meant; empty means whichever has the name.
-	PodUid        string `protobuf:"bytes,6,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	PodUid string `protobuf:"bytes,6,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	// Why the keys rest, for people.
+	Code          string `protobuf:"bytes,7,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2193,6 +2293,253 @@ func (x *Release) GetPodUid() string {
 	return ""
 }
 
+func (x *Release) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Release) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// ObservePods is what a Kubernetes showed of pods that hold keys or rest from them.
+// An observation of another UID or fence than the present one is left out.
+type ObservePods struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UID of the namespace kube-system of the Kubernetes that was asked.
+	KubernetesUid string            `protobuf:"bytes,1,opt,name=kubernetes_uid,json=kubernetesUid,proto3" json:"kubernetes_uid,omitempty"`
+	Pods          []*PodObservation `protobuf:"bytes,2,rep,name=pods,proto3" json:"pods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservePods) Reset() {
+	*x = ObservePods{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservePods) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservePods) ProtoMessage() {}
+
+func (x *ObservePods) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservePods.ProtoReflect.Descriptor instead.
+func (*ObservePods) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ObservePods) GetKubernetesUid() string {
+	if x != nil {
+		return x.KubernetesUid
+	}
+	return ""
+}
+
+func (x *ObservePods) GetPods() []*PodObservation {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
+type PodObservation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  PodObservation_Kind    `protobuf:"varint,1,opt,name=kind,proto3,enum=keysteward.fsm.v1.PodObservation_Kind" json:"kind,omitempty"`
+	Pod   *Pod                   `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	// Fence of the allocation that is meant.
+	Fence uint64 `protobuf:"varint,3,opt,name=fence,proto3" json:"fence,omitempty"`
+	// Node of Kubernetes on which the pod was seen, empty if it is not known.
+	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// Why the keys rest: a code and words for people.
+	Code   string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
+	Detail string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	// With KIND_PROVEN: POD_TERMINATED or OUT_OF_SERVICE.
+	Proof *Proof `protobuf:"bytes,7,opt,name=proof,proto3" json:"proof,omitempty"`
+	// How long after the proof the keys go on resting, in cluster time.
+	WaitMs        uint64 `protobuf:"varint,8,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodObservation) Reset() {
+	*x = PodObservation{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodObservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodObservation) ProtoMessage() {}
+
+func (x *PodObservation) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodObservation.ProtoReflect.Descriptor instead.
+func (*PodObservation) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PodObservation) GetKind() PodObservation_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return PodObservation_KIND_UNSPECIFIED
+}
+
+func (x *PodObservation) GetPod() *Pod {
+	if x != nil {
+		return x.Pod
+	}
+	return nil
+}
+
+func (x *PodObservation) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *PodObservation) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PodObservation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *PodObservation) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *PodObservation) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *PodObservation) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+// RenewLease promises that the pod does not sign any more once the lease has run out.
+// The first one begins the lease of an allocation.
+type RenewLease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pod   *Pod                   `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	// Fence of the allocation that is meant; 0 means whichever this UID holds.
+	Fence uint64 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
+	// From now, in cluster time.
+	DurationMs uint64 `protobuf:"varint,3,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// How long after the lease ran out the keys go on resting, in cluster time.
+	WaitMs        uint64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewLease) Reset() {
+	*x = RenewLease{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLease) ProtoMessage() {}
+
+func (x *RenewLease) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
+func (*RenewLease) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RenewLease) GetPod() *Pod {
+	if x != nil {
+		return x.Pod
+	}
+	return nil
+}
+
+func (x *RenewLease) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *RenewLease) GetDurationMs() uint64 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *RenewLease) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
 // GenerateKeys hands in the public keys that were derived for the next indexes of the seed.
 type GenerateKeys struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2204,7 +2551,7 @@ type GenerateKeys struct {
 
 func (x *GenerateKeys) Reset() {
 	*x = GenerateKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2563,7 @@ func (x *GenerateKeys) String() string {
 func (*GenerateKeys) ProtoMessage() {}
 
 func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2576,7 @@ func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeys.ProtoReflect.Descriptor instead.
 func (*GenerateKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GenerateKeys) GetFirstIndex() uint64 {
@@ -2256,7 +2603,7 @@ type OpenAccount struct {
 
 func (x *OpenAccount) Reset() {
 	*x = OpenAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2615,7 @@ func (x *OpenAccount) String() string {
 func (*OpenAccount) ProtoMessage() {}
 
 func (x *OpenAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2628,7 @@ func (x *OpenAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccount.ProtoReflect.Descriptor instead.
 func (*OpenAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OpenAccount) GetAccount() *Account {
@@ -2303,7 +2650,7 @@ type SignDeposits struct {
 
 func (x *SignDeposits) Reset() {
 	*x = SignDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2662,7 @@ func (x *SignDeposits) String() string {
 func (*SignDeposits) ProtoMessage() {}
 
 func (x *SignDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2675,7 @@ func (x *SignDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDeposits.ProtoReflect.Descriptor instead.
 func (*SignDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SignDeposits) GetChainId() uint64 {
@@ -2365,7 +2712,7 @@ type SignedDeposit struct {
 
 func (x *SignedDeposit) Reset() {
 	*x = SignedDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2724,7 @@ func (x *SignedDeposit) String() string {
 func (*SignedDeposit) ProtoMessage() {}
 
 func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2737,7 @@ func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedDeposit.ProtoReflect.Descriptor instead.
 func (*SignedDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SignedDeposit) GetPubkey() []byte {
@@ -2438,7 +2785,7 @@ type ObserveDeposits struct {
 
 func (x *ObserveDeposits) Reset() {
 	*x = ObserveDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +2797,7 @@ func (x *ObserveDeposits) String() string {
 func (*ObserveDeposits) ProtoMessage() {}
 
 func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +2810,7 @@ func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDeposits.ProtoReflect.Descriptor instead.
 func (*ObserveDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ObserveDeposits) GetObservations() []*Observation {
@@ -2490,7 +2837,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2849,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2862,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Observation) GetPubkey() []byte {
@@ -2580,7 +2927,7 @@ type SetDepositStatus struct {
 
 func (x *SetDepositStatus) Reset() {
 	*x = SetDepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2939,7 @@ func (x *SetDepositStatus) String() string {
 func (*SetDepositStatus) ProtoMessage() {}
 
 func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2952,7 @@ func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDepositStatus.ProtoReflect.Descriptor instead.
 func (*SetDepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetDepositStatus) GetCode() string {
@@ -2640,7 +2987,7 @@ type SetSpareKeys struct {
 
 func (x *SetSpareKeys) Reset() {
 	*x = SetSpareKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2999,7 @@ func (x *SetSpareKeys) String() string {
 func (*SetSpareKeys) ProtoMessage() {}
 
 func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +3012,7 @@ func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSpareKeys.ProtoReflect.Descriptor instead.
 func (*SetSpareKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetSpareKeys) GetKeys() uint32 {
@@ -2688,7 +3035,7 @@ type StopAccount struct {
 
 func (x *StopAccount) Reset() {
 	*x = StopAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +3047,7 @@ func (x *StopAccount) String() string {
 func (*StopAccount) ProtoMessage() {}
 
 func (x *StopAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +3060,7 @@ func (x *StopAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
 func (*StopAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StopAccount) GetChainId() uint64 {
@@ -2751,7 +3098,7 @@ type ResumeDeposits struct {
 
 func (x *ResumeDeposits) Reset() {
 	*x = ResumeDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +3110,7 @@ func (x *ResumeDeposits) String() string {
 func (*ResumeDeposits) ProtoMessage() {}
 
 func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +3123,7 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ResumeDeposits) GetChainId() uint64 {
@@ -2815,7 +3162,7 @@ type AdvanceNonce struct {
 
 func (x *AdvanceNonce) Reset() {
 	*x = AdvanceNonce{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2827,7 +3174,7 @@ func (x *AdvanceNonce) String() string {
 func (*AdvanceNonce) ProtoMessage() {}
 
 func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2840,7 +3187,7 @@ func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
 func (*AdvanceNonce) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdvanceNonce) GetChainId() uint64 {
@@ -2883,7 +3230,7 @@ type ReplaceDeposit struct {
 
 func (x *ReplaceDeposit) Reset() {
 	*x = ReplaceDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3242,7 @@ func (x *ReplaceDeposit) String() string {
 func (*ReplaceDeposit) ProtoMessage() {}
 
 func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3255,7 @@ func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
 func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplaceDeposit) GetPubkey() []byte {
@@ -2936,7 +3283,7 @@ type ImportKeys struct {
 
 func (x *ImportKeys) Reset() {
 	*x = ImportKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3295,7 @@ func (x *ImportKeys) String() string {
 func (*ImportKeys) ProtoMessage() {}
 
 func (x *ImportKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3308,7 @@ func (x *ImportKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
 func (*ImportKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ImportKeys) GetKeys() []*ImportedKey {
@@ -2982,7 +3329,7 @@ type ImportedKey struct {
 
 func (x *ImportedKey) Reset() {
 	*x = ImportedKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3341,7 @@ func (x *ImportedKey) String() string {
 func (*ImportedKey) ProtoMessage() {}
 
 func (x *ImportedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3354,7 @@ func (x *ImportedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
 func (*ImportedKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ImportedKey) GetPubkey() []byte {
@@ -3040,7 +3387,7 @@ type ConfirmStopped struct {
 
 func (x *ConfirmStopped) Reset() {
 	*x = ConfirmStopped{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3399,7 @@ func (x *ConfirmStopped) String() string {
 func (*ConfirmStopped) ProtoMessage() {}
 
 func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3412,7 @@ func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
 func (*ConfirmStopped) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmStopped) GetPubkey() []byte {
@@ -3112,7 +3459,7 @@ type RetireKeys struct {
 
 func (x *RetireKeys) Reset() {
 	*x = RetireKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3124,7 +3471,7 @@ func (x *RetireKeys) String() string {
 func (*RetireKeys) ProtoMessage() {}
 
 func (x *RetireKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3137,7 +3484,7 @@ func (x *RetireKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
 func (*RetireKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RetireKeys) GetPubkeys() [][]byte {
@@ -3178,7 +3525,7 @@ type ObserveValidators struct {
 
 func (x *ObserveValidators) Reset() {
 	*x = ObserveValidators{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3537,7 @@ func (x *ObserveValidators) String() string {
 func (*ObserveValidators) ProtoMessage() {}
 
 func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3550,7 @@ func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
 func (*ObserveValidators) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ObserveValidators) GetValidators() []*Validator {
@@ -3227,7 +3574,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3239,7 +3586,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3252,7 +3599,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Validator) GetPubkey() []byte {
@@ -3300,7 +3647,7 @@ type AdoptKeys struct {
 
 func (x *AdoptKeys) Reset() {
 	*x = AdoptKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3659,7 @@ func (x *AdoptKeys) String() string {
 func (*AdoptKeys) ProtoMessage() {}
 
 func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3672,7 @@ func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeys.ProtoReflect.Descriptor instead.
 func (*AdoptKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AdoptKeys) GetFirstIndex() uint64 {
@@ -3360,7 +3707,7 @@ type FoundKey struct {
 
 func (x *FoundKey) Reset() {
 	*x = FoundKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3719,7 @@ func (x *FoundKey) String() string {
 func (*FoundKey) ProtoMessage() {}
 
 func (x *FoundKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3732,7 @@ func (x *FoundKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundKey.ProtoReflect.Descriptor instead.
 func (*FoundKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FoundKey) GetPubkey() []byte {
@@ -3419,7 +3766,7 @@ type SeeFinal struct {
 
 func (x *SeeFinal) Reset() {
 	*x = SeeFinal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3778,7 @@ func (x *SeeFinal) String() string {
 func (*SeeFinal) ProtoMessage() {}
 
 func (x *SeeFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3791,7 @@ func (x *SeeFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeeFinal.ProtoReflect.Descriptor instead.
 func (*SeeFinal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SeeFinal) GetBlock() *FinalBlock {
@@ -3481,7 +3828,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3493,7 +3840,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3506,7 +3853,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -3754,7 +4101,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3766,7 +4113,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3779,7 +4126,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -3800,7 +4147,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3812,7 +4159,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3825,7 +4172,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -3892,7 +4239,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3904,7 +4251,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3917,7 +4264,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -4116,7 +4463,7 @@ type SealState struct {
 
 func (x *SealState) Reset() {
 	*x = SealState{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4128,7 +4475,7 @@ func (x *SealState) String() string {
 func (*SealState) ProtoMessage() {}
 
 func (x *SealState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4141,7 +4488,7 @@ func (x *SealState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealState.ProtoReflect.Descriptor instead.
 func (*SealState) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SealState) GetRevision() uint64 {
@@ -4206,7 +4553,7 @@ type SealTerm struct {
 
 func (x *SealTerm) Reset() {
 	*x = SealTerm{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4565,7 @@ func (x *SealTerm) String() string {
 func (*SealTerm) ProtoMessage() {}
 
 func (x *SealTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4578,7 @@ func (x *SealTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealTerm.ProtoReflect.Descriptor instead.
 func (*SealTerm) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SealTerm) GetTerm() uint32 {
@@ -4279,7 +4626,7 @@ type SeedSearch struct {
 
 func (x *SeedSearch) Reset() {
 	*x = SeedSearch{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4291,7 +4638,7 @@ func (x *SeedSearch) String() string {
 func (*SeedSearch) ProtoMessage() {}
 
 func (x *SeedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4304,7 +4651,7 @@ func (x *SeedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeedSearch.ProtoReflect.Descriptor instead.
 func (*SeedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SeedSearch) GetChainId() uint64 {
@@ -4376,7 +4723,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4388,7 +4735,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4401,7 +4748,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FinalBlock) GetChainId() uint64 {
@@ -4445,7 +4792,7 @@ type Stake struct {
 
 func (x *Stake) Reset() {
 	*x = Stake{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4457,7 +4804,7 @@ func (x *Stake) String() string {
 func (*Stake) ProtoMessage() {}
 
 func (x *Stake) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4470,7 +4817,7 @@ func (x *Stake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stake.ProtoReflect.Descriptor instead.
 func (*Stake) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Stake) GetTxHash() []byte {
@@ -4518,7 +4865,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4530,7 +4877,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4543,7 +4890,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Member) GetNodeId() string {
@@ -4601,7 +4948,7 @@ type KeyEncryptionKey struct {
 
 func (x *KeyEncryptionKey) Reset() {
 	*x = KeyEncryptionKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4613,7 +4960,7 @@ func (x *KeyEncryptionKey) String() string {
 func (*KeyEncryptionKey) ProtoMessage() {}
 
 func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4626,7 +4973,7 @@ func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEncryptionKey.ProtoReflect.Descriptor instead.
 func (*KeyEncryptionKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *KeyEncryptionKey) GetId() string {
@@ -4656,7 +5003,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4668,7 +5015,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4681,7 +5028,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Secret) GetName() string {
@@ -4728,7 +5075,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4740,7 +5087,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4753,7 +5100,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Token) GetId() string {
@@ -4830,7 +5177,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4842,7 +5189,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4855,7 +5202,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -4914,14 +5261,17 @@ type Key struct {
 	FreeAtMs uint64 `protobuf:"varint,33,opt,name=free_at_ms,json=freeAtMs,proto3" json:"free_at_ms,omitempty"`
 	// The deposit with which the key was found, where it was paid for before this
 	// cluster had the seed. Like an imported key it rests until a ConfirmStopped.
-	Adopted       *Stake `protobuf:"bytes,34,opt,name=adopted,proto3" json:"adopted,omitempty"`
+	Adopted *Stake `protobuf:"bytes,34,opt,name=adopted,proto3" json:"adopted,omitempty"`
+	// Wall clock, in milliseconds since 1970, of the last proof that a holder could no
+	// longer sign; 0 while there never was a holder.
+	ProvenWallMs  int64 `protobuf:"varint,35,opt,name=proven_wall_ms,json=provenWallMs,proto3" json:"proven_wall_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +5283,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5296,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -5075,6 +5425,13 @@ func (x *Key) GetAdopted() *Stake {
 	return nil
 }
 
+func (x *Key) GetProvenWallMs() int64 {
+	if x != nil {
+		return x.ProvenWallMs
+	}
+	return 0
+}
+
 // Request is what a pod asked for and waits for.
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5089,15 +5446,17 @@ type Request struct {
 	Ready uint32 `protobuf:"varint,5,opt,name=ready,proto3" json:"ready,omitempty"`
 	Seq   uint64 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Another UID of the same pod name still holds or rests on keys.
-	Blocked       bool  `protobuf:"varint,7,opt,name=blocked,proto3" json:"blocked,omitempty"`
-	SinceWallMs   int64 `protobuf:"varint,8,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Blocked     bool  `protobuf:"varint,7,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	SinceWallMs int64 `protobuf:"varint,8,opt,name=since_wall_ms,json=sinceWallMs,proto3" json:"since_wall_ms,omitempty"`
+	// The pod imports the watermarks of its keys before it signs.
+	SlashingProtection bool `protobuf:"varint,9,opt,name=slashing_protection,json=slashingProtection,proto3" json:"slashing_protection,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5109,7 +5468,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5122,7 +5481,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -5181,17 +5540,29 @@ func (x *Request) GetSinceWallMs() int64 {
 	return 0
 }
 
+func (x *Request) GetSlashingProtection() bool {
+	if x != nil {
+		return x.SlashingProtection
+	}
+	return false
+}
+
 type Proof struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          Proof_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=keysteward.fsm.v1.Proof_Kind" json:"kind,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  Proof_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=keysteward.fsm.v1.Proof_Kind" json:"kind,omitempty"`
+	By    string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// What was seen or said.
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Wall clock of the proposer when the proof was logged, in milliseconds since 1970:
+	// what the old holder signed it signed before.
+	WallMs        int64 `protobuf:"varint,4,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5203,7 +5574,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5216,7 +5587,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -5233,6 +5604,20 @@ func (x *Proof) GetBy() string {
 	return ""
 }
 
+func (x *Proof) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Proof) GetWallMs() int64 {
+	if x != nil {
+		return x.WallMs
+	}
+	return 0
+}
+
 // Allocation is the keys of one pod.
 type Allocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5245,14 +5630,25 @@ type Allocation struct {
 	// Proof that the holder can no longer sign, once there is one.
 	Proof *Proof `protobuf:"bytes,6,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Cluster time at which a rest with proof ends.
-	FreeAtMs      uint64 `protobuf:"varint,7,opt,name=free_at_ms,json=freeAtMs,proto3" json:"free_at_ms,omitempty"`
+	FreeAtMs uint64 `protobuf:"varint,7,opt,name=free_at_ms,json=freeAtMs,proto3" json:"free_at_ms,omitempty"`
+	// Node of Kubernetes on which the pod was last seen, and the UID of that Kubernetes
+	// (of its namespace kube-system).
+	Node          string `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
+	KubernetesUid string `protobuf:"bytes,9,opt,name=kubernetes_uid,json=kubernetesUid,proto3" json:"kubernetes_uid,omitempty"`
+	// Why the keys rest: a code, and words for people.
+	Code   string `protobuf:"bytes,10,opt,name=code,proto3" json:"code,omitempty"`
+	Detail string `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Cluster time at which the holder's lease runs out, 0 without a lease, and how
+	// long the keys rest then.
+	LeaseUntilMs  uint64 `protobuf:"varint,12,opt,name=lease_until_ms,json=leaseUntilMs,proto3" json:"lease_until_ms,omitempty"`
+	LeaseWaitMs   uint64 `protobuf:"varint,13,opt,name=lease_wait_ms,json=leaseWaitMs,proto3" json:"lease_wait_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5264,7 +5660,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5277,7 +5673,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -5329,6 +5725,48 @@ func (x *Allocation) GetFreeAtMs() uint64 {
 	return 0
 }
 
+func (x *Allocation) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Allocation) GetKubernetesUid() string {
+	if x != nil {
+		return x.KubernetesUid
+	}
+	return ""
+}
+
+func (x *Allocation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Allocation) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Allocation) GetLeaseUntilMs() uint64 {
+	if x != nil {
+		return x.LeaseUntilMs
+	}
+	return 0
+}
+
+func (x *Allocation) GetLeaseWaitMs() uint64 {
+	if x != nil {
+		return x.LeaseWaitMs
+	}
+	return 0
+}
+
 // Deposit is the stake paid for one key.
 type Deposit struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -5357,7 +5795,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5369,7 +5807,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5382,7 +5820,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -5502,7 +5940,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5514,7 +5952,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5527,7 +5965,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -5592,7 +6030,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5604,7 +6042,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5617,7 +6055,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -5677,7 +6115,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5689,7 +6127,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5702,7 +6140,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -5772,7 +6210,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5784,7 +6222,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5797,7 +6235,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -5827,7 +6265,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5839,7 +6277,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5852,7 +6290,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Stop) GetReason() string {
@@ -5890,7 +6328,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5902,7 +6340,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5915,7 +6353,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -5983,7 +6421,7 @@ type Funds struct {
 
 func (x *Funds) Reset() {
 	*x = Funds{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5995,7 +6433,7 @@ func (x *Funds) String() string {
 func (*Funds) ProtoMessage() {}
 
 func (x *Funds) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6008,7 +6446,7 @@ func (x *Funds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funds.ProtoReflect.Descriptor instead.
 func (*Funds) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Funds) GetChainId() uint64 {
@@ -6120,7 +6558,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6132,7 +6570,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6145,7 +6583,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -6245,7 +6683,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6257,7 +6695,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6270,7 +6708,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Metadata) GetName() string {
@@ -6324,7 +6762,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6336,7 +6774,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6349,7 +6787,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Object) GetKind() isObject_Kind {
@@ -6506,7 +6944,7 @@ type Project struct {
 
 func (x *Project) Reset() {
 	*x = Project{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6518,7 +6956,7 @@ func (x *Project) String() string {
 func (*Project) ProtoMessage() {}
 
 func (x *Project) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6531,7 +6969,7 @@ func (x *Project) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Project.ProtoReflect.Descriptor instead.
 func (*Project) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Project) GetMetadata() *Metadata {
@@ -6550,7 +6988,7 @@ type ClusterProvider struct {
 
 func (x *ClusterProvider) Reset() {
 	*x = ClusterProvider{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6562,7 +7000,7 @@ func (x *ClusterProvider) String() string {
 func (*ClusterProvider) ProtoMessage() {}
 
 func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6575,7 +7013,7 @@ func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterProvider.ProtoReflect.Descriptor instead.
 func (*ClusterProvider) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ClusterProvider) GetMetadata() *Metadata {
@@ -6606,7 +7044,7 @@ type KubernetesCluster struct {
 
 func (x *KubernetesCluster) Reset() {
 	*x = KubernetesCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6618,7 +7056,7 @@ func (x *KubernetesCluster) String() string {
 func (*KubernetesCluster) ProtoMessage() {}
 
 func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6631,7 +7069,7 @@ func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KubernetesCluster.ProtoReflect.Descriptor instead.
 func (*KubernetesCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *KubernetesCluster) GetProvider() string {
@@ -6713,7 +7151,7 @@ type LogicalCloud struct {
 
 func (x *LogicalCloud) Reset() {
 	*x = LogicalCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6725,7 +7163,7 @@ func (x *LogicalCloud) String() string {
 func (*LogicalCloud) ProtoMessage() {}
 
 func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6738,7 +7176,7 @@ func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogicalCloud.ProtoReflect.Descriptor instead.
 func (*LogicalCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LogicalCloud) GetProject() string {
@@ -6846,7 +7284,7 @@ type CloudPlan struct {
 
 func (x *CloudPlan) Reset() {
 	*x = CloudPlan{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6858,7 +7296,7 @@ func (x *CloudPlan) String() string {
 func (*CloudPlan) ProtoMessage() {}
 
 func (x *CloudPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6871,7 +7309,7 @@ func (x *CloudPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudPlan.ProtoReflect.Descriptor instead.
 func (*CloudPlan) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *CloudPlan) GetRevision() uint64 {
@@ -6918,7 +7356,7 @@ type CloudKey struct {
 
 func (x *CloudKey) Reset() {
 	*x = CloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6930,7 +7368,7 @@ func (x *CloudKey) String() string {
 func (*CloudKey) ProtoMessage() {}
 
 func (x *CloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6943,7 +7381,7 @@ func (x *CloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudKey.ProtoReflect.Descriptor instead.
 func (*CloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *CloudKey) GetSealed() []byte {
@@ -6987,7 +7425,7 @@ type CloudAction struct {
 
 func (x *CloudAction) Reset() {
 	*x = CloudAction{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6999,7 +7437,7 @@ func (x *CloudAction) String() string {
 func (*CloudAction) ProtoMessage() {}
 
 func (x *CloudAction) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7012,7 +7450,7 @@ func (x *CloudAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudAction.ProtoReflect.Descriptor instead.
 func (*CloudAction) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *CloudAction) GetAction() string {
@@ -7064,7 +7502,7 @@ type ClusterReference struct {
 
 func (x *ClusterReference) Reset() {
 	*x = ClusterReference{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7076,7 +7514,7 @@ func (x *ClusterReference) String() string {
 func (*ClusterReference) ProtoMessage() {}
 
 func (x *ClusterReference) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7089,7 +7527,7 @@ func (x *ClusterReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReference.ProtoReflect.Descriptor instead.
 func (*ClusterReference) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ClusterReference) GetProject() string {
@@ -7150,7 +7588,7 @@ type UserPermission struct {
 
 func (x *UserPermission) Reset() {
 	*x = UserPermission{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7162,7 +7600,7 @@ func (x *UserPermission) String() string {
 func (*UserPermission) ProtoMessage() {}
 
 func (x *UserPermission) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7175,7 +7613,7 @@ func (x *UserPermission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserPermission.ProtoReflect.Descriptor instead.
 func (*UserPermission) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *UserPermission) GetProject() string {
@@ -7240,7 +7678,7 @@ type ClusterQuota struct {
 
 func (x *ClusterQuota) Reset() {
 	*x = ClusterQuota{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7252,7 +7690,7 @@ func (x *ClusterQuota) String() string {
 func (*ClusterQuota) ProtoMessage() {}
 
 func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7265,7 +7703,7 @@ func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterQuota.ProtoReflect.Descriptor instead.
 func (*ClusterQuota) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ClusterQuota) GetProject() string {
@@ -7309,7 +7747,7 @@ type KeyValues struct {
 
 func (x *KeyValues) Reset() {
 	*x = KeyValues{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7321,7 +7759,7 @@ func (x *KeyValues) String() string {
 func (*KeyValues) ProtoMessage() {}
 
 func (x *KeyValues) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7334,7 +7772,7 @@ func (x *KeyValues) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyValues.ProtoReflect.Descriptor instead.
 func (*KeyValues) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *KeyValues) GetProject() string {
@@ -7403,7 +7841,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7415,7 +7853,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7428,7 +7866,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Certificate) GetProject() string {
@@ -7597,7 +8035,7 @@ type PutObject struct {
 
 func (x *PutObject) Reset() {
 	*x = PutObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7609,7 +8047,7 @@ func (x *PutObject) String() string {
 func (*PutObject) ProtoMessage() {}
 
 func (x *PutObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7622,7 +8060,7 @@ func (x *PutObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObject.ProtoReflect.Descriptor instead.
 func (*PutObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *PutObject) GetObject() *Object {
@@ -7649,7 +8087,7 @@ type DeleteObject struct {
 
 func (x *DeleteObject) Reset() {
 	*x = DeleteObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7661,7 +8099,7 @@ func (x *DeleteObject) String() string {
 func (*DeleteObject) ProtoMessage() {}
 
 func (x *DeleteObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7674,7 +8112,7 @@ func (x *DeleteObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObject.ProtoReflect.Descriptor instead.
 func (*DeleteObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *DeleteObject) GetObject() *Object {
@@ -7699,7 +8137,7 @@ type ActOnCloud struct {
 
 func (x *ActOnCloud) Reset() {
 	*x = ActOnCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7711,7 +8149,7 @@ func (x *ActOnCloud) String() string {
 func (*ActOnCloud) ProtoMessage() {}
 
 func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7724,7 +8162,7 @@ func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActOnCloud.ProtoReflect.Descriptor instead.
 func (*ActOnCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ActOnCloud) GetProject() string {
@@ -7769,7 +8207,7 @@ type InstallCloudKey struct {
 
 func (x *InstallCloudKey) Reset() {
 	*x = InstallCloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7781,7 +8219,7 @@ func (x *InstallCloudKey) String() string {
 func (*InstallCloudKey) ProtoMessage() {}
 
 func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7794,7 +8232,7 @@ func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallCloudKey.ProtoReflect.Descriptor instead.
 func (*InstallCloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *InstallCloudKey) GetProject() string {
@@ -7842,7 +8280,7 @@ type RequestCertificates struct {
 
 func (x *RequestCertificates) Reset() {
 	*x = RequestCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7854,7 +8292,7 @@ func (x *RequestCertificates) String() string {
 func (*RequestCertificates) ProtoMessage() {}
 
 func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7867,7 +8305,7 @@ func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCertificates.ProtoReflect.Descriptor instead.
 func (*RequestCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RequestCertificates) GetRequests() []*CertificateRequest {
@@ -7892,7 +8330,7 @@ type CertificateRequest struct {
 
 func (x *CertificateRequest) Reset() {
 	*x = CertificateRequest{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7904,7 +8342,7 @@ func (x *CertificateRequest) String() string {
 func (*CertificateRequest) ProtoMessage() {}
 
 func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7917,7 +8355,7 @@ func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
 func (*CertificateRequest) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CertificateRequest) GetProject() string {
@@ -7972,7 +8410,7 @@ type ObserveCertificates struct {
 
 func (x *ObserveCertificates) Reset() {
 	*x = ObserveCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7984,7 +8422,7 @@ func (x *ObserveCertificates) String() string {
 func (*ObserveCertificates) ProtoMessage() {}
 
 func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7997,7 +8435,7 @@ func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCertificates.ProtoReflect.Descriptor instead.
 func (*ObserveCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ObserveCertificates) GetObservations() []*CertificateObservation {
@@ -8032,7 +8470,7 @@ type CertificateObservation struct {
 
 func (x *CertificateObservation) Reset() {
 	*x = CertificateObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8044,7 +8482,7 @@ func (x *CertificateObservation) String() string {
 func (*CertificateObservation) ProtoMessage() {}
 
 func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8057,7 +8495,7 @@ func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateObservation.ProtoReflect.Descriptor instead.
 func (*CertificateObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *CertificateObservation) GetKind() CertificateObservation_Kind {
@@ -8170,7 +8608,7 @@ type IdentifyCluster struct {
 
 func (x *IdentifyCluster) Reset() {
 	*x = IdentifyCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8182,7 +8620,7 @@ func (x *IdentifyCluster) String() string {
 func (*IdentifyCluster) ProtoMessage() {}
 
 func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8195,7 +8633,7 @@ func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifyCluster.ProtoReflect.Descriptor instead.
 func (*IdentifyCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *IdentifyCluster) GetProvider() string {
@@ -8232,7 +8670,7 @@ type DiscloseKubeconfig struct {
 
 func (x *DiscloseKubeconfig) Reset() {
 	*x = DiscloseKubeconfig{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8244,7 +8682,7 @@ func (x *DiscloseKubeconfig) String() string {
 func (*DiscloseKubeconfig) ProtoMessage() {}
 
 func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8257,7 +8695,7 @@ func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscloseKubeconfig.ProtoReflect.Descriptor instead.
 func (*DiscloseKubeconfig) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *DiscloseKubeconfig) GetProject() string {
@@ -8294,7 +8732,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xd0\x15\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xd7\x16\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -8343,7 +8781,10 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x14request_certificates\x18^ \x01(\v2&.keysteward.fsm.v1.RequestCertificatesH\x00R\x13requestCertificates\x12[\n" +
 	"\x14observe_certificates\x18_ \x01(\v2&.keysteward.fsm.v1.ObserveCertificatesH\x00R\x13observeCertificates\x12X\n" +
 	"\x13disclose_kubeconfig\x18` \x01(\v2%.keysteward.fsm.v1.DiscloseKubeconfigH\x00R\x12discloseKubeconfig\x12O\n" +
-	"\x10identify_cluster\x18a \x01(\v2\".keysteward.fsm.v1.IdentifyClusterH\x00R\x0fidentifyClusterB\x06\n" +
+	"\x10identify_cluster\x18a \x01(\v2\".keysteward.fsm.v1.IdentifyClusterH\x00R\x0fidentifyCluster\x12C\n" +
+	"\fobserve_pods\x18d \x01(\v2\x1e.keysteward.fsm.v1.ObservePodsH\x00R\vobservePods\x12@\n" +
+	"\vrenew_lease\x18e \x01(\v2\x1d.keysteward.fsm.v1.RenewLeaseH\x00R\n" +
+	"renewLeaseB\x06\n" +
 	"\x04body\"\x80\x01\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -8399,20 +8840,47 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x05cloud\x18\v \x01(\tR\x05cloud\"G\n" +
 	"\vInstallSeed\x12\x16\n" +
 	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12 \n" +
-	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\"\x81\x01\n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\"\xb2\x01\n" +
 	"\bAllocate\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x1a\n" +
 	"\bdisclose\x18\x03 \x01(\bR\bdisclose\x12\x1b\n" +
 	"\tpool_only\x18\n" +
-	" \x01(\bR\bpoolOnly\"\xb1\x01\n" +
+	" \x01(\bR\bpoolOnly\x12/\n" +
+	"\x13slashing_protection\x18\v \x01(\bR\x12slashingProtection\"\xdd\x01\n" +
 	"\aRelease\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x14\n" +
 	"\x05fence\x18\x03 \x01(\x04R\x05fence\x12.\n" +
 	"\x05proof\x18\x04 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
 	"\await_ms\x18\x05 \x01(\x04R\x06waitMs\x12\x17\n" +
-	"\apod_uid\x18\x06 \x01(\tR\x06podUid\"I\n" +
+	"\apod_uid\x18\x06 \x01(\tR\x06podUid\x12\x12\n" +
+	"\x04code\x18\a \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\"k\n" +
+	"\vObservePods\x12%\n" +
+	"\x0ekubernetes_uid\x18\x01 \x01(\tR\rkubernetesUid\x125\n" +
+	"\x04pods\x18\x02 \x03(\v2!.keysteward.fsm.v1.PodObservationR\x04pods\"\xe2\x02\n" +
+	"\x0ePodObservation\x12:\n" +
+	"\x04kind\x18\x01 \x01(\x0e2&.keysteward.fsm.v1.PodObservation.KindR\x04kind\x12(\n" +
+	"\x03pod\x18\x02 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x14\n" +
+	"\x05fence\x18\x03 \x01(\x04R\x05fence\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12.\n" +
+	"\x05proof\x18\a \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
+	"\await_ms\x18\b \x01(\x04R\x06waitMs\"K\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tKIND_SEEN\x10\x01\x12\r\n" +
+	"\tKIND_GONE\x10\x02\x12\x0f\n" +
+	"\vKIND_PROVEN\x10\x03\"\x86\x01\n" +
+	"\n" +
+	"RenewLease\x12(\n" +
+	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x14\n" +
+	"\x05fence\x18\x02 \x01(\x04R\x05fence\x12\x1f\n" +
+	"\vduration_ms\x18\x03 \x01(\x04R\n" +
+	"durationMs\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"I\n" +
 	"\fGenerateKeys\x12\x1f\n" +
 	"\vfirst_index\x18\x01 \x01(\x04R\n" +
 	"firstIndex\x12\x18\n" +
@@ -8641,7 +9109,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\x9c\x05\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xc2\x05\n" +
 	"\x03Key\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.keysteward.fsm.v1.KeyStateR\x05state\x12\x18\n" +
@@ -8663,7 +9131,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x05proof\x18  \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x1c\n" +
 	"\n" +
 	"free_at_ms\x18! \x01(\x04R\bfreeAtMs\x122\n" +
-	"\aadopted\x18\" \x01(\v2\x18.keysteward.fsm.v1.StakeR\aadoptedJ\x04\b\x14\x10\x15\"\xdd\x01\n" +
+	"\aadopted\x18\" \x01(\v2\x18.keysteward.fsm.v1.StakeR\aadopted\x12$\n" +
+	"\x0eproven_wall_ms\x18# \x01(\x03R\fprovenWallMsJ\x04\b\x14\x10\x15\"\x8e\x02\n" +
 	"\aRequest\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x12\n" +
@@ -8672,17 +9141,20 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x05ready\x18\x05 \x01(\rR\x05ready\x12\x10\n" +
 	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x18\n" +
 	"\ablocked\x18\a \x01(\bR\ablocked\x12\"\n" +
-	"\rsince_wall_ms\x18\b \x01(\x03R\vsinceWallMs\"\xd7\x01\n" +
+	"\rsince_wall_ms\x18\b \x01(\x03R\vsinceWallMs\x12/\n" +
+	"\x13slashing_protection\x18\t \x01(\bR\x12slashingProtection\"\x88\x02\n" +
 	"\x05Proof\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.keysteward.fsm.v1.Proof.KindR\x04kind\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"\x8a\x01\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x17\n" +
+	"\awall_ms\x18\x04 \x01(\x03R\x06wallMs\"\x8a\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CALLER\x10\x01\x12\x11\n" +
 	"\rKIND_OPERATOR\x10\x02\x12\x17\n" +
 	"\x13KIND_POD_TERMINATED\x10\x03\x12\x17\n" +
 	"\x13KIND_OUT_OF_SERVICE\x10\x04\x12\x16\n" +
-	"\x12KIND_LEASE_EXPIRED\x10\x05\"\x8c\x02\n" +
+	"\x12KIND_LEASE_EXPIRED\x10\x05\"\xbd\x03\n" +
 	"\n" +
 	"Allocation\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x128\n" +
@@ -8692,7 +9164,14 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\rsince_wall_ms\x18\x05 \x01(\x03R\vsinceWallMs\x12.\n" +
 	"\x05proof\x18\x06 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x1c\n" +
 	"\n" +
-	"free_at_ms\x18\a \x01(\x04R\bfreeAtMs\"\xe6\x03\n" +
+	"free_at_ms\x18\a \x01(\x04R\bfreeAtMs\x12\x12\n" +
+	"\x04node\x18\b \x01(\tR\x04node\x12%\n" +
+	"\x0ekubernetes_uid\x18\t \x01(\tR\rkubernetesUid\x12\x12\n" +
+	"\x04code\x18\n" +
+	" \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\x12$\n" +
+	"\x0elease_until_ms\x18\f \x01(\x04R\fleaseUntilMs\x12\"\n" +
+	"\rlease_wait_ms\x18\r \x01(\x04R\vleaseWaitMs\"\xe6\x03\n" +
 	"\aDeposit\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x125\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.keysteward.fsm.v1.DepositStateR\x05state\x12\x10\n" +
@@ -9051,8 +9530,8 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 	return file_fsm_fsmpb_fsm_proto_rawDescData
 }
 
-var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),                    // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),             // 1: keysteward.fsm.v1.AllocationState
@@ -9060,236 +9539,247 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(CloudState)(0),                  // 3: keysteward.fsm.v1.CloudState
 	(CertificateState)(0),            // 4: keysteward.fsm.v1.CertificateState
 	(UpdateKeyring_Change)(0),        // 5: keysteward.fsm.v1.UpdateKeyring.Change
-	(Observation_Kind)(0),            // 6: keysteward.fsm.v1.Observation.Kind
-	(Proof_Kind)(0),                  // 7: keysteward.fsm.v1.Proof.Kind
-	(ActOnCloud_Action)(0),           // 8: keysteward.fsm.v1.ActOnCloud.Action
-	(CertificateObservation_Kind)(0), // 9: keysteward.fsm.v1.CertificateObservation.Kind
-	(*Batch)(nil),                    // 10: keysteward.fsm.v1.Batch
-	(*Command)(nil),                  // 11: keysteward.fsm.v1.Command
-	(*Caller)(nil),                   // 12: keysteward.fsm.v1.Caller
-	(*CreateToken)(nil),              // 13: keysteward.fsm.v1.CreateToken
-	(*RevokeToken)(nil),              // 14: keysteward.fsm.v1.RevokeToken
-	(*BeginSession)(nil),             // 15: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),                     // 16: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),                // 17: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),             // 18: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),           // 19: keysteward.fsm.v1.InstallKeyring
-	(*UpdateKeyring)(nil),            // 20: keysteward.fsm.v1.UpdateKeyring
-	(*Reseal)(nil),                   // 21: keysteward.fsm.v1.Reseal
-	(*Resealed)(nil),                 // 22: keysteward.fsm.v1.Resealed
-	(*InstallSeed)(nil),              // 23: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),                 // 24: keysteward.fsm.v1.Allocate
-	(*Release)(nil),                  // 25: keysteward.fsm.v1.Release
-	(*GenerateKeys)(nil),             // 26: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),              // 27: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),             // 28: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),            // 29: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),          // 30: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),              // 31: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil),         // 32: keysteward.fsm.v1.SetDepositStatus
-	(*SetSpareKeys)(nil),             // 33: keysteward.fsm.v1.SetSpareKeys
-	(*StopAccount)(nil),              // 34: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),           // 35: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),             // 36: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),           // 37: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),               // 38: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),              // 39: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),           // 40: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),               // 41: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil),        // 42: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),                // 43: keysteward.fsm.v1.Validator
-	(*AdoptKeys)(nil),                // 44: keysteward.fsm.v1.AdoptKeys
-	(*FoundKey)(nil),                 // 45: keysteward.fsm.v1.FoundKey
-	(*SeeFinal)(nil),                 // 46: keysteward.fsm.v1.SeeFinal
-	(*Record)(nil),                   // 47: keysteward.fsm.v1.Record
-	(*Header)(nil),                   // 48: keysteward.fsm.v1.Header
-	(*Trailer)(nil),                  // 49: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),                     // 50: keysteward.fsm.v1.Meta
-	(*SealState)(nil),                // 51: keysteward.fsm.v1.SealState
-	(*SealTerm)(nil),                 // 52: keysteward.fsm.v1.SealTerm
-	(*SeedSearch)(nil),               // 53: keysteward.fsm.v1.SeedSearch
-	(*FinalBlock)(nil),               // 54: keysteward.fsm.v1.FinalBlock
-	(*Stake)(nil),                    // 55: keysteward.fsm.v1.Stake
-	(*Member)(nil),                   // 56: keysteward.fsm.v1.Member
-	(*KeyEncryptionKey)(nil),         // 57: keysteward.fsm.v1.KeyEncryptionKey
-	(*Secret)(nil),                   // 58: keysteward.fsm.v1.Secret
-	(*Token)(nil),                    // 59: keysteward.fsm.v1.Token
-	(*Pod)(nil),                      // 60: keysteward.fsm.v1.Pod
-	(*Key)(nil),                      // 61: keysteward.fsm.v1.Key
-	(*Request)(nil),                  // 62: keysteward.fsm.v1.Request
-	(*Proof)(nil),                    // 63: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),               // 64: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),                  // 65: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),                  // 66: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),                     // 67: keysteward.fsm.v1.Loss
-	(*Account)(nil),                  // 68: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),               // 69: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),                     // 70: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),            // 71: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),                    // 72: keysteward.fsm.v1.Funds
-	(*Audit)(nil),                    // 73: keysteward.fsm.v1.Audit
-	(*Metadata)(nil),                 // 74: keysteward.fsm.v1.Metadata
-	(*Object)(nil),                   // 75: keysteward.fsm.v1.Object
-	(*Project)(nil),                  // 76: keysteward.fsm.v1.Project
-	(*ClusterProvider)(nil),          // 77: keysteward.fsm.v1.ClusterProvider
-	(*KubernetesCluster)(nil),        // 78: keysteward.fsm.v1.KubernetesCluster
-	(*LogicalCloud)(nil),             // 79: keysteward.fsm.v1.LogicalCloud
-	(*CloudPlan)(nil),                // 80: keysteward.fsm.v1.CloudPlan
-	(*CloudKey)(nil),                 // 81: keysteward.fsm.v1.CloudKey
-	(*CloudAction)(nil),              // 82: keysteward.fsm.v1.CloudAction
-	(*ClusterReference)(nil),         // 83: keysteward.fsm.v1.ClusterReference
-	(*UserPermission)(nil),           // 84: keysteward.fsm.v1.UserPermission
-	(*ClusterQuota)(nil),             // 85: keysteward.fsm.v1.ClusterQuota
-	(*KeyValues)(nil),                // 86: keysteward.fsm.v1.KeyValues
-	(*Certificate)(nil),              // 87: keysteward.fsm.v1.Certificate
-	(*PutObject)(nil),                // 88: keysteward.fsm.v1.PutObject
-	(*DeleteObject)(nil),             // 89: keysteward.fsm.v1.DeleteObject
-	(*ActOnCloud)(nil),               // 90: keysteward.fsm.v1.ActOnCloud
-	(*InstallCloudKey)(nil),          // 91: keysteward.fsm.v1.InstallCloudKey
-	(*RequestCertificates)(nil),      // 92: keysteward.fsm.v1.RequestCertificates
-	(*CertificateRequest)(nil),       // 93: keysteward.fsm.v1.CertificateRequest
-	(*ObserveCertificates)(nil),      // 94: keysteward.fsm.v1.ObserveCertificates
-	(*CertificateObservation)(nil),   // 95: keysteward.fsm.v1.CertificateObservation
-	(*IdentifyCluster)(nil),          // 96: keysteward.fsm.v1.IdentifyCluster
-	(*DiscloseKubeconfig)(nil),       // 97: keysteward.fsm.v1.DiscloseKubeconfig
-	nil,                              // 98: keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	nil,                              // 99: keysteward.fsm.v1.ClusterQuota.HardEntry
+	(PodObservation_Kind)(0),         // 6: keysteward.fsm.v1.PodObservation.Kind
+	(Observation_Kind)(0),            // 7: keysteward.fsm.v1.Observation.Kind
+	(Proof_Kind)(0),                  // 8: keysteward.fsm.v1.Proof.Kind
+	(ActOnCloud_Action)(0),           // 9: keysteward.fsm.v1.ActOnCloud.Action
+	(CertificateObservation_Kind)(0), // 10: keysteward.fsm.v1.CertificateObservation.Kind
+	(*Batch)(nil),                    // 11: keysteward.fsm.v1.Batch
+	(*Command)(nil),                  // 12: keysteward.fsm.v1.Command
+	(*Caller)(nil),                   // 13: keysteward.fsm.v1.Caller
+	(*CreateToken)(nil),              // 14: keysteward.fsm.v1.CreateToken
+	(*RevokeToken)(nil),              // 15: keysteward.fsm.v1.RevokeToken
+	(*BeginSession)(nil),             // 16: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),                     // 17: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),                // 18: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),             // 19: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),           // 20: keysteward.fsm.v1.InstallKeyring
+	(*UpdateKeyring)(nil),            // 21: keysteward.fsm.v1.UpdateKeyring
+	(*Reseal)(nil),                   // 22: keysteward.fsm.v1.Reseal
+	(*Resealed)(nil),                 // 23: keysteward.fsm.v1.Resealed
+	(*InstallSeed)(nil),              // 24: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),                 // 25: keysteward.fsm.v1.Allocate
+	(*Release)(nil),                  // 26: keysteward.fsm.v1.Release
+	(*ObservePods)(nil),              // 27: keysteward.fsm.v1.ObservePods
+	(*PodObservation)(nil),           // 28: keysteward.fsm.v1.PodObservation
+	(*RenewLease)(nil),               // 29: keysteward.fsm.v1.RenewLease
+	(*GenerateKeys)(nil),             // 30: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),              // 31: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),             // 32: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),            // 33: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),          // 34: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),              // 35: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),         // 36: keysteward.fsm.v1.SetDepositStatus
+	(*SetSpareKeys)(nil),             // 37: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),              // 38: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),           // 39: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),             // 40: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),           // 41: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),               // 42: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),              // 43: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),           // 44: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),               // 45: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil),        // 46: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),                // 47: keysteward.fsm.v1.Validator
+	(*AdoptKeys)(nil),                // 48: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),                 // 49: keysteward.fsm.v1.FoundKey
+	(*SeeFinal)(nil),                 // 50: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),                   // 51: keysteward.fsm.v1.Record
+	(*Header)(nil),                   // 52: keysteward.fsm.v1.Header
+	(*Trailer)(nil),                  // 53: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),                     // 54: keysteward.fsm.v1.Meta
+	(*SealState)(nil),                // 55: keysteward.fsm.v1.SealState
+	(*SealTerm)(nil),                 // 56: keysteward.fsm.v1.SealTerm
+	(*SeedSearch)(nil),               // 57: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),               // 58: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),                    // 59: keysteward.fsm.v1.Stake
+	(*Member)(nil),                   // 60: keysteward.fsm.v1.Member
+	(*KeyEncryptionKey)(nil),         // 61: keysteward.fsm.v1.KeyEncryptionKey
+	(*Secret)(nil),                   // 62: keysteward.fsm.v1.Secret
+	(*Token)(nil),                    // 63: keysteward.fsm.v1.Token
+	(*Pod)(nil),                      // 64: keysteward.fsm.v1.Pod
+	(*Key)(nil),                      // 65: keysteward.fsm.v1.Key
+	(*Request)(nil),                  // 66: keysteward.fsm.v1.Request
+	(*Proof)(nil),                    // 67: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),               // 68: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),                  // 69: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),                  // 70: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),                     // 71: keysteward.fsm.v1.Loss
+	(*Account)(nil),                  // 72: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),               // 73: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),                     // 74: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),            // 75: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),                    // 76: keysteward.fsm.v1.Funds
+	(*Audit)(nil),                    // 77: keysteward.fsm.v1.Audit
+	(*Metadata)(nil),                 // 78: keysteward.fsm.v1.Metadata
+	(*Object)(nil),                   // 79: keysteward.fsm.v1.Object
+	(*Project)(nil),                  // 80: keysteward.fsm.v1.Project
+	(*ClusterProvider)(nil),          // 81: keysteward.fsm.v1.ClusterProvider
+	(*KubernetesCluster)(nil),        // 82: keysteward.fsm.v1.KubernetesCluster
+	(*LogicalCloud)(nil),             // 83: keysteward.fsm.v1.LogicalCloud
+	(*CloudPlan)(nil),                // 84: keysteward.fsm.v1.CloudPlan
+	(*CloudKey)(nil),                 // 85: keysteward.fsm.v1.CloudKey
+	(*CloudAction)(nil),              // 86: keysteward.fsm.v1.CloudAction
+	(*ClusterReference)(nil),         // 87: keysteward.fsm.v1.ClusterReference
+	(*UserPermission)(nil),           // 88: keysteward.fsm.v1.UserPermission
+	(*ClusterQuota)(nil),             // 89: keysteward.fsm.v1.ClusterQuota
+	(*KeyValues)(nil),                // 90: keysteward.fsm.v1.KeyValues
+	(*Certificate)(nil),              // 91: keysteward.fsm.v1.Certificate
+	(*PutObject)(nil),                // 92: keysteward.fsm.v1.PutObject
+	(*DeleteObject)(nil),             // 93: keysteward.fsm.v1.DeleteObject
+	(*ActOnCloud)(nil),               // 94: keysteward.fsm.v1.ActOnCloud
+	(*InstallCloudKey)(nil),          // 95: keysteward.fsm.v1.InstallCloudKey
+	(*RequestCertificates)(nil),      // 96: keysteward.fsm.v1.RequestCertificates
+	(*CertificateRequest)(nil),       // 97: keysteward.fsm.v1.CertificateRequest
+	(*ObserveCertificates)(nil),      // 98: keysteward.fsm.v1.ObserveCertificates
+	(*CertificateObservation)(nil),   // 99: keysteward.fsm.v1.CertificateObservation
+	(*IdentifyCluster)(nil),          // 100: keysteward.fsm.v1.IdentifyCluster
+	(*DiscloseKubeconfig)(nil),       // 101: keysteward.fsm.v1.DiscloseKubeconfig
+	nil,                              // 102: keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	nil,                              // 103: keysteward.fsm.v1.ClusterQuota.HardEntry
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
-	11,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
-	12,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
-	15,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
-	16,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
-	17,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
-	18,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
-	19,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
-	23,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
-	24,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
-	25,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
-	26,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
-	27,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
-	28,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
-	30,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
-	32,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	34,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	35,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	36,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	37,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	33,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
-	41,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	44,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
-	46,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
-	38,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	40,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	42,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	20,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
-	21,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
-	13,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
-	14,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
-	88,  // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
-	89,  // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
-	90,  // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
-	91,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	92,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
-	94,  // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
-	97,  // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
-	96,  // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
-	59,  // 38: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
-	56,  // 39: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	5,   // 40: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	22,  // 41: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	60,  // 42: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	63,  // 43: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	68,  // 44: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	29,  // 45: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	66,  // 46: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	31,  // 47: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	6,   // 48: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	72,  // 49: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	70,  // 50: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	66,  // 51: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	39,  // 52: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	63,  // 53: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	43,  // 54: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	53,  // 55: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	45,  // 56: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	55,  // 57: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	54,  // 58: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	48,  // 59: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	50,  // 60: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	56,  // 61: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	58,  // 62: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	61,  // 63: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	62,  // 64: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	64,  // 65: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	65,  // 66: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	68,  // 67: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	71,  // 68: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	73,  // 69: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	49,  // 70: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	59,  // 71: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
-	75,  // 72: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
-	87,  // 73: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
-	53,  // 74: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	54,  // 75: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	51,  // 76: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	52,  // 77: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	57,  // 78: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,   // 79: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	60,  // 80: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	63,  // 81: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	55,  // 82: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	60,  // 83: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	7,   // 84: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	60,  // 85: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,   // 86: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	63,  // 87: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,   // 88: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	66,  // 89: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	67,  // 90: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	70,  // 91: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	69,  // 92: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	72,  // 93: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	12,  // 94: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	76,  // 95: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
-	77,  // 96: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
-	78,  // 97: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
-	79,  // 98: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
-	83,  // 99: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
-	84,  // 100: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
-	85,  // 101: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
-	86,  // 102: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
-	74,  // 103: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 104: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 105: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 106: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
-	98,  // 107: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	3,   // 108: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
-	80,  // 109: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
-	81,  // 110: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
-	82,  // 111: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
-	84,  // 112: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
-	85,  // 113: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
-	74,  // 114: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 115: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
-	74,  // 116: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
-	99,  // 117: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
-	74,  // 118: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
-	4,   // 119: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
-	75,  // 120: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
-	75,  // 121: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
-	8,   // 122: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
-	91,  // 123: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	81,  // 124: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
-	93,  // 125: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	93,  // 126: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	95,  // 127: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
-	9,   // 128: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
-	129, // [129:129] is the sub-list for method output_type
-	129, // [129:129] is the sub-list for method input_type
-	129, // [129:129] is the sub-list for extension type_name
-	129, // [129:129] is the sub-list for extension extendee
-	0,   // [0:129] is the sub-list for field type_name
+	12,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
+	13,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
+	16,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
+	17,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
+	18,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
+	19,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
+	20,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
+	24,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
+	25,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
+	26,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
+	30,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
+	31,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
+	32,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
+	34,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
+	36,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
+	38,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	39,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	40,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	41,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	37,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	45,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	48,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	50,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	42,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	44,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	46,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	21,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
+	22,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
+	14,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
+	15,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
+	92,  // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
+	93,  // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
+	94,  // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
+	95,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	96,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
+	98,  // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
+	101, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
+	100, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
+	27,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
+	29,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
+	63,  // 40: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	60,  // 41: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	5,   // 42: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	23,  // 43: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	64,  // 44: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	67,  // 45: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	28,  // 46: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
+	6,   // 47: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
+	64,  // 48: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
+	67,  // 49: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
+	64,  // 50: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
+	72,  // 51: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	33,  // 52: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	70,  // 53: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	35,  // 54: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	7,   // 55: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	76,  // 56: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	74,  // 57: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	70,  // 58: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	43,  // 59: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	67,  // 60: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	47,  // 61: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	57,  // 62: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	49,  // 63: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	59,  // 64: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	58,  // 65: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	52,  // 66: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	54,  // 67: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	60,  // 68: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	62,  // 69: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	65,  // 70: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	66,  // 71: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	68,  // 72: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	69,  // 73: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	72,  // 74: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	75,  // 75: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	77,  // 76: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	53,  // 77: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	63,  // 78: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	79,  // 79: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
+	91,  // 80: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
+	57,  // 81: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	58,  // 82: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	55,  // 83: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	56,  // 84: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	61,  // 85: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,   // 86: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	64,  // 87: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	67,  // 88: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	59,  // 89: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	64,  // 90: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	8,   // 91: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	64,  // 92: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,   // 93: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	67,  // 94: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,   // 95: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	70,  // 96: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	71,  // 97: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	74,  // 98: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	73,  // 99: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	76,  // 100: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	13,  // 101: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	80,  // 102: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
+	81,  // 103: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
+	82,  // 104: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
+	83,  // 105: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
+	87,  // 106: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
+	88,  // 107: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
+	89,  // 108: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
+	90,  // 109: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
+	78,  // 110: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
+	78,  // 111: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
+	78,  // 112: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
+	78,  // 113: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
+	102, // 114: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	3,   // 115: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
+	84,  // 116: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
+	85,  // 117: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
+	86,  // 118: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
+	88,  // 119: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
+	89,  // 120: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
+	78,  // 121: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
+	78,  // 122: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
+	78,  // 123: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
+	103, // 124: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
+	78,  // 125: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
+	4,   // 126: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
+	79,  // 127: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
+	79,  // 128: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
+	9,   // 129: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
+	95,  // 130: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	85,  // 131: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	97,  // 132: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	97,  // 133: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	99,  // 134: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	10,  // 135: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	136, // [136:136] is the sub-list for method output_type
+	136, // [136:136] is the sub-list for method input_type
+	136, // [136:136] is the sub-list for extension type_name
+	136, // [136:136] is the sub-list for extension extendee
+	0,   // [0:136] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -9334,8 +9824,10 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ObserveCertificates)(nil),
 		(*Command_DiscloseKubeconfig)(nil),
 		(*Command_IdentifyCluster)(nil),
+		(*Command_ObservePods)(nil),
+		(*Command_RenewLease)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[37].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[40].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -9352,7 +9844,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Record_Object)(nil),
 		(*Record_Certificate)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[65].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[68].OneofWrappers = []any{
 		(*Object_Project)(nil),
 		(*Object_Provider)(nil),
 		(*Object_Cluster)(nil),
@@ -9367,8 +9859,8 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
-			NumEnums:      10,
-			NumMessages:   90,
+			NumEnums:      11,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

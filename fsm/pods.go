@@ -1,0 +1,104 @@
+package fsm
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+)
+
+// Codes of why keys rest that the state machine itself gives.
+const (
+	RestLeaseExpired = "lease-expired"
+)
+
+// maxObservePods bounds the observations of one command.
+const maxObservePods = 1000
+
+// ObservedPods is the value of an ObservePods command: how many of the observations
+// changed something. The others said what was known, or were of an allocation that is
+// no more.
+type ObservedPods int
+
+// observePods takes in what a Kubernetes showed of pods that hold keys or rest from them.
+func (w *write) observePods(c *fsmpb.ObservePods) Result {
+	if n := len(c.GetPods()); n == 0 || n > maxObservePods {
+		return Result{Refusal: refuse(Invalid, "%d observations, want 1 to %d", n, maxObservePods)}
+	}
+	if c.GetKubernetesUid() == "" || len(c.GetKubernetesUid()) > maxName {
+		return Result{Refusal: refuse(Invalid, "which Kubernetes showed it?")}
+	}
+	for _, o := range c.GetPods() {
+		if no := checkObservation(o); no != nil {
+			return Result{Refusal: no}
+		}
+	}
+	changed := 0
+	for _, o := range c.GetPods() {
+		if w.observePod(c.GetKubernetesUid(), o) {
+			changed++
+		}
+	}
+	return Result{Value: ObservedPods(changed)}
+}
+
+func checkObservation(o *fsmpb.PodObservation) *Refusal {
+	if no := checkPod(o.GetPod()); no != nil {
+		return no
+	}
+	switch o.GetKind() {
+	case fsmpb.PodObservation_KIND_SEEN:
+	case fsmpb.PodObservation_KIND_GONE:
+		if o.GetCode() == "" {
+			return refuse(Invalid, "the keys of pod %s rest, and nobody says why", podName(o.GetPod()))
+		}
+	case fsmpb.PodObservation_KIND_PROVEN:
+		switch o.GetProof().GetKind() {
+		case fsmpb.Proof_KIND_POD_TERMINATED, fsmpb.Proof_KIND_OUT_OF_SERVICE:
+		default:
+			return refuse(Invalid, "a proof of kind %d is none that a Kubernetes shows", o.GetProof().GetKind())
+		}
+	default:
+		return refuse(Invalid, "an observation of kind %d", o.GetKind())
+	}
+	return nil
+}
+
+// observePod reports whether the observation changed something.
+func (w *write) observePod(kubernetes string, o *fsmpb.PodObservation) bool {
+	old := w.allocation(o.GetPod())
+	if old.GetPod().GetUid() != o.GetPod().GetUid() || old.GetFence() != o.GetFence() || old.GetProof() != nil {
+		return false
+	}
+	a := copyAllocation(old)
+	if o.GetNode() != "" && old.GetNode() == "" { // a pod never moves
+		a.Node, a.KubernetesUid = brief(o.GetNode()), kubernetes
+	}
+	why := end{code: o.GetCode(), detail: o.GetDetail()}
+	switch o.GetKind() {
+	case fsmpb.PodObservation_KIND_GONE:
+	case fsmpb.PodObservation_KIND_PROVEN:
+		// Another Kubernetes may have a machine of the same name.
+		if o.GetProof().GetKind() == fsmpb.Proof_KIND_OUT_OF_SERVICE && (a.GetNode() != o.GetNode() || a.GetKubernetesUid() != kubernetes || a.GetNode() == "") {
+			return false
+		}
+		why.proof, why.waitMS = o.GetProof(), o.GetWaitMs()
+	default:
+		if proto.Equal(a, old) {
+			return false
+		}
+		mustInsert(w.txn, tableAllocations, a)
+		w.record("allocation.node", podName(a.GetPod()), a.GetNode()+" of "+a.GetKubernetesUid()+w.held(a))
+		return true
+	}
+	if why.proof == nil && a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+		a.Code, a.Detail = brief(why.code), brief(why.detail)
+		if proto.Equal(a, old) {
+			return false
+		}
+		mustInsert(w.txn, tableAllocations, a)
+		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a)+because(why.code))
+		return true
+	}
+	w.rest(a, why)
+	return true
+}
