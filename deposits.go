@@ -69,7 +69,7 @@ func (o *depositOptions) off() bool { return o.onOff == "off" }
 // checkUnused refuses flags that would be without effect: whoever sets them
 // believes that deposits are made. The network also bounds --rest-after-proof.
 func (o *depositOptions) checkUnused(exits bool) (err error) {
-	used := []string{"network", flagDeposits}
+	used := []string{"network", "genesis-time", "genesis-validators-root", flagDeposits}
 	if exits {
 		used = append(used, "chain-id", "fork-version", "deposit-contract")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +14,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keysteward/keysteward/api"
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/ethereum"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
 
 // serverOptions are the flags of `keysteward server`.
@@ -29,6 +32,7 @@ type serverOptions struct {
 	callers                 callerOptions
 	witness                 string
 	restAfterProof          time.Duration
+	leaseDuration           time.Duration
 	maxKeysPerPod           int
 	assignmentsPublic       bool
 	heartbeat, election     time.Duration
@@ -45,6 +49,8 @@ type depositOptions struct {
 	rpc                    []string
 	network                string
 	chainID                uint64
+	genesisTime            int64
+	genesisRoot            string
 	contract, forkVersion  string
 	confirmations          uint64
 	startBlock             uint64
@@ -63,6 +69,10 @@ type depositOptions struct {
 
 const defaultRest = 2 * 32 * 12 * time.Second // what is left of an epoch, and the next one
 
+// minLease is thrice what one tick may add to cluster time at once ([fsm.MaxTickMS]):
+// it may end a lease early by that much, and holders stop after half of a lease.
+const minLease = 3 * fsm.MaxTickMS * time.Millisecond
+
 func (o *serverOptions) bind(f *pflag.FlagSet) {
 	host, _ := os.Hostname()
 	f.StringVar(&o.name, "name", host, "name of this node; its ID is minted from it once")
@@ -78,6 +88,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:/PATH with 64 hex digits, such as openssl rand -hex 32 writes; passphrase:/PATH; tpm:DEVICE; kms:[NAME@]unix:///SOCKET (at least one is required)")
 	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
 	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
+	f.DurationVar(&o.leaseDuration, "lease-duration", 0, "leases of pods' keys: how much cluster time after its last renewal a holder is taken to have stopped; keysteward hold stops it after half of that. At least 3m, but on a custom network; the same on all nodes (0: no leases)")
 	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")
 	f.BoolVar(&o.assignmentsPublic, "assignments-public", false, "show /assignments without a token")
 	f.DurationVar(&o.heartbeat, "heartbeat-timeout", node.DefaultHeartbeatTimeout, "time without word from the leader before an election")
@@ -98,6 +109,8 @@ func (o *depositOptions) bind() {
 	f.StringSliceVar(&o.rpc, "execution-rpc", nil, "JSON-RPC URL of an execution client; given more than once, one that is down or lags is passed over; without one no deposit is made")
 	f.StringVar(&o.network, "network", "", "mainnet, sepolia, holesky, hoodi or custom")
 	f.Uint64Var(&o.chainID, "chain-id", 0, "chain ID of a custom network")
+	f.Int64Var(&o.genesisTime, "genesis-time", 0, "genesis of a custom network's beacon chain in Unix seconds, for slashing protection")
+	f.StringVar(&o.genesisRoot, "genesis-validators-root", "", "genesis validators root of a custom network, 0x…, for slashing protection (EIP-3076)")
 	f.StringVar(&o.contract, "deposit-contract", "", "deposit contract of a custom network, 0x…")
 	f.StringVar(&o.forkVersion, "fork-version", "", "genesis fork version of a custom network, 0x and 8 hex digits")
 	f.Uint64Var(&o.confirmations, "confirmations", 0, "blocks after which a deposit is final, on a custom network (default: the finalized block)")
@@ -171,10 +184,37 @@ func (o *serverOptions) checkAddresses() error {
 	return o.tls.check(o)
 }
 
+// beaconChain is what slashing protection has to know, nil if the flags do not say it.
+func (o *depositOptions) beaconChain() (*api.Chain, error) {
+	c := &api.Chain{SecondsPerSlot: 12, SlotsPerEpoch: 32}
+	if o.network == "" || o.network == networkCustom {
+		if o.genesisTime == 0 && o.genesisRoot == "" {
+			return nil, nil //nolint:nilnil // there may be none
+		}
+		root, err := hex.DecodeString(strings.TrimPrefix(o.genesisRoot, "0x"))
+		if err != nil || len(root) != len(c.GenesisValidatorsRoot) || o.genesisTime < 1 {
+			return nil, fmt.Errorf("--genesis-time %d, --genesis-validators-root %q: want Unix seconds, and 0x with 64 hex digits", o.genesisTime, o.genesisRoot)
+		}
+		c.GenesisTime, c.GenesisValidatorsRoot = time.Unix(o.genesisTime, 0), [32]byte(root)
+		return c, nil
+	}
+	if o.genesisTime != 0 || o.genesisRoot != "" {
+		return nil, errors.New("--genesis-time and --genesis-validators-root are for --network custom")
+	}
+	n, err := validator.NetworkByName(o.network)
+	if err != nil {
+		return nil, fmt.Errorf("--network: %w, or %s", err, networkCustom)
+	}
+	c.GenesisTime, c.GenesisValidatorsRoot = time.Unix(int64(n.GenesisTime), 0), n.GenesisValidatorsRoot //nolint:gosec // a table of ours
+	return c, nil
+}
+
 func (o *serverOptions) checkTimes() error {
 	switch {
 	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
 		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)
+	case o.leaseDuration < 0, o.leaseDuration%time.Millisecond != 0, o.leaseDuration != 0 && o.leaseDuration < minLease && o.deposits.network != networkCustom:
+		return fmt.Errorf("--lease-duration %v: 0, or at least %v, but on a custom network", o.leaseDuration, minLease)
 	case o.lease > o.heartbeat/2:
 		return fmt.Errorf("--lease-timeout %v: at most half of --heartbeat-timeout, %v", o.lease, o.heartbeat)
 	case o.election < o.heartbeat:

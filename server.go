@@ -170,11 +170,15 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if err := o.shipping(p, registry); err != nil {
 		return err
 	}
+	chain, err := o.deposits.beaconChain()
+	if err != nil {
+		return cli.UsageError(err)
+	}
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Seal: p.vault, Clouds: p.secrets,
 		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, Pods: callers.Pods, RateLimit: callers.RateLimit,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
-		Witness: o.witness, RestAfterProof: o.restAfterProof, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
+		Witness: o.witness, RestAfterProof: o.restAfterProof, LeaseDuration: o.leaseDuration, Chain: chain, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
 	})
 	if err != nil {

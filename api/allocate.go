@@ -118,7 +118,8 @@ func (s *Server) stillWaiting(c *call, body allocationBody, view *fsm.View, fres
 // it once more would change nothing.
 func waits(view *fsm.View, body allocationBody) bool {
 	r := view.Request(body.Namespace, body.Pod)
-	return r.GetPod().GetUid() == body.PodUID && int64(r.GetKeys()) >= body.Keys
+	return r.GetPod().GetUid() == body.PodUID && int64(r.GetKeys()) >= body.Keys &&
+		(!r.GetBlocked() || r.GetSlashingProtection() == body.SlashingProtection)
 }
 
 // granted reports whether the pod holds all that it asked for, which is also
@@ -136,6 +137,8 @@ func (s *Server) ask(c *call, body allocationBody) (fsm.Allocated, error) {
 		Keys:     uint32(body.Keys), //nolint:gosec // checked against MaxKeysPerPod
 		Disclose: body.Recipient != nil,
 		PoolOnly: s.cfg.PoolOnly,
+
+		SlashingProtection: body.SlashingProtection,
 	}}
 	value, err := s.propose(c.ctx(), cmd)
 	if err != nil {
@@ -170,6 +173,9 @@ func abandoned(err error) error {
 func (s *Server) grant(ctx context.Context, body allocationBody, a *fsmpb.Allocation) (answer, error) {
 	view := s.node.View()
 	granted := allocationOf(view.Meta(), a)
+	if body.SlashingProtection {
+		granted.SlashingProtection = s.watermarks(view, a)
+	}
 	if body.Recipient == nil {
 		return ok(granted), nil
 	}

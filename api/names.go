@@ -40,6 +40,9 @@ func (s *Server) checkRequest(by Caller, r allocationBody) error {
 	if r.Keys < 1 || r.Keys > int64(most) {
 		return badField("keys", "%d is not a number from 1 to %d", r.Keys, most)
 	}
+	if r.SlashingProtection && s.cfg.Chain == nil {
+		return newProblem(noWatermarks, "slashingProtection: the servers need --network, or with a custom one --genesis-time and --genesis-validators-root")
+	}
 	if r.Recipient == nil {
 		return nil
 	}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/hex"
-	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -39,21 +38,16 @@ func allocationOf(m *fsmpb.Meta, a *fsmpb.Allocation) wire.Allocation {
 	for i, pubkey := range a.GetKeys() {
 		w.Keys[i] = hexText(pubkey)
 	}
+	w.Node, w.Proof = a.GetNode(), proofOf(a.GetProof())
+	if a.GetLeaseUntilMs() > 0 && a.GetProof() == nil {
+		left := signed(a.GetLeaseUntilMs() - min(a.GetLeaseUntilMs(), m.GetClusterTimeMs()))
+		w.LeaseEndsInMs = max(1, left)
+	}
 	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
 		w.State = wire.AllocationStateResting
-		w.RestsUntil = restsUntil(m, a)
+		w.RestsUntil, w.Rest = restsUntil(m, a), restOf(m, a)
 	}
 	return w
-}
-
-// restsUntil says in words what ends the rest of an allocation, the way it goes on
-// after "until".
-func restsUntil(m *fsmpb.Meta, a *fsmpb.Allocation) string {
-	if a.GetProof() == nil {
-		return "there is proof that the pod can no longer sign, such as keysteward release --confirm-stopped"
-	}
-	left := time.Duration(signed(a.GetFreeAtMs()-min(a.GetFreeAtMs(), m.GetClusterTimeMs()))) * time.Millisecond
-	return fmt.Sprintf("%s more of cluster time have passed; proof by %s", left.Round(time.Second), a.GetProof().GetBy())
 }
 
 func keyOf(k *fsmpb.Key) wire.Key {

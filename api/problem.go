@@ -39,6 +39,8 @@ const (
 	seedExists       kind = "seed-exists"
 	staleRecipient   kind = "stale-recipient"
 	poolShort        kind = "pool-short"
+	leasesOff        kind = "leases-off"
+	noWatermarks     kind = "no-watermarks"
 	lastKey          kind = "last-key"
 	membersStranded  kind = "members-stranded"
 	keyRemoved       kind = "key-removed"
@@ -81,6 +83,8 @@ var kinds = map[kind]struct {
 	keyInUse:         {http.StatusConflict, "The key is in use"},
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
 	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
+	leasesOff:        {http.StatusConflict, "Leases are off"},
+	noWatermarks:     {http.StatusConflict, "The servers do not know the chain for slashing protection"},
 	poolShort:        {http.StatusConflict, "The pool has too few free keys, and deposits are off"},
 	lastKey:          {http.StatusConflict, "No key would be left that opens the secrets"},
 	membersStranded:  {http.StatusConflict, "Members would be sealed for good"},

@@ -14,6 +14,7 @@ func (s *Server) release(c *call) (answer, error) {
 		return answer{}, err
 	}
 	body.Proof = s.proof(c.caller, confirmed)
+	body.Code, body.Detail = released, "by "+c.caller.Name
 	body.WaitMs = uint64(s.cfg.RestAfterProof.Milliseconds()) //nolint:gosec // not negative
 	cmd := c.command()
 	cmd.Body = &fsmpb.Command_Release{Release: body}

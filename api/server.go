@@ -25,6 +25,9 @@ const (
 	WitnessNone = "none"
 	// WitnessOperator: a released key rests until an operator confirms.
 	WitnessOperator = "operator"
+	// WitnessKubernetes: it rests until Kubernetes showed the pod's end, or an
+	// operator confirms it.
+	WitnessKubernetes = "kubernetes"
 )
 
 // Defaults of [Config].
@@ -66,7 +69,7 @@ type Config struct {
 	// PoolOnly refuses requests that the pool can not fill whole, because no new
 	// deposits are made.
 	PoolOnly bool
-	// Witness is [WitnessNone] or [WitnessOperator].
+	// Witness is [WitnessNone], [WitnessOperator] or [WitnessKubernetes].
 	Witness string
 	// DepositEvents tells how far this node has read DepositEvents; nil where it does not.
 	DepositEvents func() wire.DepositEvents
@@ -75,7 +78,12 @@ type Config struct {
 	// RestAfterProof is how much cluster time a key goes on resting after the
 	// proof that its holder is gone.
 	RestAfterProof time.Duration
-	Logger         *slog.Logger
+	// LeaseDuration is how long the lease of a pod's keys lasts in cluster time; 0 is
+	// no leases.
+	LeaseDuration time.Duration
+	// Chain is the beacon chain; nil gives no watermarks for slashing protection.
+	Chain  *Chain
+	Logger *slog.Logger
 	// Registry receives the metrics of this package and is what /metrics shows.
 	Registry *prometheus.Registry
 	// Version of the program, for the metrics.
@@ -158,8 +166,12 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: node, vault, seal and clouds are required", ErrConfig)
 	case c.PodTokens != nil && len(c.Pods) == 0:
 		return fmt.Errorf("%w: pods' tokens need a list of the pods that may ask for keys", ErrConfig)
-	case c.Witness != WitnessNone && c.Witness != WitnessOperator:
-		return fmt.Errorf("%w: witness %q: want %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator)
+	case c.Witness != WitnessNone && c.Witness != WitnessOperator && c.Witness != WitnessKubernetes:
+		return fmt.Errorf("%w: witness %q: want %q, %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator, WitnessKubernetes)
+	case c.LeaseDuration < 0 || c.LeaseDuration%time.Millisecond != 0:
+		return fmt.Errorf("%w: a lease of %v", ErrConfig, c.LeaseDuration)
+	case c.Chain != nil && (c.Chain.SecondsPerSlot < 1 || c.Chain.SlotsPerEpoch < 1):
+		return fmt.Errorf("%w: a chain without slots", ErrConfig)
 	case c.RestAfterProof < 0:
 		return fmt.Errorf("%w: rest after proof of %s is negative", ErrConfig, c.RestAfterProof)
 	case c.RateLimit < 0:

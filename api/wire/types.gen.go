@@ -233,6 +233,33 @@ func (e KeyState) Valid() bool {
 	}
 }
 
+// Defines values for ProofKind.
+const (
+	ProofKindCaller        ProofKind = "caller"
+	ProofKindLeaseExpired  ProofKind = "lease_expired"
+	ProofKindOperator      ProofKind = "operator"
+	ProofKindOutOfService  ProofKind = "out_of_service"
+	ProofKindPodTerminated ProofKind = "pod_terminated"
+)
+
+// Valid indicates whether the value is a known member of the ProofKind enum.
+func (e ProofKind) Valid() bool {
+	switch e {
+	case ProofKindCaller:
+		return true
+	case ProofKindLeaseExpired:
+		return true
+	case ProofKindOperator:
+		return true
+	case ProofKindOutOfService:
+		return true
+	case ProofKindPodTerminated:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RecipientKem.
 const (
 	RecipientKemN25722 RecipientKem = 25722
@@ -802,10 +829,22 @@ type Allocation struct {
 	Fence int64 `json:"fence"`
 
 	// Keys Public keys (0x…), in an order that never changes.
-	Keys      []string `json:"keys"`
-	Namespace string   `json:"namespace"`
-	Pod       string   `json:"pod"`
-	PodUID    string   `json:"podUid"`
+	Keys []string `json:"keys"`
+
+	// LeaseEndsInMs Cluster time until the holder's lease runs out, in milliseconds; left out without a lease.
+	LeaseEndsInMs int64  `json:"leaseEndsInMs,omitempty,omitzero"`
+	Namespace     string `json:"namespace"`
+
+	// Node Node of Kubernetes on which the pod was last seen.
+	Node   string `json:"node,omitempty,omitzero"`
+	Pod    string `json:"pod"`
+	PodUID string `json:"podUid"`
+
+	// Proof Why it is sure that the pod can no longer sign.
+	Proof Proof `json:"proof,omitempty,omitzero"`
+
+	// Rest Why keys rest, and what would end it.
+	Rest Rest `json:"rest,omitempty,omitzero"`
 
 	// RestsUntil What ends the rest, in words that go on after "until".
 	RestsUntil string `json:"restsUntil,omitempty,omitzero"`
@@ -814,8 +853,12 @@ type Allocation struct {
 	Secrets Sealed `json:"secrets,omitempty,omitzero"`
 
 	// Since Of the last change, by the leader's wall clock.
-	Since time.Time       `json:"since"`
-	State AllocationState `json:"state"`
+	Since time.Time `json:"since"`
+
+	// SlashingProtection What a slashing protection file (EIP-3076) for the keys needs. Whoever writes it
+	// takes the later of `slot` and the slot of its own clock.
+	SlashingProtection SlashingProtection `json:"slashingProtection,omitempty,omitzero"`
+	State              AllocationState    `json:"state"`
 }
 
 // AllocationRequest Who the pod is may be left out by the pod itself only.
@@ -834,6 +877,11 @@ type AllocationRequest struct {
 
 	// Recipient The HPKE public key (RFC 9180) to which secrets are sealed.
 	Recipient Recipient `json:"recipient,omitempty,omitzero"`
+
+	// SlashingProtection The caller imports the watermarks of the answer (EIP-3076) before the pod
+	// signs. Keys that an earlier UID of the pod held then need no wait after the
+	// proof that it can no longer sign, if the pod takes all of them over.
+	SlashingProtection bool `json:"slashingProtection,omitempty,omitzero"`
 }
 
 // AllocationState defines model for AllocationState.
@@ -1259,6 +1307,13 @@ type KubernetesClusterStatus struct {
 	TLSServerName string `json:"tlsServerName,omitempty,omitzero"`
 }
 
+// Lease defines model for Lease.
+type Lease struct {
+	// DurationMs How long the lease lasts, in milliseconds of cluster time; signing has to end after half of it.
+	DurationMs int64 `json:"durationMs"`
+	Fence      int64 `json:"fence"`
+}
+
 // LogicalCloud defines model for LogicalCloud.
 type LogicalCloud struct {
 	Metadata ObjectMetadata   `json:"metadata"`
@@ -1471,6 +1526,17 @@ type Project struct {
 	Metadata ObjectMetadata `json:"metadata"`
 }
 
+// Proof Why it is sure that the pod can no longer sign.
+type Proof struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Detail string    `json:"detail,omitempty,omitzero"`
+	Kind   ProofKind `json:"kind"`
+}
+
+// ProofKind defines model for Proof.Kind.
+type ProofKind string
+
 // Readiness defines model for Readiness.
 type Readiness struct {
 	Checks []struct {
@@ -1501,6 +1567,19 @@ type Recipient struct {
 
 // RecipientKem 32 is X25519, 25722 is ML-KEM-768 with X25519.
 type RecipientKem int
+
+// Rest Why keys rest, and what would end it.
+type Rest struct {
+	// Code `released` (by the pod or an operator), `lease-expired`, or what Kubernetes
+	// showed: `pod-gone` (it vanished before its end was seen), `force-deleted`,
+	// `pod-collected` (by the pod garbage collector), `pod-replaced` (another UID
+	// has its name), `container-unknown`, `node-unreachable`, `pod-ended` (with proof).
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+
+	// EndedBy What would end the rest; only the wait where there is proof.
+	EndedBy []string `json:"endedBy"`
+}
 
 // Retirement defines model for Retirement.
 type Retirement struct {
@@ -1636,6 +1715,19 @@ type SeenStop struct {
 
 	// Nonce That of the stop.
 	Nonce int64 `json:"nonce"`
+}
+
+// SlashingProtection What a slashing protection file (EIP-3076) for the keys needs. Whoever writes it
+// takes the later of `slot` and the slot of its own clock.
+type SlashingProtection struct {
+	// GenesisTime In Unix seconds.
+	GenesisTime           int64  `json:"genesisTime"`
+	GenesisValidatorsRoot string `json:"genesisValidatorsRoot"`
+	SecondsPerSlot        int64  `json:"secondsPerSlot"`
+
+	// Slot No earlier holder of any of the keys signed for a later slot; 0 if there never was one.
+	Slot          int64 `json:"slot"`
+	SlotsPerEpoch int64 `json:"slotsPerEpoch"`
 }
 
 // Spares Keys that no request reserves.
@@ -1833,6 +1925,15 @@ type GetAllocationParams struct {
 
 // GetAllocationParamsConsistency defines parameters for GetAllocation.
 type GetAllocationParamsConsistency string
+
+// RenewLeaseParams defines parameters for RenewLease.
+type RenewLeaseParams struct {
+	// PodUID The UID of the pod; a pod may leave it out.
+	PodUID string `form:"podUid,omitempty" json:"podUid,omitempty,omitzero"`
+
+	// Fence The fence of the allocation that is meant; left out, whichever this UID holds.
+	Fence int64 `form:"fence,omitempty" json:"fence,omitempty,omitzero"`
+}
 
 // ListAuditParams defines parameters for ListAudit.
 type ListAuditParams struct {
