@@ -104,7 +104,7 @@ func TestWatermarks(t *testing.T) {
 	again := read[wire.Allocation](t, w)
 	require.Equal(t, first.Keys, again.Keys)
 	proven := time.UnixMilli(h.node.View().Key(unhex(t, first.Keys[0])).GetProvenWallMs())
-	require.Equal(t, int64(proven.Unix()/12+2), again.SlashingProtection.Slot)
+	require.Equal(t, proven.Unix()/12+2, again.SlashingProtection.Slot)
 
 	requireProblem(t, seeded(t).post(wire.AllocationRequest{Namespace: "default", Pod: "web-0", PodUID: "u", Keys: 1, SlashingProtection: true}, ""),
 		409, noWatermarks, "")

@@ -159,6 +159,17 @@ func (s *Server) ends() bool { return s.stopping.Err() != nil }
 // Handler serves every route; [Server.Serve] is for real connections.
 func (s *Server) Handler() http.Handler { return s.echo }
 
+// checkLeases finds what can not be of leases and watermarks.
+func (c *Config) checkLeases() error {
+	switch {
+	case c.LeaseDuration < 0 || c.LeaseDuration%time.Millisecond != 0:
+		return fmt.Errorf("%w: a lease of %v", ErrConfig, c.LeaseDuration)
+	case c.Chain != nil && (c.Chain.SecondsPerSlot < 1 || c.Chain.SlotsPerEpoch < 1):
+		return fmt.Errorf("%w: a chain without slots", ErrConfig)
+	}
+	return nil
+}
+
 // check finds what can not be, and what is missing and has no default.
 func (c *Config) check() error {
 	switch {
@@ -168,10 +179,6 @@ func (c *Config) check() error {
 		return fmt.Errorf("%w: pods' tokens need a list of the pods that may ask for keys", ErrConfig)
 	case c.Witness != WitnessNone && c.Witness != WitnessOperator && c.Witness != WitnessKubernetes:
 		return fmt.Errorf("%w: witness %q: want %q, %q or %q", ErrConfig, c.Witness, WitnessNone, WitnessOperator, WitnessKubernetes)
-	case c.LeaseDuration < 0 || c.LeaseDuration%time.Millisecond != 0:
-		return fmt.Errorf("%w: a lease of %v", ErrConfig, c.LeaseDuration)
-	case c.Chain != nil && (c.Chain.SecondsPerSlot < 1 || c.Chain.SlotsPerEpoch < 1):
-		return fmt.Errorf("%w: a chain without slots", ErrConfig)
 	case c.RestAfterProof < 0:
 		return fmt.Errorf("%w: rest after proof of %s is negative", ErrConfig, c.RestAfterProof)
 	case c.RateLimit < 0:
@@ -179,7 +186,7 @@ func (c *Config) check() error {
 	case c.MaxKeysPerPod < 0 || c.MaxKeysPerPod > fsm.MaxKeysPerPod:
 		return fmt.Errorf("%w: %d keys per pod: want at most %d", ErrConfig, c.MaxKeysPerPod, fsm.MaxKeysPerPod)
 	}
-	return nil
+	return c.checkLeases()
 }
 
 // complete fills in the defaults.

@@ -36,6 +36,9 @@ type AllocateOptions struct {
 	// all the pod's, ErrKeysLost is returned before any new ones are asked, and paid,
 	// for. Those that are retired are told in KeySet.Retired instead.
 	Has []validator.PublicKey
+	// SlashingProtection is the caller's word that it imports the watermarks of the
+	// answer before it signs.
+	SlashingProtection bool
 	// Hold is how long the server holds each request while keys are on their way, at
 	// most a minute: 20 s if zero. It answers at once when the keys are there;
 	// progress is told once per Hold.
@@ -85,7 +88,7 @@ func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, prog
 	if options.Hold <= 0 || options.Hold > maxWait {
 		options.Hold = holdFor
 	}
-	request := wire.AllocationRequest{Namespace: options.Namespace, Pod: options.Pod, PodUID: options.PodUID, Keys: options.Keys}
+	request := wire.AllocationRequest{Namespace: options.Namespace, Pod: options.Pod, PodUID: options.PodUID, Keys: options.Keys, SlashingProtection: options.SlashingProtection}
 	if err := checkRequest(request); err != nil {
 		return nil, refused{err}
 	}

@@ -18,6 +18,8 @@ const (
 	TypeSeedExists     = "seed-exists"
 	TypeStaleRecipient = "stale-recipient"
 	TypePoolShort      = "pool-short"
+	TypeLeasesOff      = "leases-off"
+	TypeNoWatermarks   = "no-watermarks"
 	TypeOutcomeUnknown = "outcome-unknown"
 
 	// TypeExists: there is an object of this name.

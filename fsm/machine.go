@@ -174,6 +174,13 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.createToken(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return w.revokeToken(b.RevokeToken)
+	}
+	return w.applyPods(c)
+}
+
+// applyPods decides the commands about what becomes of pods that hold keys.
+func (w *write) applyPods(c *fsmpb.Command) Result {
+	switch b := c.GetBody().(type) {
 	case *fsmpb.Command_ObservePods:
 		return w.observePods(b.ObservePods)
 	case *fsmpb.Command_RenewLease:

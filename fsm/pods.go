@@ -74,31 +74,38 @@ func (w *write) observePod(kubernetes string, o *fsmpb.PodObservation) bool {
 		a.Node, a.KubernetesUid = brief(o.GetNode()), kubernetes
 	}
 	why := end{code: o.GetCode(), detail: o.GetDetail()}
-	switch o.GetKind() {
-	case fsmpb.PodObservation_KIND_GONE:
-	case fsmpb.PodObservation_KIND_PROVEN:
-		// Another Kubernetes may have a machine of the same name.
-		if o.GetProof().GetKind() == fsmpb.Proof_KIND_OUT_OF_SERVICE && (a.GetNode() != o.GetNode() || a.GetKubernetesUid() != kubernetes || a.GetNode() == "") {
+	if o.GetKind() == fsmpb.PodObservation_KIND_PROVEN {
+		if !counts(o, a, kubernetes) {
 			return false
 		}
 		why.proof, why.waitMS = o.GetProof(), o.GetWaitMs()
-	default:
-		if proto.Equal(a, old) {
-			return false
-		}
-		mustInsert(w.txn, tableAllocations, a)
-		w.record("allocation.node", podName(a.GetPod()), a.GetNode()+" of "+a.GetKubernetesUid()+w.held(a))
-		return true
 	}
-	if why.proof == nil && a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
-		a.Code, a.Detail = brief(why.code), brief(why.detail)
-		if proto.Equal(a, old) {
-			return false
-		}
-		mustInsert(w.txn, tableAllocations, a)
-		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a)+because(why.code))
-		return true
+	if o.GetKind() == fsmpb.PodObservation_KIND_SEEN || why.proof == nil && a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+		return w.remark(a, old, o)
 	}
 	w.rest(a, why)
+	return true
+}
+
+// counts reports whether the proof is about this pod: another Kubernetes may have a
+// machine of the same name.
+func counts(o *fsmpb.PodObservation, a *fsmpb.Allocation, kubernetes string) bool {
+	return o.GetProof().GetKind() != fsmpb.Proof_KIND_OUT_OF_SERVICE ||
+		a.GetNode() != "" && a.GetNode() == o.GetNode() && a.GetKubernetesUid() == kubernetes
+}
+
+// remark writes down what does not change the state of an allocation, and reports
+// whether it is news.
+func (w *write) remark(a, old *fsmpb.Allocation, o *fsmpb.PodObservation) bool {
+	action, detail := "allocation.node", a.GetNode()+" of "+a.GetKubernetesUid()+w.held(a)
+	if o.GetKind() == fsmpb.PodObservation_KIND_GONE {
+		a.Code, a.Detail = brief(o.GetCode()), brief(o.GetDetail())
+		action, detail = "allocation.rest", plural(len(a.GetKeys()), "key")+w.held(a)+because(o.GetCode())
+	}
+	if proto.Equal(a, old) {
+		return false
+	}
+	mustInsert(w.txn, tableAllocations, a)
+	w.record(action, podName(a.GetPod()), detail)
 	return true
 }

@@ -34,7 +34,7 @@ func (l *ledger) observePods(c *fsmpb.ObservePods, before *world) {
 		if h.node == "" && o.GetNode() != "" {
 			known.node, known.kubernetes = o.GetNode(), c.GetKubernetesUid()
 		}
-		switch o.GetKind() {
+		switch o.GetKind() { //nolint:exhaustive // the others change nothing more
 		case fsmpb.PodObservation_KIND_PROVEN:
 			if o.GetProof().GetKind() == fsmpb.Proof_KIND_OUT_OF_SERVICE &&
 				(known.node == "" || known.node != o.GetNode() || known.kubernetes != c.GetKubernetesUid()) {
@@ -88,7 +88,7 @@ func (l *ledger) follow(t rapid.TB, c *fsmpb.Command, before, after *world) {
 			protects = c.GetAllocate().GetSlashingProtection()
 		}
 		require.True(t, protects, "%s got keys early and imports no watermarks", name)
-		require.Equal(t, len(before.allocations[name].GetKeys()), len(is.GetKeys()), "some of the keys of %s are free too early", name)
+		require.Len(t, is.GetKeys(), len(before.allocations[name].GetKeys()), "some of the keys of %s are free too early", name)
 		for _, k := range before.allocations[name].GetKeys() {
 			require.True(t, slices.ContainsFunc(is.GetKeys(), func(other []byte) bool { return bytes.Equal(k, other) }))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client"
+	"github.com/keysteward/keysteward/client/interchange"
 	"github.com/keysteward/keysteward/client/keystore"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 )
@@ -24,6 +25,7 @@ type allocation struct {
 	keys                   int64
 	out, layout, kdf       string
 	passwordFile, kem      string
+	slashingProtection     string
 }
 
 var kems = map[string]wire.RecipientKem{"mlkem768x25519": wire.KEMMLKEM768X25519, "x25519": wire.KEMX25519}
@@ -41,6 +43,12 @@ keys are still the pod's own, and writes only what is missing.
 
 With a projected service-account token of Kubernetes as --token-file the pod need
 not be named: the token does.
+
+With --slashing-protection a file (EIP-3076) is written that keeps the validator from
+signing what an earlier holder of a key, or this pod before it lost its memory, may
+have signed. It is to be imported before the validator starts. In return the keys of
+an earlier UID of this pod are to be had as soon as there is proof that it can no
+longer sign; without the file they rest for an epoch more.
 
 Without --pod-uid a UID is minted and kept in DIR, so that a repeated command is
 the same pod. A pod that holds more keys than --keys gets all that it holds.
@@ -60,11 +68,13 @@ the same pod. A pod that holds more keys than --keys gets all that it holds.
 	flags.StringVar(&f.layout, "layout", "", "validator client that will read the folder: "+strings.Join(layoutNames(), ", "))
 	flags.StringVar(&f.kdf, "kdf", string(keystore.PBKDF2), "key derivation of the keystores: pbkdf2 or scrypt (stronger, slower)")
 	flags.StringVar(&f.passwordFile, "password-file", "", "file with the password of the keystores (default: a random one)")
+	flags.StringVar(&f.slashingProtection, "slashing-protection", "", "file to write for slashing protection (EIP-3076), to be imported before the validator starts")
 	flags.StringVar(&f.kem, "kem", "mlkem768x25519", "how secrets travel: mlkem768x25519 or x25519 (HPKE)")
 	complete(cmd, "layout", layoutNames()...)
 	complete(cmd, "kdf", string(keystore.PBKDF2), string(keystore.Scrypt))
 	complete(cmd, "kem", "mlkem768x25519", "x25519")
 	_ = cmd.MarkFlagDirname("out")
+	_ = cmd.MarkFlagFilename("slashing-protection")
 	return cmd
 }
 
@@ -180,6 +190,9 @@ func (f *allocation) run(cmd *cobra.Command, a *app) error {
 		return err
 	}
 	defer set.Zero()
+	if err := f.protect(a, set.Allocation); err != nil {
+		return err
+	}
 	result, err := f.write(cmd.Context(), a, p, set, m)
 	if err != nil {
 		return err
@@ -203,7 +216,7 @@ func (f *allocation) ask(ctx context.Context, c *client.Client, has []validator.
 	}
 	ctx, cancel := f.limit(ctx)
 	defer cancel()
-	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: folder.podUID, Keys: f.keys, KEM: kem, Has: has, ClusterID: folder.cluster, MinFence: folder.fence}
+	options := client.AllocateOptions{Namespace: f.namespace, Pod: f.pod, PodUID: folder.podUID, Keys: f.keys, KEM: kem, Has: has, ClusterID: folder.cluster, MinFence: folder.fence, SlashingProtection: f.slashingProtection != ""}
 	if m.terminal {
 		options.Hold = time.Second // a bar is to move
 	}
@@ -230,6 +243,18 @@ func (f *allocation) ask(ctx context.Context, c *client.Client, has []validator.
 		return nil, err
 	}
 	return set, nil
+}
+
+// protect writes the watermarks before there is a keystore to sign with.
+func (f *allocation) protect(a *app, held wire.Allocation) error {
+	if f.slashingProtection == "" {
+		return nil
+	}
+	data, err := interchange.Encode(held.SlashingProtection, held.Keys, a.now())
+	if err != nil {
+		return fmt.Errorf("--slashing-protection: %w", err)
+	}
+	return interchange.Write(f.slashingProtection, data)
 }
 
 func (f *allocation) write(ctx context.Context, a *app, p plan, set *client.KeySet, m *meter) (keystore.Result, error) {

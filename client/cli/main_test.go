@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -42,7 +43,7 @@ type said struct {
 func (s shell) run(t *testing.T, args ...string) said {
 	t.Helper()
 	a := &app{
-		version: "v1.2.3", random: rand.Reader, command: func() string { return orElse(s.command, commandName) }, terminal: func(io.Writer) bool { return s.terminal },
+		version: "v1.2.3", random: rand.Reader, now: time.Now, command: func() string { return orElse(s.command, commandName) }, terminal: func(io.Writer) bool { return s.terminal },
 		lookupEnv: func(name string) (string, bool) { value, found := s.env[name]; return value, found },
 	}
 	root := a.root()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -17,6 +18,7 @@ type app struct {
 	lookupEnv func(name string) (string, bool)
 	terminal  func(w io.Writer) bool
 	random    io.Reader
+	now       func() time.Time
 	command   func() string // how kubectl calls this program
 }
 
@@ -25,7 +27,7 @@ type app struct {
 // environment too, unless they have a PersistentPreRunE of their own, which then
 // calls BindEnv.
 func New(version string) *cobra.Command {
-	return (&app{version: version, lookupEnv: os.LookupEnv, terminal: isTerminal, random: rand.Reader, command: ownCommand}).root()
+	return (&app{version: version, lookupEnv: os.LookupEnv, terminal: isTerminal, random: rand.Reader, now: time.Now, command: ownCommand}).root()
 }
 
 func (a *app) root() *cobra.Command {
@@ -48,7 +50,7 @@ A flag goes before its variable, the variable before the default.
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		a.allocateCommand(), a.releaseCommand(), a.assignmentsCommand(), a.keysCommand(), a.depositsCommand(),
+		a.allocateCommand(), a.holdCommand(), a.releaseCommand(), a.assignmentsCommand(), a.keysCommand(), a.depositsCommand(),
 		a.cloudsCommand(), a.kubeconfigCommand(), a.credentialCommand(), a.clusterCommand(), a.sealCommand(), a.tokensCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
 	)
 	return root

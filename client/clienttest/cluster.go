@@ -55,6 +55,8 @@ type Cluster struct {
 	DepositEvents map[int]wire.DepositEvents
 	// Terms are what each node has announced, by its number.
 	Terms map[int]string
+	// LeaseDuration is how long leases last: there are none if zero.
+	LeaseDuration time.Duration
 	// RestOnRelease leaves released keys resting.
 	RestOnRelease bool
 	// PageSize bounds pages: 1000 if zero.

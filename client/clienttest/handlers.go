@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ func (c *Cluster) node(i int) http.Handler {
 	mux.HandleFunc("POST /v1/allocations", leader(c.allocate))
 	mux.HandleFunc("GET /v1/allocations/{namespace}/{pod}", leader(c.getAllocation))
 	mux.HandleFunc("DELETE /v1/allocations/{namespace}/{pod}", leader(c.release))
+	mux.HandleFunc("POST /v1/allocations/{namespace}/{pod}/lease", leader(c.renewLease))
 	mux.HandleFunc("GET /assignments", c.assignments)
 	mux.HandleFunc("GET /v1/keys", leader(c.listKeys))
 	mux.HandleFunc("GET /v1/keys/{pubkey}", leader(c.getKey))
@@ -133,6 +135,11 @@ func (c *Cluster) allocate(w http.ResponseWriter, r *http.Request) {
 	if c.Tamper != nil {
 		c.Tamper(&outer, &inner)
 	}
+	if request.SlashingProtection {
+		outer.SlashingProtection = wire.SlashingProtection{
+			GenesisValidatorsRoot: "0x" + strings.Repeat("4b", 32), GenesisTime: 1_606_824_023, SecondsPerSlot: 12, SlotsPerEpoch: 32,
+		}
+	}
 	if request.Recipient.Kem != 0 {
 		outer.Secrets = c.sealed(request, inner)
 	}
@@ -212,6 +219,22 @@ func (c *Cluster) getAllocation(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, status)
+}
+
+func (c *Cluster) renewLease(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.allocations[r.PathValue("namespace")+"/"+r.PathValue("pod")]
+	switch {
+	case c.LeaseDuration == 0:
+		Problem(w, http.StatusConflict, "leases-off", "leases are off")
+	case a == nil || a.PodUID != r.URL.Query().Get("podUid"):
+		Problem(w, http.StatusNotFound, "not-found", "the pod holds no keys")
+	case a.State != wire.AllocationStateHeld:
+		Problem(w, http.StatusConflict, "stale-fence", "the keys of the pod rest")
+	default:
+		answer(w, http.StatusOK, wire.Lease{DurationMs: c.LeaseDuration.Milliseconds(), Fence: a.Fence})
+	}
 }
 
 func (c *Cluster) release(w http.ResponseWriter, r *http.Request) {
