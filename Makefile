@@ -74,6 +74,12 @@ crash: setup ## kill, pause and cut off leaders in the middle of deposits; RUNS=
 fuzz: setup ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz '$(or $(FUZZTIME),10s)'
 
+ARCHES := $(or $(ARCH),amd64)
+
+.PHONY: image
+image: setup ## container images in bin/image, without registry or daemon; ARCHES="amd64 arm64"
+	@scripts/image '$(VERSION)' $(ARCHES)
+
 KUBE_DIR := .kubernetes
 
 .PHONY: kubernetes
