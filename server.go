@@ -43,7 +43,7 @@ the first of them. A node with data goes on where it was.`,
 		},
 	}
 	o.bind(cmd.Flags())
-	cmd.AddCommand(newSealIDCommand())
+	cmd.AddCommand(newSealIDCommand(), newInitSecretsCommand())
 	return cmd
 }
 

@@ -46,9 +46,9 @@ type Request struct {
 	Lifetime time.Duration
 }
 
-// newAuthority makes an authority. With domains it can vouch for names in them, and
-// for loopback addresses, only (RFC 5280, 4.2.1.10).
-func newAuthority(name string, domains []string, now time.Time, lifetime time.Duration) (*Authority, Pair, error) {
+// NewAuthority makes an authority that is valid from now on. With domains it can vouch
+// for names in them, and for loopback addresses, only (RFC 5280, 4.2.1.10).
+func NewAuthority(name string, domains []string, now time.Time, lifetime time.Duration) (*Authority, Pair, error) {
 	template := &x509.Certificate{
 		Subject:   pkix.Name{Organization: []string{"Keysteward"}, CommonName: name},
 		NotBefore: now.Add(-backdated), NotAfter: now.Add(lifetime),
@@ -69,11 +69,13 @@ func newAuthority(name string, domains []string, now time.Time, lifetime time.Du
 	if err != nil {
 		return nil, Pair{}, err
 	}
-	a, err := parseAuthority(pair)
+	a, err := ParseAuthority(pair)
 	return a, pair, err
 }
 
-func parseAuthority(p Pair) (*Authority, error) {
+// ParseAuthority reads the certificate of an authority and its key. Errors wrap
+// [ErrAuthority].
+func ParseAuthority(p Pair) (*Authority, error) {
 	pair, err := tls.X509KeyPair(p.Certificate, p.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAuthority, err)
@@ -86,8 +88,14 @@ func parseAuthority(p Pair) (*Authority, error) {
 	return &Authority{Certificate: c, key: key}, nil
 }
 
-// issue makes a certificate and a key for it.
-func (a *Authority) issue(r Request, now time.Time) (Pair, error) {
+// Issue makes a certificate and a key for it. Hosts that can not stand in a
+// certificate are refused with [ErrName], an authority that has ended with [ErrAuthority].
+func (a *Authority) Issue(r Request, now time.Time) (Pair, error) {
+	for _, host := range r.Hosts {
+		if err := checkHost(host); err != nil {
+			return Pair{}, err
+		}
+	}
 	until := now.Add(r.Lifetime)
 	if until.After(a.Certificate.NotAfter) {
 		until = a.Certificate.NotAfter
@@ -163,6 +171,7 @@ func sign(template, parent *x509.Certificate, key *ecdsa.PrivateKey, by crypto.S
 	}, nil
 }
 
-func (a *Authority) pem() []byte {
+// PEM is the certificate of the authority.
+func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate.Raw})
 }

@@ -15,6 +15,12 @@ const (
 	Lifetime          = 365 * 24 * time.Hour
 )
 
+// Names of the two authorities.
+const (
+	APIAuthority  = "Keysteward API CA"
+	RaftAuthority = "Keysteward Raft CA"
+)
+
 const (
 	secretMode = 0o600
 	folderMode = 0o700
@@ -70,10 +76,10 @@ func InitFolder(path string, domains []string, lifetime time.Duration, now time.
 			return nil, err
 		}
 	}
-	if f.API, err = f.makeAuthority("api", "Keysteward API CA", domains, lifetime); err != nil {
+	if f.API, err = f.makeAuthority("api", APIAuthority, domains, lifetime); err != nil {
 		return nil, err
 	}
-	f.Raft, err = f.makeAuthority("raft", "Keysteward Raft CA", domains, lifetime)
+	f.Raft, err = f.makeAuthority("raft", RaftAuthority, domains, lifetime)
 	return f, err
 }
 
@@ -93,7 +99,7 @@ func (f *Folder) openAuthority(name string) (*Authority, error) {
 		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
 	}
 	defer clear(key)
-	a, err := parseAuthority(Pair{Certificate: certificate, Key: key})
+	a, err := ParseAuthority(Pair{Certificate: certificate, Key: key})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.authorityFile(name, "crt"), err)
 	}
@@ -101,7 +107,7 @@ func (f *Folder) openAuthority(name string) (*Authority, error) {
 }
 
 func (f *Folder) makeAuthority(name, called string, domains []string, lifetime time.Duration) (*Authority, error) {
-	a, pair, err := newAuthority(called, domains, f.Now, lifetime)
+	a, pair, err := NewAuthority(called, domains, f.Now, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +135,7 @@ func (f *Folder) IssueNode(n Node, apiNames []string, lifetime time.Duration) (s
 		if err := f.issue(made.by, made.request, filepath.Join(dir, made.name)); err != nil {
 			return "", fmt.Errorf("node %s: %w", n.Name, err)
 		}
-		if err := writeFile(filepath.Join(dir, made.name+"-ca.crt"), made.by.pem()); err != nil {
+		if err := writeFile(filepath.Join(dir, made.name+"-ca.crt"), made.by.PEM()); err != nil {
 			return "", err
 		}
 	}
@@ -140,15 +146,14 @@ func (f *Folder) IssueNode(n Node, apiNames []string, lifetime time.Duration) (s
 // returns the path of both files without .crt and .key.
 func (f *Folder) IssueCaller(c Caller, lifetime time.Duration) (string, error) {
 	path := f.in("clients", c.Name)
-	r := Request{Name: c.Name, Organization: c.organization(), Client: true, Lifetime: lifetime}
-	if err := f.issue(f.API, r, path); err != nil {
+	if err := f.issue(f.API, c.Request(lifetime), path); err != nil {
 		return "", fmt.Errorf("caller %s: %w", c.Name, err)
 	}
-	return path, writeFile(f.in("clients", "api-ca.crt"), f.API.pem())
+	return path, writeFile(f.in("clients", "api-ca.crt"), f.API.PEM())
 }
 
 func (f *Folder) issue(by *Authority, r Request, path string) error {
-	pair, err := by.issue(r, f.Now)
+	pair, err := by.Issue(r, f.Now)
 	if err != nil {
 		return err
 	}

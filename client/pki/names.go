@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ErrName is wrapped by errors about names that can not stand in a certificate.
@@ -86,5 +87,7 @@ func ParseCaller(text string) (Caller, error) {
 	return c, nil
 }
 
-// organization is how a caller's certificate says his role.
-func (c Caller) organization() string { return "keysteward:" + c.Role }
+// Request is that of the caller's certificate, which says the role as organization.
+func (c Caller) Request(lifetime time.Duration) Request {
+	return Request{Name: c.Name, Organization: "keysteward:" + c.Role, Client: true, Lifetime: lifetime}
+}

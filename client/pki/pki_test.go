@@ -192,7 +192,7 @@ func TestAcceptedNamesWork(t *testing.T) {
 		text := rapid.StringMatching(`[a-zA-Z0-9._@/=*: -]{0,12}`).Draw(t, "text")
 		if nodes, err := ParseNodes([]string{text}); err == nil {
 			require.Equal(t, filepath.Base(nodes[0].Name), nodes[0].Name)
-			_, err := f.Raft.issue(Request{Name: nodes[0].Name, Hosts: nodes[0].Hosts, Server: true, Lifetime: time.Hour}, f.Now)
+			_, err := f.Raft.Issue(Request{Name: nodes[0].Name, Hosts: nodes[0].Hosts, Server: true, Lifetime: time.Hour}, f.Now)
 			require.NoError(t, err)
 		}
 		if c, err := ParseCaller(text); err == nil {

@@ -95,11 +95,27 @@ func (f fileKEK) Identify(context.Context, string) (Identity, error) {
 		return Identity{}, err
 	}
 	defer clear(key)
+	id, err := fileID(key)
+	return Identity{ID: id}, err
+}
+
+// FileID is the ID of the key-encryption key that a file with this content holds, as
+// it stands in the status of a cluster.
+func FileID(content []byte) (string, error) {
+	key, err := parseHex(content, "file")
+	if err != nil {
+		return "", err
+	}
+	defer clear(key)
+	return fileID(key)
+}
+
+func fileID(key []byte) (string, error) {
 	id, err := hkdf.Key(sha256.New, key, nil, "keysteward key-encryption key ID", 8)
 	if err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrKEK, err)
+		return "", fmt.Errorf("%w: %w", ErrKEK, err)
 	}
-	return Identity{ID: "file:" + hex.EncodeToString(id)}, nil
+	return "file:" + hex.EncodeToString(id), nil
 }
 
 // Wrap implements KEK.
