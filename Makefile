@@ -47,6 +47,7 @@ test: setup ## run all tests under the race detector, then each fuzz target for 
 lint: setup ## check scripts, generated code, go.mod, style and architecture
 	@scripts/shellcheck
 	@scripts/generate --check
+	@scripts/manifests --check
 	@echo "linting (the first time: several minutes, the linter is compiled)"
 	@$(GOLANGCI) run
 	@$(GOLANGCI) run --build-tags failpoints ./node/failpoint/...
@@ -59,8 +60,9 @@ fix: setup ## format, apply the linter's corrections, tidy go.mod
 	@$(GOLANGCI) run --fix
 
 .PHONY: generate
-generate: setup ## write the code that is generated from api/openapi.yaml and fsm/fsmpb/fsm.proto
+generate: setup ## write what is generated: from api/openapi.yaml, fsm/fsmpb/fsm.proto, cluster/deploy/chart
 	@scripts/generate
+	@scripts/manifests
 
 .PHONY: bench
 bench: build ## measure; BENCH_JSON=file writes the figures as JSON too; ARGS="--only clouds" measures less
