@@ -34,6 +34,10 @@ KEYSTEWARD_FORK_VERSION: {{ .forkVersion | quote }}
 {{- if .confirmations }}
 KEYSTEWARD_CONFIRMATIONS: {{ int64 .confirmations | quote }}
 {{- end }}
+{{- if .genesisTime }}
+KEYSTEWARD_GENESIS_TIME: {{ int64 .genesisTime | quote }}
+KEYSTEWARD_GENESIS_VALIDATORS_ROOT: {{ .genesisValidatorsRoot | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 KEYSTEWARD_DEPOSITS: {{ ternary "on" "off" .Values.deposits.enabled | quote }}
