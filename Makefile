@@ -92,6 +92,16 @@ kubernetes: setup ## start a Kubernetes API that signs certificates; KUBE_DIR=fo
 kubernetes-down: ## stop it and remove what is left of it; KUBE_DIR=folder
 	@scripts/kubernetes down '$(KUBE_DIR)'
 
+NODE_DIR := .node
+
+.PHONY: node
+node: setup ## start a whole Kubernetes that runs pods (root, Linux); NODE_DIR=folder NODES=2
+	@scripts/node up '$(NODE_DIR)' '$(NODES)'
+
+.PHONY: node-down
+node-down: ## stop it and remove all that is left of it; NODE_DIR=folder
+	@scripts/node down '$(NODE_DIR)'
+
 .PHONY: setup
 setup: ## check that the machine has what is needed
 	@scripts/setup
