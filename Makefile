@@ -102,6 +102,10 @@ node: setup ## start a whole Kubernetes that runs pods (root, Linux); NODE_DIR=f
 node-down: ## stop it and remove all that is left of it; NODE_DIR=folder
 	@scripts/node down '$(NODE_DIR)'
 
+.PHONY: e2e
+e2e: setup ## bring a node up, install the chart, kill, cut off and drain what can be; E2E_DIR=folder leaves the node
+	@scripts/e2e $(if $(E2E_DIR),'$(E2E_DIR)')
+
 .PHONY: setup
 setup: ## check that the machine has what is needed
 	@scripts/setup
