@@ -48,6 +48,9 @@ var sections = []section{
 	{"clouds", func(o options) string { return fmt.Sprintf("certificates of a cloud, and of %d at once", o.clouds) }, func(ctx context.Context, b *bench) error {
 		return b.with(ctx, func(c *localCluster) ([]figure, error) { return c.measureClouds(ctx, b.options) })
 	}},
+	{"rolling", says("a rolling restart under load"), func(ctx context.Context, b *bench) error {
+		return b.stocked(ctx, func(c *localCluster) ([]figure, error) { return c.measureRolling(ctx) })
+	}},
 	{"failover", says("kill -9 of the leader"), func(ctx context.Context, b *bench) error {
 		return b.stocked(ctx, func(c *localCluster) ([]figure, error) { return c.measureFailover(ctx, b.failovers) })
 	}},
