@@ -46,7 +46,8 @@ const startTimeout = 90 * time.Second
 
 var errTimeout = errors.New("took too long")
 
-func startCluster(ctx context.Context, bin, dir string) (*localCluster, error) {
+// startCluster starts three nodes with these flags besides.
+func startCluster(ctx context.Context, bin, dir string, flags ...string) (*localCluster, error) {
 	c := &localCluster{bin: bin, dir: dir, output: &bytes.Buffer{}, http: &http.Client{
 		Timeout:   5 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 512},
@@ -54,9 +55,14 @@ func startCluster(ctx context.Context, bin, dir string) (*localCluster, error) {
 			return http.ErrUseLastResponse
 		},
 	}}
-	c.cmd = exec.Command(filepath.Join(bin, "keysteward-local"), //nolint:gosec,noctx // our own binary, stopped by its own signal
+	args := []string{
 		"--dir", dir, "--nodes", "3", "--api-port", "0", "--raft-port", "0", "--chain-port", "0",
-		"--funding-eth", "1000000") // so that there is another account to compare with
+		"--funding-eth", "1000000", // so that there is another account to compare with
+	}
+	for _, flag := range flags {
+		args = append(args, "--node-flag="+flag)
+	}
+	c.cmd = exec.Command(filepath.Join(bin, "keysteward-local"), args...) //nolint:gosec,noctx // our own binary, stopped by its own signal
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.cmd.Start(); err != nil {

@@ -34,6 +34,8 @@ type options struct {
 	kubernetes string
 	turns      int
 	clouds     int
+	pods       int
+	holders    int
 }
 
 func main() {
@@ -47,6 +49,8 @@ func main() {
 	flag.StringVar(&o.kubernetes, "kubernetes", "scripts/kubernetes", "script that starts a Kubernetes")
 	flag.IntVar(&o.turns, "turns", 20, "certificates of one cloud, in turns with a bare program's")
 	flag.IntVar(&o.clouds, "clouds", 200, "clouds that are instantiated at once")
+	flag.IntVar(&o.pods, "pods", 5000, "pods that are followed")
+	flag.IntVar(&o.holders, "holders", 300, "pods that hold a key and are deleted")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error

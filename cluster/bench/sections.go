@@ -48,6 +48,7 @@ var sections = []section{
 	{"clouds", func(o options) string { return fmt.Sprintf("certificates of a cloud, and of %d at once", o.clouds) }, func(ctx context.Context, b *bench) error {
 		return b.with(ctx, func(c *localCluster) ([]figure, error) { return c.measureClouds(ctx, b.options) })
 	}},
+	{"pods", func(o options) string { return fmt.Sprintf("proofs of %d pods of %d", o.holders, o.pods) }, measurePods},
 	{"rolling", says("a rolling restart under load"), func(ctx context.Context, b *bench) error {
 		return b.stocked(ctx, func(c *localCluster) ([]figure, error) { return c.measureRolling(ctx) })
 	}},

@@ -77,6 +77,7 @@ func bind(cmd *cobra.Command, o *Options) {
 	f.Uint64Var(&o.FundingETH, flagFundingETH, 0, "ETH of the account that pays, when the cluster is made (default: plenty); 'keysteward-local fund' adds to it")
 	f.IntVar(&o.Examples, "examples", 0, "how many example pods get two keys each")
 	f.BoolVar(&o.TLS, "tls", false, "TLS on both ports, with certificates that are made; a folder that was made so stays so")
+	f.StringArrayVar(&o.NodeFlags, "node-flag", nil, "flag of 'keysteward server' for every node, which overrules the launcher's, such as --node-flag=--spare-keys=4; repeat it for more")
 	f.BoolVar(&o.Once, "once", false, "stop when the examples have their keys; exit 0 if all went well")
 	f.StringVar(&o.Keysteward, "keysteward", "", "the keysteward binary (default: beside this one, else in PATH)")
 }

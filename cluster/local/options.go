@@ -48,6 +48,8 @@ type Options struct {
 	TLS bool
 	// Once stops everything when the examples have their keys.
 	Once bool
+	// NodeFlags are flags of every node, which overrule the launcher's.
+	NodeFlags []string
 	// Keysteward is the node's binary; empty looks beside this program, then in PATH.
 	Keysteward string
 }

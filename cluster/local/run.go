@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options, out io.Writer, signals <-chan os.Signal
 	if err != nil {
 		return err
 	}
-	l.site = &site{folder: l.folder, ports: p}
+	l.site = &site{folder: l.folder, ports: p, more: func(int) []string { return o.NodeFlags }}
 	l.spawner = newSpawner()
 	defer l.spawner.close()
 	l.nodes = newSupervisor(l.spawner, l.binary, l.site, l.reportEnd)
