@@ -1,0 +1,66 @@
+package pods
+
+import (
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/kubernetes/testimony"
+)
+
+// rank orders the codes of a rest: a reason gives way only to one that says more.
+func rank(code string) int {
+	switch code {
+	case "":
+		return 0
+	case testimony.CodeReleased:
+		return 1
+	case testimony.CodeGone:
+		return 2
+	case testimony.CodeReplaced:
+		return 3
+	}
+	return 4
+}
+
+// decide is what is to be proposed for an allocation after a verdict about its pod; nil
+// if the state knows it all. Proposing it twice changes nothing.
+func decide(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict, identity string) *fsmpb.PodObservation {
+	if a.GetProof() != nil || a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_UNSPECIFIED {
+		return nil
+	}
+	o := &fsmpb.PodObservation{Pod: a.GetPod(), Fence: a.GetFence(), Detail: v.Detail}
+	// A machine is written down of the pods that go with it when it is put out of service.
+	if !e.Last.Endures {
+		o.Node = e.Last.Node
+	}
+	same := a.GetKubernetesUid() == "" || a.GetKubernetesUid() == identity
+	switch {
+	case v.Kind == testimony.Terminated:
+		o.Kind, o.Proof = fsmpb.PodObservation_KIND_PROVEN, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_POD_TERMINATED, Detail: v.Detail}
+		return o
+	case v.Kind == testimony.OutOfService && same && (a.GetNode() == "" || a.GetNode() == o.GetNode()):
+		o.Kind, o.Proof = fsmpb.PodObservation_KIND_PROVEN, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OUT_OF_SERVICE, Detail: v.Detail}
+		return o
+	case v.Kind == testimony.Rests && same && (a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD || rank(v.Code) > rank(a.GetCode())):
+		o.Kind, o.Code = fsmpb.PodObservation_KIND_GONE, v.Code
+		return o
+	case e.Presence == testimony.Present && same && o.GetNode() != "" && a.GetNode() == "":
+		o.Kind, o.Detail = fsmpb.PodObservation_KIND_SEEN, ""
+		return o
+	}
+	return nil
+}
+
+// stranded is what is to be proposed for an allocation whose pod was seen in another
+// Kubernetes than the one that answers now: that says nothing of the pod, and a wrong
+// address must not make all keys rest. Only when the next pod of the name waits here for
+// these keys do they rest, so that it can be said why it waits.
+func stranded(view *fsm.View, a *fsmpb.Allocation, identity string) *fsmpb.PodObservation {
+	if a.GetKubernetesUid() == "" || a.GetKubernetesUid() == identity || a.GetProof() != nil ||
+		a.GetState() != fsmpb.AllocationState_ALLOCATION_STATE_HELD || !view.Request(a.GetPod().GetNamespace(), a.GetPod().GetName()).GetBlocked() {
+		return nil
+	}
+	return &fsmpb.PodObservation{
+		Kind: fsmpb.PodObservation_KIND_GONE, Pod: a.GetPod(), Fence: a.GetFence(), Code: testimony.CodeOtherKubernetes,
+		Detail: "it was seen in Kubernetes " + a.GetKubernetesUid() + ", and the one that answers now is " + identity,
+	}
+}

@@ -1,0 +1,132 @@
+package pods
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/kubernetes/testimony"
+)
+
+// absence is what a consistent read said of a pod that is in no list.
+type absence struct {
+	name     podName
+	presence testimony.Presence // Gone or Replaced
+}
+
+// evidence is all that is known of the pod of an allocation. If it is in no list and
+// nobody saw its deletion, ask says that it has to be asked for (confirm) first.
+func (w *Watcher) evidence(a *fsmpb.Allocation) (e testimony.Evidence, ask bool) {
+	pod := a.GetPod()
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	f := w.feedOf(pod.GetNamespace())
+	if f == nil || !f.synced {
+		return e, false
+	}
+	memory, absent := w.memories[pod.GetUid()], w.absent[pod.GetUid()]
+	listed := w.pods[podName{pod.GetNamespace(), pod.GetName()}]
+	switch {
+	case memory != nil && memory.deleted:
+		e.Presence, e.Last = testimony.Deleted, memory.last
+	case listed != nil && listed.UID == pod.GetUid():
+		e.Presence, e.Last = testimony.Present, *listed
+	case absent.presence == testimony.Unknown:
+		return e, true
+	default:
+		e.Presence, e.Last = absent.presence, w.recalled(a, memory)
+	}
+	if w.nodes().synced {
+		e.Machine = w.machines[e.Last.Node]
+	}
+	return e, false
+}
+
+// recalled is the last sight of a pod that is gone; if this node had none, what the state
+// knows: a machine is written there only of a pod that does not tolerate being put out of
+// service.
+func (w *Watcher) recalled(a *fsmpb.Allocation, m *memory) testimony.Sight {
+	if m != nil {
+		return m.last
+	}
+	s := testimony.Sight{Namespace: a.GetPod().GetNamespace(), Name: a.GetPod().GetName(), UID: a.GetPod().GetUid()}
+	if a.GetKubernetesUid() == w.identity {
+		s.Node = a.GetNode()
+	}
+	return s
+}
+
+// confirm asks Kubernetes for a pod that is in no list, by a consistent read, and
+// remembers if it is gone. It reports whether it is; an error says that nobody could tell.
+func (w *Watcher) confirm(ctx context.Context, pod *fsmpb.Pod) (gone bool, err error) {
+	w.mu.RLock()
+	before := w.identity
+	w.mu.RUnlock()
+	found, err := w.client.pod(ctx, pod.GetNamespace(), pod.GetName())
+	is := testimony.Replaced
+	switch {
+	case apierrors.IsNotFound(err):
+		is = testimony.Gone
+	case err != nil:
+		return false, fmt.Errorf("look for pod %s/%s: %w", pod.GetNamespace(), pod.GetName(), err)
+	case string(found.UID) == pod.GetUid():
+		return false, nil
+	}
+	// What answered may be another Kubernetes than the one that listed.
+	now, err := w.client.identity(ctx)
+	if err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now != before || now != w.identity {
+		return false, fmt.Errorf("another Kubernetes answers: %s, not %s", now, before)
+	}
+	w.absent[pod.GetUid()] = absence{podName{pod.GetNamespace(), pod.GetName()}, is}
+	return true, nil
+}
+
+// relist has the pods of a namespace listed anew.
+func (w *Watcher) relist(namespace string) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if f := w.feedOf(namespace); f != nil && f.restart != nil {
+		f.restart()
+	}
+}
+
+// Status is how a watcher stands with its Kubernetes.
+type Status struct {
+	// Identity of the Kubernetes: the UID of its namespace kube-system; empty before it answered.
+	Identity string
+	// Code and Detail say why nothing, or nothing new, is known; empty if all is well.
+	Code, Detail string
+	// Pods is how many are followed.
+	Pods int
+	// Age is the time since the last word of the watch that was silent for longest.
+	Age time.Duration
+}
+
+// Status says how the watcher stands with its Kubernetes.
+func (w *Watcher) Status() Status {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	s := Status{Identity: w.identity, Pods: len(w.pods), Code: w.asking.code, Detail: w.asking.detail}
+	now := w.cfg.now()
+	for _, f := range w.feeds {
+		if !f.heard.IsZero() {
+			s.Age = max(s.Age, now.Sub(f.heard))
+		}
+		switch {
+		case s.Code != "":
+		case f.trouble.code != "":
+			s.Code, s.Detail = f.trouble.code, f.name+": "+f.trouble.detail
+		case !f.synced:
+			s.Code, s.Detail = CodeStarting, f.name+" are not listed yet"
+		}
+	}
+	return s
+}

@@ -1,0 +1,229 @@
+package pods
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/kubernetes/kubetest"
+	"github.com/keysteward/keysteward/node/kubernetes/testimony"
+)
+
+const (
+	terminated   = fsmpb.Proof_KIND_POD_TERMINATED
+	outOfService = fsmpb.Proof_KIND_OUT_OF_SERVICE
+)
+
+// TestPods lets pods come and go in a real Kubernetes whose kubelets are the test.
+func TestPods(t *testing.T) {
+	t.Parallel()
+	cluster := kubetest.Start(t)
+	state := newState(t, 2*len(ways)+10)
+	w := state.watch(cluster.Admin)
+	state.lead(w)
+	awaitSynced(t, w)
+	n := 0
+	for name, way := range ways {
+		n++
+		ns := fmt.Sprintf("ns-%d", n)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			way(&scene{state: state, kube: newKube(t, cluster), t: t}, ns)
+		})
+	}
+}
+
+// scene is a state, a leader and a Kubernetes with pods of one test.
+type scene struct {
+	*state
+	*kube
+	t testing.TB
+}
+
+func (s *scene) holder(namespace string, changes ...func(*core.Pod)) *core.Pod {
+	s.t.Helper()
+	pod := s.run(namespace, "validator-0", changes...)
+	s.allocate(pod, 2)
+	return pod
+}
+
+func on(node string) func(*core.Pod) { return func(p *core.Pod) { p.Spec.NodeName = node } }
+
+var ways = map[string]func(*scene, string){
+	"a pod that ended well": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		eventually(s.t, func() bool { return s.allocation(pod).GetNode() == "machine" }, "its machine should be known")
+		require.NotEmpty(s.t, s.allocation(pod).GetKubernetesUid())
+		s.remove(pod, 30)
+		s.report(s.get(pod)) // a word of the kubelet while it ends
+		s.requireHeld(s.t, pod)
+		s.end(pod)
+		s.awaitProof(pod, terminated)
+		require.Equal(s.t, uint64(time.Minute.Milliseconds()), s.allocation(pod).GetFreeAtMs()-s.View().Meta().GetClusterTimeMs())
+		eventually(s.t, func() bool { return s.events(pod)[EventKeysProven] != "" }, "an Event should say so")
+	},
+	"a pod of which nothing but the last object shows its end": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		s.report(stopped(s.get(pod))) // evicted: terminal, and nobody deletes it
+		s.requireHeld(s.t, pod)
+		s.remove(pod, 30) // the API server deletes what is terminal at once
+		s.awaitProof(pod, terminated)
+	},
+	"a validator that never came to life": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		pod = s.get(pod)
+		pod.Status.Phase = core.PodPending
+		pod.Status.Conditions = []core.PodCondition{{Type: core.ContainersReady, Status: core.ConditionFalse, Reason: "ContainersNotReady"}}
+		pod.Status.ContainerStatuses = nil
+		for _, c := range pod.Spec.Containers {
+			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, core.ContainerStatus{
+				Name: c.Name, State: core.ContainerState{Waiting: &core.ContainerStateWaiting{Reason: "ImagePullBackOff"}},
+			})
+		}
+		pod = s.report(pod)
+		s.remove(pod, 30)
+		pod = s.get(pod)
+		pod.Status.Phase = core.PodFailed
+		for i := range pod.Status.ContainerStatuses {
+			pod.Status.ContainerStatuses[i].State = core.ContainerState{Terminated: &core.ContainerStateTerminated{Reason: "ContainerStatusUnknown", ExitCode: 137}}
+		}
+		s.report(pod)
+		s.remove(pod, 0)
+		s.awaitProof(pod, terminated)
+	},
+	"a pod that was never bound": func(s *scene, ns string) {
+		pod := s.create(ns, "validator-0", on(""))
+		s.allocate(pod, 2)
+		s.remove(pod, 30)
+		s.awaitProof(pod, terminated)
+	},
+	"force-deleted": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		eventually(s.t, func() bool { return s.allocation(pod).GetNode() != "" }, "it should be seen")
+		s.remove(pod, 0)
+		s.awaitRest(s.t, pod, testimony.CodeForceDeleted)
+		next := s.run(ns, "validator-0")
+		s.allocate(next, 2)
+		eventually(s.t, func() bool { return s.events(pod)[EventKeysRest] != "" && s.events(next)[EventKeysWaiting] != "" }, "both pods should be told")
+		require.Contains(s.t, s.events(pod)[EventKeysRest], "--confirm-stopped")
+		require.Contains(s.t, s.events(next)[EventKeysWaiting], string(pod.UID))
+		s.requireNothingNew(pod)
+		require.Equal(s.t, testimony.CodeForceDeleted, s.allocation(pod).GetCode(), "a reason gives way to no other one that says less")
+	},
+	"removed by the pod garbage collector": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		pod = s.get(pod)
+		pod.Status.Phase = core.PodFailed
+		pod.Status.Conditions = append(pod.Status.Conditions, core.PodCondition{
+			Type: core.DisruptionTarget, Status: core.ConditionTrue, Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists",
+		})
+		s.report(pod)
+		s.remove(pod, 0)
+		s.awaitRest(s.t, pod, testimony.CodeCollected)
+	},
+	"a container of which nobody knows how it ended": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		s.remove(pod, 30)
+		pod = stopped(s.get(pod))
+		pod.Status.ContainerStatuses[1].State.Terminated.Reason = "ContainerStatusUnknown"
+		s.report(pod)
+		s.awaitRest(s.t, pod, testimony.CodeContainerUnknown)
+		s.remove(pod, 0)
+		s.requireNothingNew(pod)
+	},
+	"a machine that is not ready and comes back": func(s *scene, ns string) {
+		s.node(ns, core.ConditionTrue)
+		pod := s.holder(ns, on(ns))
+		s.node(ns, core.ConditionUnknown, core.TaintNodeUnreachable)
+		s.remove(pod, 30)
+		eventually(s.t, func() bool { return s.events(pod)[EventKeysHeld] != "" }, "an Event should say what it waits for")
+		s.requireHeld(s.t, pod)
+		s.node(ns, core.ConditionTrue)
+		s.end(pod)
+		s.awaitProof(pod, terminated)
+	},
+	"a machine that is out of service": func(s *scene, ns string) {
+		s.node(ns, core.ConditionTrue)
+		pod := s.holder(ns, on(ns))
+		s.node(ns, core.ConditionUnknown, core.TaintNodeUnreachable, core.TaintNodeOutOfService)
+		s.requireNothingNew(pod)
+		s.requireHeld(s.t, pod)
+		s.remove(pod, 30)
+		s.awaitProof(pod, outOfService)
+	},
+	"force-deleted, and then its machine is put out of service": func(s *scene, ns string) {
+		s.node(ns, core.ConditionUnknown)
+		pod := s.holder(ns, on(ns))
+		s.remove(pod, 0)
+		s.awaitRest(s.t, pod, testimony.CodeForceDeleted)
+		s.node(ns, core.ConditionUnknown, core.TaintNodeOutOfService)
+		s.awaitProof(pod, outOfService)
+	},
+	"a pod that does not mind that its machine is out of service": func(s *scene, ns string) {
+		s.node(ns, core.ConditionUnknown, core.TaintNodeOutOfService)
+		pod := s.holder(ns, on(ns), func(p *core.Pod) {
+			p.Spec.Tolerations = []core.Toleration{{Operator: core.TolerationOpExists}}
+		})
+		s.remove(pod, 0)
+		s.awaitRest(s.t, pod, testimony.CodeForceDeleted)
+		s.requireNothingNew(pod)
+	},
+	"released while it runs": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		s.do(&fsmpb.Command{Body: &fsmpb.Command_Release{Release: &fsmpb.Release{
+			Namespace: ns, Pod: pod.Name, PodUid: string(pod.UID), Fence: s.allocation(pod).GetFence(), Code: testimony.CodeReleased,
+		}}})
+		s.awaitRest(s.t, pod, testimony.CodeReleased)
+		s.requireNothingNew(pod)
+		s.remove(pod, 30)
+		s.end(pod)
+		s.awaitProof(pod, terminated)
+	},
+	"a pod that nobody ever saw": func(s *scene, ns string) {
+		pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "validator-0", UID: "never-there"}}
+		s.allocate(pod, 2)
+		s.awaitRest(s.t, pod, testimony.CodeGone)
+		next := s.run(ns, "validator-0")
+		s.requireNothingNew(pod)
+		require.NotEqual(s.t, pod.UID, next.UID)
+	},
+	"another one has the name": func(s *scene, ns string) {
+		next := s.run(ns, "validator-0")
+		pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "validator-0", UID: "earlier"}}
+		s.allocate(pod, 2)
+		s.awaitRest(s.t, pod, testimony.CodeReplaced)
+		require.NotEqual(s.t, pod.UID, next.UID)
+	},
+	"its lease runs out": func(s *scene, ns string) {
+		pod := s.holder(ns)
+		s.do(&fsmpb.Command{Body: &fsmpb.Command_RenewLease{RenewLease: &fsmpb.RenewLease{
+			Pod: &fsmpb.Pod{Namespace: ns, Name: pod.Name, Uid: string(pod.UID)}, DurationMs: 1000, WaitMs: 1 << 40,
+		}}})
+		eventually(s.t, func() bool { return s.allocation(pod).GetNode() != "" }, "it should be seen")
+		s.tick(2 * time.Second)
+		eventually(s.t, func() bool { return s.events(pod)[EventLeaseRanOut] != "" }, "an Event should say so")
+	},
+}
+
+// requireNothingNew sees that a look at everything proposes nothing.
+func (s *scene) requireNothingNew(pod *core.Pod) {
+	s.t.Helper()
+	require.Nil(s.t, s.allocation(pod).GetProof())
+	before := s.allocation(pod)
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		s.View().WatchPod(pod.Namespace, pod.Name).Wait(ctx.Done())
+	}()
+	<-looked
+	require.Equal(s.t, before.GetCode(), s.allocation(pod).GetCode())
+	require.Nil(s.t, s.allocation(pod).GetProof())
+}
