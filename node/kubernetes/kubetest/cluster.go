@@ -36,6 +36,8 @@ type Cluster struct {
 	core   *core.CoreV1Client
 	signer *rsa.PrivateKey // of service-account tokens
 
+	etcd     *process
+	etcds    int // that were started, each with data of its own
 	server   *process
 	signing  bool     // with kube-controller-manager
 	managers *process // kube-controller-manager
@@ -111,6 +113,17 @@ func (c *Cluster) Restart() {
 	c.t.Helper()
 	c.startServer()
 	c.awaitReady()
+}
+
+// Rebuild puts an empty Kubernetes in the place of this one, with the same authority and on
+// the same port: whoever has a kubeconfig of it can not tell, but by what is in it.
+func (c *Cluster) Rebuild() {
+	c.t.Helper()
+	c.server.stop()
+	c.etcd.stop()
+	c.startEtcd()
+	c.Restart()
+	c.mayReview("keysteward")
 }
 
 // StopSigner ends kube-controller-manager: nothing is signed, no namespace goes away.

@@ -22,7 +22,8 @@ const controllers = "certificatesigningrequest-signing-controller,certificatesig
 
 func (c *Cluster) startEtcd() {
 	c.t.Helper()
-	start(c.t, c.dir, "etcd", "--data-dir", filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync", "--log-level", "error",
+	c.etcds++
+	c.etcd = start(c.t, c.dir, "etcd", "--data-dir", filepath.Join(c.dir, "etcd-"+strconv.Itoa(c.etcds)), "--unsafe-no-fsync", "--log-level", "error",
 		"--listen-client-urls", etcdClients, "--advertise-client-urls", etcdNowhere,
 		"--listen-peer-urls", etcdPeers, "--initial-advertise-peer-urls", etcdNowhere, "--initial-cluster", "default="+etcdNowhere)
 }

@@ -8,14 +8,8 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-const (
-	maxAsked = 8 // requests at once
-	// lagging is how long a pod may be missing from what was listed and yet be there: a
-	// watch is a little behind.
-	lagging = 3 * time.Second
-	// relistPause is the least time between two lists because of a contradiction.
-	relistPause = 30 * time.Second
-)
+// maxAsked bounds requests for pods at once.
+const maxAsked = 8
 
 // asker asks Kubernetes for the pods that are in no list, each once if the answer is that
 // it is gone. A pod that is there all the same shows that the list is not what it should
@@ -140,13 +134,13 @@ func (a *asker) ask(ctx context.Context, q *question) {
 func (a *asker) contradictLocked(q *question, now time.Time) {
 	q.there++
 	q.failures = 0
-	q.due = now.Add(lagging)
+	q.due = now.Add(a.w.cfg.lagging)
 	if q.there == 1 {
 		return
 	}
 	a.w.asks(reason{CodeContradiction, "Kubernetes lists no pod " + q.pod.GetNamespace() + "/" + q.pod.GetName() + ", and has it when asked for it: pods are listed again"})
-	q.due = now.Add(relistPause)
-	if now.Sub(a.relisted) >= relistPause {
+	q.due = now.Add(a.w.cfg.relistPause)
+	if now.Sub(a.relisted) >= a.w.cfg.relistPause {
 		a.relisted = now
 		a.w.relist(q.pod.GetNamespace())
 	}

@@ -39,6 +39,10 @@ type Config struct {
 	wrap func(http.RoundTripper) http.RoundTripper
 	// now is the clock of what is remembered.
 	now func() time.Time
+	// lagging is how long a pod may be missing from what was listed and yet be there: a
+	// watch is a little behind. relistPause is the least time between two lists because of
+	// pods that are missing for longer.
+	lagging, relistPause time.Duration
 }
 
 // complete fills in the defaults.
@@ -65,6 +69,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.lagging <= 0 {
+		c.lagging = 3 * time.Second
+	}
+	if c.relistPause <= 0 {
+		c.relistPause = 30 * time.Second
 	}
 	c.Namespaces = slices.Compact(slices.Sorted(slices.Values(c.Namespaces)))
 	return c, nil

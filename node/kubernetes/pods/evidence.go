@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/kubernetes/testimony"
 )
 
@@ -129,4 +130,14 @@ func (w *Watcher) Status() Status {
 		}
 	}
 	return s
+}
+
+// Check is a line of the node's readiness, a note: a node that knows nothing of pods
+// serves all the same, and takes no key from anybody meanwhile.
+func (w *Watcher) Check() node.Check {
+	s := w.Status()
+	if s.Code != "" {
+		return node.Check{Name: "pods", Detail: s.Code + ": " + s.Detail}
+	}
+	return node.Check{Name: "pods", OK: true, Detail: fmt.Sprintf("%d followed", s.Pods)}
 }

@@ -34,6 +34,7 @@ type feed struct {
 	identity string // of the Kubernetes that was listed
 	trouble  reason
 	heard    time.Time // the last word of a watch, or the end of a list
+	life     context.Context //nolint:containedctx // of the list and watch; restart ends it
 	restart  context.CancelFunc
 }
 
@@ -43,7 +44,7 @@ func (f *feed) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		life, stop := context.WithCancel(klog.NewContext(ctx, quiet))
 		f.w.mu.Lock()
-		f.restart = stop
+		f.life, f.restart = life, stop
 		f.w.mu.Unlock()
 		cache.NewReflectorWithOptions(&cache.ListWatch{
 			ListWithContextFunc:  f.listing,
@@ -68,14 +69,27 @@ func (f *feed) listing(ctx context.Context, o metav1.ListOptions) (runtime.Objec
 	return list, nil
 }
 
-// watching goes on watching, or begins with a list that comes as events. A watch of what
-// another Kubernetes had does not go on.
+// watching goes on watching, or begins with a list that comes as events. What happened
+// while Kubernetes was away can only be told by a watch that goes on where it broke off,
+// so that is tried until it works, or until Kubernetes says that it knows no more.
 func (f *feed) watching(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	begins := o.ResourceVersion == "" || o.SendInitialEvents != nil && *o.SendInitialEvents
+	for failures := 1; ; failures++ {
+		w, err := f.open(ctx, o, begins)
+		if err == nil || begins || ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			return w, err
+		}
+		sleep(ctx, f.w.cfg.pauseAfter(failures), nil)
+	}
+}
+
+// open opens a watch. One of what another Kubernetes had does not go on.
+func (f *feed) open(ctx context.Context, o metav1.ListOptions, begins bool) (watch.Interface, error) {
 	listed, err := f.identify(ctx)
 	if err != nil {
 		return nil, f.told(ctx, err)
 	}
-	if !listed && (o.SendInitialEvents == nil || !*o.SendInitialEvents) {
+	if !listed && !begins {
 		return nil, apierrors.NewResourceExpired("what was listed is of another Kubernetes")
 	}
 	w, err := f.watch(ctx, o)
@@ -103,10 +117,8 @@ func (f *feed) identify(ctx context.Context) (listed bool, err error) {
 // is the one that answered before the list.
 func (f *feed) settle(take func()) error {
 	f.w.mu.RLock()
-	before := f.w.identity
+	before, ctx := f.w.identity, f.life
 	f.w.mu.RUnlock()
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
 	is, err := f.w.client.identity(ctx)
 	if err != nil {
 		return f.told(ctx, err)
@@ -114,7 +126,7 @@ func (f *feed) settle(take func()) error {
 	f.w.meet(is)
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
-	if is != before || is != f.w.identity {
+	if is != before || is != f.w.identity || ctx.Err() != nil {
 		return errors.New("another Kubernetes answers than the one that was asked")
 	}
 	take()

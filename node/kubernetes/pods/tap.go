@@ -1,12 +1,21 @@
 package pods
 
 import (
+	"slices"
 	"sync"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// tap is a watch of which somebody else hears each event first.
+// shortWatch is more than a watch has to last, if it tells nothing, for a reflector to go
+// on where it broke off.
+const shortWatch = 1100 * time.Millisecond
+
+// tap is a watch of which somebody else hears each event first. It hides from a reflector
+// what would make that list anew although the watch can go on: a list does not tell what
+// happened in between.
 type tap struct {
 	from   watch.Interface
 	result chan watch.Event
@@ -22,7 +31,13 @@ func newTap(from watch.Interface, hear func(watch.Event)) *tap {
 
 func (t *tap) run(hear func(watch.Event)) {
 	defer close(t.result)
+	began, events := time.Now(), 0
 	for e := range t.from.ResultChan() {
+		if broke(e) {
+			t.from.Stop()
+			break
+		}
+		events++
 		hear(e)
 		select {
 		case t.result <- e:
@@ -30,6 +45,25 @@ func (t *tap) run(hear func(watch.Event)) {
 			return
 		}
 	}
+	if events == 0 {
+		rest := time.NewTimer(shortWatch - time.Since(began))
+		defer rest.Stop()
+		select {
+		case <-rest.C:
+		case <-t.done:
+		}
+	}
+}
+
+// broke reports whether an event is no word of Kubernetes but the end of the connection.
+func broke(e watch.Event) bool {
+	if e.Type != watch.Error {
+		return false
+	}
+	status, ok := e.Object.(*metav1.Status)
+	return ok && status.Details != nil && slices.ContainsFunc(status.Details.Causes, func(c metav1.StatusCause) bool {
+		return c.Type == "ClientWatchDecoding"
+	})
 }
 
 // Stop implements watch.Interface.

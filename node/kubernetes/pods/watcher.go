@@ -96,8 +96,9 @@ func (w *Watcher) meet(is string) {
 	if w.identity == is {
 		return
 	}
-	if w.identity != "" {
-		w.log.Error("another Kubernetes answers than before: nothing that it shows is about the pods of the former one", "was", w.identity, "is", is)
+	was := w.identity
+	if was != "" {
+		w.log.Error("another Kubernetes answers than before: nothing that it shows is about the pods of the former one", "was", was, "is", is)
 	}
 	w.identity = is
 	clear(w.pods)
@@ -106,6 +107,9 @@ func (w *Watcher) meet(is string) {
 	clear(w.absent)
 	for _, f := range w.feeds {
 		f.synced = false
+		if was != "" && f.restart != nil {
+			f.restart() // also those whose watch is well, wherever it leads
+		}
 	}
 	w.callLocked()
 }
