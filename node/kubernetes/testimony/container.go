@@ -103,13 +103,18 @@ func neverStarted(s *core.ContainerStatus) bool {
 // kubeletsWord reports whether the terminal phase is the kubelet's, who sets it when no
 // container can run, and not that of somebody else who sets the phase and leaves the
 // statuses as old as they are. What shows it: the condition that kubelets make for a
-// terminal phase; a state that only their last look at a pod writes; or that none of the
-// regular containers was ever started, so that there is nothing to be old.
+// terminal phase; a state that only their last look at a pod writes; or, where none of the
+// regular containers was ever started, that they have looked since it was deleted.
 func kubeletsWord(pod *core.Pod) bool {
+	looked := false
 	for _, c := range pod.Status.Conditions {
-		if c.Type == core.ContainersReady && c.Status == core.ConditionFalse && (c.Reason == reasonPodCompleted || c.Reason == reasonPodFailed) {
+		if c.Type != core.ContainersReady || c.Status != core.ConditionFalse {
+			continue
+		}
+		if c.Reason == reasonPodCompleted || c.Reason == reasonPodFailed {
 			return true
 		}
+		looked = c.ObservedGeneration == 0 || c.ObservedGeneration >= pod.Generation // 0 before Kubernetes 1.33
 	}
 	started := false
 	for i := range pod.Status.ContainerStatuses {
@@ -120,5 +125,5 @@ func kubeletsWord(pod *core.Pod) bool {
 			return true
 		}
 	}
-	return !started
+	return !started && looked
 }
