@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/keysteward/keysteward/api"
 	"github.com/keysteward/keysteward/node/kubernetes"
@@ -17,6 +18,7 @@ type callerOptions struct {
 	tokenHashes, certRoles string
 	kubernetes, audience   string
 	pods                   []string
+	allowedNamespaces      []string
 	rateLimit              int
 }
 
@@ -25,6 +27,7 @@ func (o *callerOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.certRoles, "cert-roles", "", "file that gives client certificates names and roles (default: the role is the organization keysteward:ROLE, the name the common name)")
 	f.StringVar(&o.kubernetes, "kubernetes", "", "API of Kubernetes that vouches for pods' tokens: in-cluster, or the file of a kubeconfig; without it no pod is let in by its token")
 	f.StringSliceVar(&o.pods, "pods", nil, "pods that may ask for keys, with --kubernetes: NAMESPACE/SERVICEACCOUNT[=KEYS], with * for all of either name, and the most keys of one such pod (default: --max-keys-per-pod); the first that fits decides")
+	f.StringSliceVar(&o.allowedNamespaces, "allowed-namespaces", nil, "namespaces whose pods may ask for keys at all, whatever --pods says, and with --witness kubernetes the only ones whose pods are followed (default: all)")
 	f.StringVar(&o.audience, "pod-token-audience", "keysteward", "audience that pods' projected tokens are made for")
 	f.IntVar(&o.rateLimit, "rate-limit", api.DefaultRateLimit, "requests per second of one caller, in bursts of four seconds' worth (0: no limit)")
 }
@@ -37,8 +40,15 @@ func (o *callerOptions) check(mostKeys int) error {
 		return errors.New("--kubernetes needs --pods: which pods may ask for keys")
 	case o.kubernetes == "" && len(o.pods) > 0:
 		return errors.New("--pods needs --kubernetes, which vouches for pods")
+	case o.kubernetes == "" && len(o.allowedNamespaces) > 0:
+		return errors.New("--allowed-namespaces needs --kubernetes, which vouches for pods")
 	case o.audience == "":
 		return errors.New("--pod-token-audience is empty")
+	}
+	for _, namespace := range o.allowedNamespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("--allowed-namespaces %q: %s", namespace, problems[0])
+		}
 	}
 	if _, err := api.ParsePodRules(o.pods, mostKeys); err != nil {
 		return fmt.Errorf("--pods: %w", err)
@@ -62,6 +72,7 @@ func (o *callerOptions) addTo(c *api.Config, mostKeys int, log *slog.Logger) (er
 	if o.kubernetes == "" {
 		return nil
 	}
+	c.AllowedNamespaces = o.allowedNamespaces
 	if c.Pods, err = api.ParsePodRules(o.pods, mostKeys); err != nil {
 		return fmt.Errorf("--pods: %w", err)
 	}

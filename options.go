@@ -86,7 +86,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")
 	o.callers.bind(f)
 	f.StringSliceVar(&o.seal, "seal", nil, "key-encryption keys that may open the secrets, tried in this order: file:/PATH with 64 hex digits, such as openssl rand -hex 32 writes; passphrase:/PATH; tpm:DEVICE; kms:[NAME@]unix:///SOCKET (at least one is required)")
-	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: operator (release --confirm-stopped), or none: a release is taken as proof")
+	f.StringVar(&o.witness, "witness", api.WitnessOperator, "who testifies that a pod is gone: kubernetes, the one of --kubernetes (and operators); operator (release --confirm-stopped); or none: a release is taken as proof")
 	f.DurationVar(&o.restAfterProof, "rest-after-proof", defaultRest, "how long a key rests after the proof, in cluster time; shorter only on a custom network")
 	f.DurationVar(&o.leaseDuration, "lease-duration", 0, "leases of pods' keys: how much cluster time after its last renewal a holder is taken to have stopped; keysteward hold stops it after half of that. At least 3m, but on a custom network; the same on all nodes (0: no leases)")
 	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")
@@ -150,7 +150,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod)); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness()); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {
@@ -159,8 +159,6 @@ func (o *serverOptions) check() error {
 	switch {
 	case o.maxConnections < 1:
 		return fmt.Errorf("--max-connections %d: at least 1", o.maxConnections)
-	case o.witness != api.WitnessNone && o.witness != api.WitnessOperator:
-		return fmt.Errorf("--witness %q: want %s or %s", o.witness, api.WitnessOperator, api.WitnessNone)
 	case o.maxKeysPerPod < 1:
 		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/clouds"
+	"github.com/keysteward/keysteward/node/kubernetes/pods"
 	"github.com/keysteward/keysteward/node/seal"
 )
 
@@ -84,6 +85,7 @@ type parts struct {
 	duty     *ethereum.Duty
 	secrets  *clouds.Secrets
 	clouds   *clouds.Duty
+	pods     *pods.Watcher // nil but with --witness kubernetes
 	terms    string // of deposits
 	exits    []node.Duty
 	api      *api.Server
@@ -167,7 +169,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if p.exits, err = o.exitDuties(p.log, registry); err != nil {
 		return cli.UsageError(err)
 	}
-	if err := o.shipping(p, registry); err != nil {
+	if err := errors.Join(o.shipping(p, registry), o.watching(p, registry)); err != nil {
 		return err
 	}
 	chain, err := o.deposits.beaconChain()
@@ -177,6 +179,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	p.api, err = api.New(api.Config{
 		Node: p.node, Vault: seeds, Seal: p.vault, Clouds: p.secrets,
 		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, Pods: callers.Pods, RateLimit: callers.RateLimit,
+		AllowedNamespaces: callers.AllowedNamespaces, PodRefused: p.podRefused,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, LeaseDuration: o.leaseDuration, Chain: chain, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
 		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
@@ -195,7 +198,7 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
 		return p.clouds.Run(ctx, s)
 	}))
-	p.node.Start(duties...)
+	p.node.Start(append(duties, p.podDuties()...)...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
@@ -211,6 +214,9 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 		})
 	}
 	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
+	if p.pods != nil {
+		g.Go(func() error { return p.pods.Run(background) })
+	}
 	if p.shipper != nil {
 		g.Go(func() error { return p.shipper.Run(background) })
 	}
@@ -251,6 +257,9 @@ func (p *parts) notes() []node.Check {
 	list := []node.Check{p.vault.Check(p.node.View())}
 	if p.shipper != nil {
 		list = append(list, p.shipper.Check())
+	}
+	if p.pods != nil {
+		list = append(list, p.pods.Check())
 	}
 	return list
 }

@@ -104,11 +104,7 @@ func (s *Server) authenticatePod(ctx context.Context, token, remote string) (Cal
 		return Caller{}, s.refuse(remote, "kubernetes-unavailable", p)
 	}
 	s.logins.succeeded(token)
-	caller, p := s.cfg.Pods.podCaller(pod)
-	if p != nil {
-		return Caller{}, s.refuse(remote, "pod-not-listed", p)
-	}
-	return caller, nil
+	return s.callerOfPod(pod, remote)
 }
 
 // callerOf is the caller of a token of the state.

@@ -76,3 +76,24 @@ func (r PodRules) podCaller(p podtoken.Pod) (Caller, *problem) {
 		Credential: p.UID + " of system:serviceaccount:" + p.Namespace + ":" + p.ServiceAccount,
 	}, nil
 }
+
+// callerOfPod is a pod that Kubernetes vouches for. One that may not ask for keys, because
+// of its namespace or its account, is refused, and whoever looks after it is told.
+func (s *Server) callerOfPod(pod podtoken.Pod, remote string) (Caller, error) {
+	var caller Caller
+	var p *problem
+	reason := "pod-not-listed"
+	if allowed := s.cfg.AllowedNamespaces; len(allowed) > 0 && !slices.Contains(allowed, pod.Namespace) {
+		reason = "namespace-not-allowed"
+		p = newProblem(forbidden, "pod %s/%s may not ask for keys: the namespace %s is not among the servers' --allowed-namespaces", pod.Namespace, pod.Name, pod.Namespace)
+	} else {
+		caller, p = s.cfg.Pods.podCaller(pod)
+	}
+	if p == nil {
+		return caller, nil
+	}
+	if s.cfg.PodRefused != nil {
+		s.cfg.PodRefused(pod, p.detail)
+	}
+	return Caller{}, s.refuse(remote, reason, p)
+}

@@ -73,3 +73,28 @@ func TestPodTokensNeedAList(t *testing.T) {
 	_, err := New(cfg)
 	require.ErrorIs(t, err, ErrConfig)
 }
+
+// A namespace that is not allowed is refused whatever the list of pods says, and somebody
+// is told.
+func TestNamespacesThatAreNotAllowed(t *testing.T) {
+	t.Parallel()
+	told := make(chan string, 10)
+	h := seeded(t, func(c *Config) {
+		c.PodTokens = fakePods{
+			"good":    {Namespace: "default", Name: "web", UID: "uid-1", ServiceAccount: "validator"},
+			"account": {Namespace: "default", Name: "web", UID: "uid-1", ServiceAccount: "default"},
+			"abroad":  {Namespace: "other", Name: "web", UID: "uid-4", ServiceAccount: "validator"},
+		}
+		c.Pods = PodRules{{namespace: anyName, account: "validator", keys: 3}}
+		c.AllowedNamespaces = []string{"first", "default"}
+		c.PodRefused = func(pod podtoken.Pod, why string) { told <- pod.UID + " " + why }
+	})
+	p := requireProblem(t, h.postAs(podToken("abroad"), `{"keys":1}`), http.StatusForbidden, forbidden, "")
+	require.Contains(t, p.Detail, "--allowed-namespaces")
+	require.Equal(t, "uid-4 "+p.Detail, <-told)
+	requireProblem(t, h.postAs(podToken("account"), `{"keys":1}`), http.StatusForbidden, forbidden, "")
+	require.Contains(t, <-told, "--pods")
+	require.InDelta(t, 1, testutil.ToFloat64(h.server.metrics.refused.WithLabelValues("namespace-not-allowed")), 0)
+	require.NotEqual(t, http.StatusForbidden, h.postAs(podToken("good"), `{"keys":1}`).Code)
+	require.Empty(t, told)
+}

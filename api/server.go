@@ -17,6 +17,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 )
 
 // Who besides an operator can testify that a pod is gone ([Config].Witness).
@@ -54,6 +55,12 @@ type Config struct {
 	PodTokens PodTokens
 	// Pods says which pods may ask for keys; required with PodTokens.
 	Pods PodRules
+	// AllowedNamespaces are those whose pods may ask for keys, whatever Pods says; none
+	// means all.
+	AllowedNamespaces []string
+	// PodRefused hears of pods that Kubernetes vouches for and that may not ask for keys,
+	// and why; it must not block. Nil hears nothing.
+	PodRefused func(pod podtoken.Pod, why string)
 	// RateLimit is how many requests per second one caller may make, in bursts of
 	// four seconds' worth; 0 is no limit.
 	RateLimit int
