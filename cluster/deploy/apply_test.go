@@ -77,6 +77,9 @@ func (a *api) requireRestricted(t *testing.T, objects []unstructured.Unstructure
 	for name, template := range templates(t, objects) {
 		spec := template.Spec
 		spec.ServiceAccountName, spec.PriorityClassName = "", "" // not here
+		if strings.HasPrefix(name, "StatefulSet/") { // which adds the volume of its claim
+			spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "data"})
+		}
 		no := false
 		spec.AutomountServiceAccountToken = &no
 		_, err := a.admin.CoreV1().ServiceAccounts("more").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
