@@ -91,7 +91,7 @@ func (a *app) keysCommand() *cobra.Command {
 	return group("keys", "look at the pool of keys, bring keys into it and take them out",
 		list.byState(list.command(a, "list", "list keys", noArguments, list.keys), keyStates),
 		show.command(a, "show PUBLICKEY", "show one key", oneArgument("public key"), show.key),
-		a.importCommand(), a.confirmStoppedCommand(), a.retireCommand())
+		a.importCommand(), a.confirmStoppedCommand(), a.retireCommand(), a.checkKeysCommand())
 }
 
 func (l *listing) keys(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
