@@ -112,11 +112,13 @@ func TestAPIServerTakesIt(t *testing.T) {
 			a.requireRestricted(t, objects)
 		})
 	}
-	t.Run("kustomize", func(t *testing.T) {
-		text, err := a.kubectl(t, "", "kustomize", "kustomize")
-		require.NoError(t, err, text)
-		a.dryRun(t, text)
-	})
+	for _, path := range []string{"kustomize", "validators", filepath.Join("validators", "lighthouse")} {
+		t.Run(path, func(t *testing.T) {
+			objects, text := kustomized(t, path)
+			a.dryRun(t, text)
+			a.requireRestricted(t, objects)
+		})
+	}
 	t.Run("rights", func(t *testing.T) { a.rights(t) })
 	t.Run("init", func(t *testing.T) { a.initSecrets(t) })
 }

@@ -115,3 +115,9 @@ func templates(t *testing.T, objects []unstructured.Unstructured) map[string]cor
 func containers(pod corev1.PodSpec) []corev1.Container {
 	return append(append([]corev1.Container(nil), pod.InitContainers...), pod.Containers...)
 }
+
+// splitNames are the elements of a flag's list: --flag=a,b.
+func splitNames(arg string) []string {
+	_, list, _ := strings.Cut(arg, "=")
+	return strings.Split(list, ",")
+}
