@@ -86,7 +86,7 @@ type parts struct {
 	secrets  *clouds.Secrets
 	clouds   *clouds.Duty
 	pods     *pods.Watcher // nil but with --witness kubernetes
-	terms    string // of deposits
+	terms    string        // of deposits
 	exits    []node.Duty
 	api      *api.Server
 	shipper  *auditlog.Shipper // nil without --audit-file

@@ -9,8 +9,8 @@ import (
 	"github.com/keysteward/keysteward/api"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/kubernetes"
-	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 	"github.com/keysteward/keysteward/node/kubernetes/pods"
+	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 )
 
 // checkWitness finds what is wrong with who testifies that a pod is gone.

@@ -24,7 +24,7 @@ func rank(code string) int {
 // decide is what is to be proposed for an allocation after a verdict about its pod; nil
 // if the state knows it all. Proposing it twice changes nothing.
 func decide(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict, identity string) *fsmpb.PodObservation {
-	if a.GetProof() != nil || a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_UNSPECIFIED {
+	if a.GetProof() != nil {
 		return nil
 	}
 	o := &fsmpb.PodObservation{Pod: a.GetPod(), Fence: a.GetFence(), Detail: v.Detail}
@@ -32,22 +32,33 @@ func decide(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict, iden
 	if !e.Last.Endures {
 		o.Node = e.Last.Node
 	}
-	same := a.GetKubernetesUid() == "" || a.GetKubernetesUid() == identity
+	if v.Kind == testimony.Terminated {
+		return proven(o, fsmpb.Proof_KIND_POD_TERMINATED)
+	}
+	if a.GetKubernetesUid() != "" && a.GetKubernetesUid() != identity {
+		return nil
+	}
 	switch {
-	case v.Kind == testimony.Terminated:
-		o.Kind, o.Proof = fsmpb.PodObservation_KIND_PROVEN, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_POD_TERMINATED, Detail: v.Detail}
-		return o
-	case v.Kind == testimony.OutOfService && same && (a.GetNode() == "" || a.GetNode() == o.GetNode()):
-		o.Kind, o.Proof = fsmpb.PodObservation_KIND_PROVEN, &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OUT_OF_SERVICE, Detail: v.Detail}
-		return o
-	case v.Kind == testimony.Rests && same && (a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD || rank(v.Code) > rank(a.GetCode())):
-		o.Kind, o.Code = fsmpb.PodObservation_KIND_GONE, v.Code
-		return o
-	case e.Presence == testimony.Present && same && o.GetNode() != "" && a.GetNode() == "":
+	case v.Kind == testimony.OutOfService:
+		if a.GetNode() == "" || a.GetNode() == o.GetNode() {
+			return proven(o, fsmpb.Proof_KIND_OUT_OF_SERVICE)
+		}
+	case v.Kind == testimony.Rests:
+		if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD || rank(v.Code) > rank(a.GetCode()) {
+			o.Kind, o.Code = fsmpb.PodObservation_KIND_GONE, v.Code
+			return o
+		}
+	case e.Presence == testimony.Present && o.GetNode() != "" && a.GetNode() == "":
 		o.Kind, o.Detail = fsmpb.PodObservation_KIND_SEEN, ""
 		return o
 	}
 	return nil
+}
+
+func proven(o *fsmpb.PodObservation, kind fsmpb.Proof_Kind) *fsmpb.PodObservation {
+	o.Kind, o.Proof = fsmpb.PodObservation_KIND_PROVEN, &fsmpb.Proof{Kind: kind, Detail: o.GetDetail()}
+	o.Detail = ""
+	return o
 }
 
 // stranded is what is to be proposed for an allocation whose pod was seen in another

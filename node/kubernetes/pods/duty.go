@@ -190,7 +190,7 @@ func (r *run) note(o *fsmpb.PodObservation) {
 	switch o.GetKind() {
 	case fsmpb.PodObservation_KIND_PROVEN:
 		r.w.metrics.proof(o.GetProof().GetKind())
-		r.w.log.Info("a pod that held keys can no longer sign", "pod", pod, "uid", o.GetPod().GetUid(), "proof", o.GetProof().GetKind().String(), "seen", o.GetDetail())
+		r.w.log.Info("a pod that held keys can no longer sign", "pod", pod, "uid", o.GetPod().GetUid(), "proof", o.GetProof().GetKind().String(), "seen", o.GetProof().GetDetail())
 	case fsmpb.PodObservation_KIND_GONE:
 		r.w.log.Warn("the keys of a pod rest", "pod", pod, "uid", o.GetPod().GetUid(), "code", o.GetCode(), "reason", o.GetDetail(),
 			"ended by", testimony.Ends(o.GetCode(), o.GetNode()))
@@ -227,15 +227,13 @@ func (c *Config) pauseAfter(failures int) time.Duration {
 	return pause/2 + rand.N(pause/2+1) //nolint:gosec // no secret
 }
 
-// sleep waits, and reports whether it ended by time and not by ctx or a call.
-func sleep(ctx context.Context, d time.Duration, called <-chan struct{}) (byTime bool) {
+// sleep waits until the time is over, ctx ends or a call comes.
+func sleep(ctx context.Context, d time.Duration, called <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
 	case <-called:
 	case <-ctx.Done():
 	}
-	return false
 }

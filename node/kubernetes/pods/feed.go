@@ -33,7 +33,7 @@ type feed struct {
 	synced   bool   // what is stored is what this Kubernetes had, and is kept up to date
 	identity string // of the Kubernetes that was listed
 	trouble  reason
-	heard    time.Time // the last word of a watch, or the end of a list
+	heard    time.Time       // the last word of a watch, or the end of a list
 	life     context.Context //nolint:containedctx // of the list and watch; restart ends it
 	restart  context.CancelFunc
 }
@@ -42,10 +42,7 @@ type feed struct {
 func (f *feed) run(ctx context.Context) {
 	quiet := klog.Logger{} // has no sink
 	for ctx.Err() == nil {
-		life, stop := context.WithCancel(klog.NewContext(ctx, quiet))
-		f.w.mu.Lock()
-		f.life, f.restart = life, stop
-		f.w.mu.Unlock()
+		life, stop := f.begin(klog.NewContext(ctx, quiet))
 		cache.NewReflectorWithOptions(&cache.ListWatch{
 			ListWithContextFunc:  f.listing,
 			WatchFuncWithContext: f.watching,
@@ -55,6 +52,15 @@ func (f *feed) run(ctx context.Context) {
 		}).RunWithContext(life)
 		stop()
 	}
+}
+
+// begin begins a list and watch, which restart ends.
+func (f *feed) begin(ctx context.Context) (life context.Context, stop context.CancelFunc) {
+	life, stop = context.WithCancel(ctx)
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.life, f.restart = life, stop
+	return life, stop
 }
 
 // listing lists after looking which Kubernetes it is.

@@ -182,7 +182,7 @@ func (s *state) watchUntil(kube *rest.Config, changes ...func(*Config)) (w *Watc
 // running runs something until stop is called or the test ends.
 func running(t testing.TB, run func(context.Context) error) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
 	stop = sync.OnceFunc(func() {
@@ -345,7 +345,7 @@ func (k *kube) node(name string, ready core.ConditionStatus, taints ...string) {
 
 func eventually(t testing.TB, done func() bool, format string, args ...any) {
 	t.Helper()
-	require.Eventually(t, done, patience, glance, fmt.Sprintf(format, args...))
+	require.Eventuallyf(t, done, patience, glance, format, args...)
 }
 
 func (s *state) awaitProof(pod *core.Pod, kind fsmpb.Proof_Kind) {

@@ -74,7 +74,7 @@ func (c *cuttable) Read(p []byte) (int, error) {
 				case <-time.After(glance):
 				}
 			}
-			_ = c.ReadCloser.Close()
+			_ = c.Close()
 		}()
 	})
 	n, err := c.ReadCloser.Read(p)

@@ -4,15 +4,15 @@ package testimony
 type Presence int
 
 const (
-	// Unknown: nobody could tell, or nobody asked yet.
+	// Unknown means that nobody could tell, or nobody asked yet.
 	Unknown Presence = iota
-	// Present: the object is there.
+	// Present means that the object is there.
 	Present
-	// Deleted: a watch showed the object's deletion, with its last state.
+	// Deleted means that a watch showed the object's deletion, with its last state.
 	Deleted
-	// Gone: a consistent read confirmed that no pod has the name.
+	// Gone means that a consistent read confirmed that no pod has the name.
 	Gone
-	// Replaced: a pod with another UID has the name, as a watch or a consistent read said.
+	// Replaced means that a pod with another UID has the name, as a watch or a consistent read said.
 	Replaced
 )
 
@@ -29,11 +29,11 @@ type Evidence struct {
 type Kind int
 
 const (
-	// Nothing follows.
+	// Nothing is what follows from a pod that runs, and from not knowing.
 	Nothing Kind = iota
-	// Ending: it is being deleted and holds its keys until it has ended.
+	// Ending is a pod that is being deleted and holds its keys until it has ended.
 	Ending
-	// Rests: it will not use its keys again that anybody could see, and might.
+	// Rests is a pod that nobody sees any more, or not well enough, and that might still sign.
 	Rests
 	// Terminated proves that its containers have ended.
 	Terminated

@@ -80,7 +80,9 @@ func TestJudge(t *testing.T) {
 		{"collected, with old statuses that look like an end", Deleted, with(ended(), byCollector), Machine{}, Rests, CodeCollected, ""},
 		{
 			"failed by somebody else, with old statuses of a container between two starts", Deleted,
-			with(ended(), condition("ContainersNotReady")), Machine{}, Rests, CodeContainerUnknown, "kubelet",
+			with(ended(), condition("ContainersNotReady")),
+			Machine{},
+			Rests, CodeContainerUnknown, "kubelet",
 		},
 		{"out of service, and being deleted", Present, with(validator(), deleting), off(), OutOfService, "", machine},
 		{"out of service, and deleted by force", Deleted, with(validator(), deleting), off(), OutOfService, "", ""},
@@ -94,13 +96,15 @@ func TestJudge(t *testing.T) {
 		{
 			"the validator never came to life: no image", Deleted,
 			with(validator(), deleting, stopped, nobodyLooks, condition("ContainersNotReady"), statuses(unlocated("client"), unlocated("log"))),
-			Machine{}, Terminated, "", "",
+			Machine{},
+			Terminated, "", "",
 		},
 		{
 			"it never got its keys: the init container failed", Deleted,
 			with(validator(), deleting, stopped, nobodyLooks, condition("ContainersNotReady"),
 				inits(exited("allocate", "c1", 1), waiting("hold", "PodInitializing")), statuses(waiting("client", "PodInitializing"), waiting("log", "PodInitializing"))),
-			Machine{}, Terminated, "", "",
+			Machine{},
+			Terminated, "", "",
 		},
 		{"one container lives", Deleted, with(ended(), statuses(exited("client", "c3", 0), running("log", "c4"))), Machine{}, Rests, CodeContainerUnknown, "container log runs"},
 		{"its machine rejected it: no statuses", Deleted, with(ended(), statuses(), inits(), nobodyLooks), Machine{}, Rests, CodeContainerUnknown, "no status"},

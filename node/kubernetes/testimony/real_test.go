@@ -11,8 +11,8 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// real is a pod as a real Kubernetes showed it.
-func real(t *testing.T, name string) *core.Pod {
+// realPod is a pod as a real Kubernetes showed it.
+func realPod(t *testing.T, name string) *core.Pod {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestReal(t *testing.T) {
 	for name, w := range want {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pod := real(t, name)
+			pod := realPod(t, name)
 			e := Evidence{Presence: Deleted, Last: Read(pod), Machine: Machine{Name: pod.Spec.NodeName, Known: true}}
 			if strings.HasPrefix(name, "running") || strings.HasSuffix(name, "-being-deleted") || strings.HasSuffix(name, "-failed") && w[0] == Rests {
 				e.Presence = Present
@@ -69,7 +69,8 @@ func TestReal(t *testing.T) {
 				e.Machine.Ready = true
 			}
 			v := Judge(string(pod.UID), e)
-			require.Equal(t, w, [2]any{v.Kind, v.Code}, "%+v\n%+v", v, e.Last)
+			is := [2]any{v.Kind, v.Code}
+			require.Equal(t, w, is, "%+v\n%+v", v, e.Last)
 
 			// One that was being removed, on a machine that an operator says is off.
 			e.Machine.OutOfService = true
@@ -83,7 +84,7 @@ func TestReal(t *testing.T) {
 func TestRealWithoutDeletion(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"deleted", "deleted-image-missing", "deleted-completed", "evicted", "deleted-unscheduled"} {
-		pod := real(t, name)
+		pod := realPod(t, name)
 		pod.DeletionTimestamp = nil
 		for _, presence := range []Presence{Present, Deleted, Gone, Replaced} {
 			require.False(t, Judge(string(pod.UID), Evidence{Presence: presence, Last: Read(pod)}).Kind.IsProof(), name)
@@ -95,7 +96,7 @@ func TestRealWithoutDeletion(t *testing.T) {
 func TestRealOld(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"deleted-init-failed", "deleted-in-init"} {
-		pod := real(t, name)
+		pod := realPod(t, name)
 		for i := range pod.Status.Conditions {
 			pod.Status.Conditions[i].ObservedGeneration = pod.Generation - 1
 		}
