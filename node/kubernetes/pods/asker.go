@@ -20,13 +20,14 @@ type asker struct {
 	wake     chan struct{}
 
 	mu       sync.Mutex
-	wanted   map[string]*question // by UID
+	wanted   map[string]*question // by UID, or a machine's name behind a slash
 	pass     int
 	relisted time.Time
 }
 
 type question struct {
-	pod      *fsmpb.Pod
+	pod      *fsmpb.Pod // or
+	machine  string
 	pass     int
 	due      time.Time
 	failures int
@@ -44,15 +45,18 @@ func (a *asker) begin() {
 	a.pass++
 }
 
-func (a *asker) want(pod *fsmpb.Pod) {
+func (a *asker) want(pod *fsmpb.Pod) { a.add(pod.GetUid(), question{pod: pod}) }
+
+// wantMachine asks whether a machine is out of service, again and again while it is wanted.
+func (a *asker) wantMachine(name string) { a.add("/"+name, question{machine: name}) }
+
+func (a *asker) add(key string, q question) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	q := a.wanted[pod.GetUid()]
-	if q == nil {
-		q = &question{pod: pod}
-		a.wanted[pod.GetUid()] = q
+	if a.wanted[key] == nil {
+		a.wanted[key] = &q
 	}
-	q.pass = a.pass
+	a.wanted[key].pass = a.pass
 }
 
 func (a *asker) end() {
@@ -110,7 +114,12 @@ func (a *asker) due(now time.Time) (list []*question, pause time.Duration) {
 }
 
 func (a *asker) ask(ctx context.Context, q *question) {
-	gone, err := a.w.confirm(ctx, q.pod)
+	gone, err := false, error(nil)
+	if q.machine != "" {
+		err = a.w.confirmOff(ctx, q.machine)
+	} else {
+		gone, err = a.w.confirm(ctx, q.pod)
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -122,6 +131,9 @@ func (a *asker) ask(ctx context.Context, q *question) {
 		q.failures++
 		q.due = now.Add(a.w.cfg.pauseAfter(q.failures))
 		a.w.asks(explain(err))
+	case q.machine != "":
+		delete(a.wanted, "/"+q.machine)
+		a.w.asks(reason{})
 	case gone:
 		delete(a.wanted, q.pod.GetUid())
 		a.w.asks(reason{})

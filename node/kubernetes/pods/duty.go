@@ -133,7 +133,7 @@ func (r *run) look(view *fsm.View, a *fsmpb.Allocation, identity string) *fsmpb.
 	if o := stranded(view, a, identity); o != nil {
 		return o
 	}
-	e, ask := r.w.evidence(a)
+	e, ask := r.w.evidence(a, identity)
 	if ask {
 		if a.GetKubernetesUid() == "" || a.GetKubernetesUid() == identity {
 			r.asker.want(a.GetPod())
@@ -142,6 +142,10 @@ func (r *run) look(view *fsm.View, a *fsmpb.Allocation, identity string) *fsmpb.
 	}
 	v := testimony.Judge(a.GetPod().GetUid(), e)
 	r.changes.judge(a, e, v)
+	if v.Kind == testimony.OutOfService && !r.w.isOff(e.Machine.Name) {
+		r.asker.wantMachine(e.Machine.Name)
+		return nil
+	}
 	return decide(a, e, v, identity)
 }
 

@@ -6,11 +6,15 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/kubernetes/testimony"
 )
+
+// offFor is how long the word holds that a machine is off.
+const offFor = 10 * time.Second
 
 // absence is what a consistent read said of a pod that is in no list.
 type absence struct {
@@ -18,14 +22,15 @@ type absence struct {
 	presence testimony.Presence // Gone or Replaced
 }
 
-// evidence is all that is known of the pod of an allocation. If it is in no list and
-// nobody saw its deletion, ask says that it has to be asked for (confirm) first.
-func (w *Watcher) evidence(a *fsmpb.Allocation) (e testimony.Evidence, ask bool) {
+// evidence is all that the Kubernetes with that identity showed of the pod of an
+// allocation. If it is in no list and nobody saw its deletion, ask says that it has to be
+// asked for (confirm) first.
+func (w *Watcher) evidence(a *fsmpb.Allocation, identity string) (e testimony.Evidence, ask bool) {
 	pod := a.GetPod()
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	f := w.feedOf(pod.GetNamespace())
-	if f == nil || !f.synced {
+	if f == nil || !f.synced || w.identity != identity {
 		return e, false
 	}
 	memory, absent := w.memories[pod.GetUid()], w.absent[pod.GetUid()]
@@ -88,6 +93,46 @@ func (w *Watcher) confirm(ctx context.Context, pod *fsmpb.Pod) (gone bool, err e
 	}
 	w.absent[pod.GetUid()] = absence{podName{pod.GetNamespace(), pod.GetName()}, is}
 	return true, nil
+}
+
+// isOff reports whether a consistent read said just now that a machine is out of service
+// and not ready. What a watch said may be old, and a machine that is back is no proof.
+func (w *Watcher) isOff(machine string) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	at, known := w.off[machine]
+	return known && w.cfg.now().Sub(at) < offFor
+}
+
+// confirmOff asks Kubernetes for a machine by a consistent read.
+func (w *Watcher) confirmOff(ctx context.Context, machine string) error {
+	w.mu.RLock()
+	before := w.identity
+	w.mu.RUnlock()
+	asked := w.cfg.now()
+	m := testimony.Machine{Name: machine}
+	node, err := w.client.asked.Nodes().Get(ctx, machine, metav1.GetOptions{})
+	if err == nil {
+		m = testimony.ReadNode(node)
+	} else if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("look for node %s: %w", machine, err)
+	}
+	now, err := w.client.identity(ctx)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case now != before || now != w.identity:
+		return fmt.Errorf("another Kubernetes answers: %s, not %s", now, before)
+	case m.Known && m.OutOfService && !m.Ready:
+		w.off[machine] = asked
+	default:
+		delete(w.off, machine)
+		w.putMachineLocked(&m)
+	}
+	return nil
 }
 
 // relist has the pods of a namespace listed anew.

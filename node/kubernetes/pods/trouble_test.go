@@ -299,3 +299,55 @@ func testLeaders(t *testing.T, cluster *kubetest.Cluster) {
 	require.LessOrEqual(t, in.count.Load()-before, int64(4), "what is known is not proposed again: %d", in.count.Load()-before)
 	require.NoError(t, s.View().Check())
 }
+
+// testMachineIsBack lets a machine come back while nodes can not be watched: what was seen
+// of it is old, and no proof.
+func testMachineIsBack(t *testing.T, cluster *kubetest.Cluster) {
+	t.Helper()
+	s := &scene{state: newState(t, 60), kube: newKube(t, cluster), t: t}
+	s.node("back", core.ConditionUnknown, core.TaintNodeOutOfService)
+	var deaf atomic.Bool
+	w := s.watch(cluster.Admin, func(c *Config) {
+		c.wrap = func(next http.RoundTripper) http.RoundTripper {
+			return roundTrip(func(r *http.Request) (*http.Response, error) {
+				answer, err := next.RoundTrip(r)
+				if err == nil && r.URL.Path == "/api/v1/nodes" && r.URL.Query().Get("watch") != "" {
+					answer.Body = &mutable{ReadCloser: answer.Body, deaf: &deaf}
+				}
+				return answer, err
+			})
+		}
+	})
+	s.lead(w)
+	awaitSynced(t, w)
+	pod := s.holder("machine-is-back", on("back"))
+	eventually(t, func() bool { return s.allocation(pod).GetNode() != "" }, "it should be seen")
+	deaf.Store(true)
+	s.node("back", core.ConditionTrue)
+	s.remove(pod, 30)
+	s.requireNothingNew(pod)
+	eventually(t, func() bool {
+		w.mu.RLock()
+		defer w.mu.RUnlock()
+		return w.machines["back"].Ready
+	}, "the machine should have been asked for")
+	s.requireHeld(t, pod)
+	deaf.Store(false)
+	s.end(pod)
+	s.awaitProof(pod, terminated)
+}
+
+// mutable is the answer to a watch that may say nothing more.
+type mutable struct {
+	io.ReadCloser
+	deaf *atomic.Bool
+}
+
+// Read implements io.Reader.
+func (m *mutable) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	for m.deaf.Load() && err == nil {
+		<-time.After(glance)
+	}
+	return n, err //nolint:wrapcheck // a test
+}

@@ -30,11 +30,12 @@ type Watcher struct {
 	identity     string // of the Kubernetes that all that follows is about
 	pods         map[podName]*testimony.Sight
 	machines     map[string]testimony.Machine
-	memories     map[string]*memory // by UID
-	memoriesMost int                // before it is looked what can be forgotten
-	absent       map[string]absence // by UID
-	lists        int                // how often pods were listed
-	asking       reason             // why pods can not be asked for
+	memories     map[string]*memory   // by UID
+	memoriesMost int                  // before it is looked what can be forgotten
+	absent       map[string]absence   // by UID
+	off          map[string]time.Time // machines, and when a consistent read said so
+	lists        int                  // how often pods were listed
+	asking       reason               // why pods can not be asked for
 	changed      chan struct{}
 }
 
@@ -48,7 +49,7 @@ func New(cfg Config) (*Watcher, error) {
 	quiet()
 	w := &Watcher{
 		cfg: cfg, log: cfg.Logger, pods: make(map[podName]*testimony.Sight), machines: make(map[string]testimony.Machine),
-		memories: make(map[string]*memory), absent: make(map[string]absence), memoriesMost: maxFresh, changed: make(chan struct{}, 1),
+		memories: make(map[string]*memory), absent: make(map[string]absence), off: make(map[string]time.Time), memoriesMost: maxFresh, changed: make(chan struct{}, 1),
 	}
 	if w.client, err = newClient(cfg.Kubernetes, cfg.wrap); err != nil {
 		return nil, err
@@ -105,6 +106,7 @@ func (w *Watcher) meet(is string) {
 	clear(w.machines)
 	clear(w.memories)
 	clear(w.absent)
+	clear(w.off)
 	for _, f := range w.feeds {
 		f.synced = false
 		if was != "" && f.restart != nil {
