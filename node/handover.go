@@ -65,8 +65,15 @@ func (n *Node) patient() bool {
 // beginning behind this one: so nodes that may not lead pass it on until it
 // reaches one that may, and not to and fro between two of them.
 func (n *Node) handOver(ctx context.Context) error {
+	return n.handOverTo(ctx, func(raft.Server) bool { return true })
+}
+
+func (n *Node) handOverTo(ctx context.Context, fits func(raft.Server) bool) error {
 	failures := []error{errNoHeir}
 	for _, heir := range n.heirs() {
+		if !fits(heir) {
+			continue
+		}
 		err := n.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error()
 		if err == nil || ctx.Err() != nil || n.raft.State() != raft.Leader {
 			return ctx.Err() //nolint:wrapcheck // the caller asks the context
@@ -74,6 +81,19 @@ func (n *Node) handOver(ctx context.Context) error {
 		failures = append(failures, fmt.Errorf("%s: %w", heir.ID, err))
 	}
 	return errors.Join(failures...)
+}
+
+// PassOn hands leadership over to one of the other voters with a name that fits, if
+// this node leads. The node may lead again later.
+func (n *Node) PassOn(ctx context.Context, fits func(name string) bool) error {
+	if n.raft.State() != raft.Leader {
+		return nil
+	}
+	err := n.handOverTo(ctx, func(s raft.Server) bool { return fits(NameOf(string(s.ID))) })
+	if err != nil {
+		return fmt.Errorf("pass leadership on: %w", err)
+	}
+	return nil
 }
 
 // heirs are the other voters in the order of the configuration, beginning

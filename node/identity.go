@@ -32,6 +32,7 @@ type folder struct {
 	path   string
 	nodeID string
 	lock   *os.File
+	joins  joins
 }
 
 // openFolder locks the data folder, made 0700 if it is new, and reads or mints
@@ -66,7 +67,11 @@ func openFolder(path, name string) (_ *folder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &folder{path: path, nodeID: id, lock: lock}, nil
+	f := &folder{path: path, nodeID: id, lock: lock}
+	if err = f.readJoins(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *folder) close() error {

@@ -17,6 +17,12 @@ const (
 	// helloTimeout is how long a connection may take to say what it is for and
 	// to be taken over by whoever serves that.
 	helloTimeout = 5 * time.Second
+	// dialTimeout bounds looking a name up and connecting to what it stands for: a pod
+	// that came back has another IP, and packets to the old one may vanish.
+	dialTimeout = 2 * time.Second
+	// lostAfter is how long what was sent may stay unacknowledged before the connection
+	// is given up; what is dialled next goes to where the name leads by then.
+	lostAfter = 2 * time.Second
 	// maxPending connections may be about to say so; one more costs the oldest
 	// its place, so that silent ones never keep a member out.
 	maxPending = 128
@@ -60,7 +66,7 @@ func ListenTLS(ctx context.Context, address, advertise string, security Security
 }
 
 func open(ctx context.Context, address, advertise string, g *guard) (*Link, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: giveUp(lostAfter), KeepAliveConfig: keepAlive()} // connections inherit it
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for members: %w", err)
@@ -75,12 +81,18 @@ func open(ctx context.Context, address, advertise string, g *guard) (*Link, erro
 	}
 	from := source(l.Addr())
 	k.dialer = func(ctx context.Context, address string) (net.Conn, error) {
-		return (&net.Dialer{LocalAddr: from}).DialContext(ctx, "tcp", address)
+		d := net.Dialer{LocalAddr: from, Timeout: dialTimeout, Control: giveUp(lostAfter), KeepAliveConfig: keepAlive()}
+		return d.DialContext(ctx, "tcp", address)
 	}
 	k.raft, k.peer = newAccepted(k), newAccepted(k)
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.running.Go(k.accept)
 	return k, nil
+}
+
+// keepAlive finds out within some seconds that a silent connection leads nowhere.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}
 }
 
 // source is the address from which a member speaks that listens on this one: the

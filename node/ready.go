@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -105,11 +104,10 @@ func (n *Node) lastContact() time.Duration {
 // None of them is about liveness: a node without a leader is alive.
 func (n *Node) Checks() []Check {
 	s := n.Status()
-	member := slices.ContainsFunc(s.Peers, func(p Peer) bool { return p.ID == s.NodeID })
 	reason, usable := n.cfg.Vault.Usable(n.View())
 	checks := []Check{
 		{Name: "serving", OK: !n.leaving.Load(), Detail: pick(!n.leaving.Load(), "accepting work", "shutting down")},
-		{Name: "member", OK: member, Detail: pick(member, fmt.Sprintf("part of a cluster of %d", len(s.Peers)), "not part of a cluster yet")},
+		membership(s),
 		{Name: "leader", OK: s.LeaderAPI != "", Detail: n.ledBy(s)},
 		n.caughtUp(s),
 		{Name: "unsealed", OK: usable, Detail: pick(usable, "secrets can be opened", reason)},
@@ -118,6 +116,23 @@ func (n *Node) Checks() []Check {
 		checks = append(checks, n.cfg.Checks()...)
 	}
 	return checks
+}
+
+// membership is well for one who votes: whoever restarts nodes one after the other
+// must not count on one that does not.
+func membership(s Status) Check {
+	c := Check{Name: "member", Detail: "not part of a cluster"}
+	for _, p := range s.Peers {
+		if p.ID != s.NodeID {
+			continue
+		}
+		if c.OK = p.Voter; c.OK {
+			c.Detail = fmt.Sprintf("part of a cluster of %d", len(s.Peers))
+		} else {
+			c.Detail = fmt.Sprintf("part of a cluster of %d, and does not vote yet", len(s.Peers))
+		}
+	}
+	return c
 }
 
 // ledBy says who leads, or what is missing for that.

@@ -40,10 +40,13 @@ func alpnOf(protocol byte) string {
 type Security struct {
 	// Certificates are this node's, and the authorities of members.
 	Certificates *pki.Source
-	// Founders are the addresses, host:port, of those who may connect while this
-	// node knows of no cluster; afterwards the members of the cluster may.
+	// Founders are the addresses, host:port, of those who may connect beside the
+	// members of the cluster: one that lost its disk is no member until it is let in.
 	Founders []string
-	Logger   *slog.Logger
+	// Others tells hosts at which further members may be; nil for none. A node that
+	// was away may be led by one of which it has not heard.
+	Others func(host string) bool
+	Logger *slog.Logger
 }
 
 // ErrNotMember says that whoever is at the other end of a connection did not prove
@@ -104,25 +107,32 @@ func (g *guard) admits(s tls.ConnectionState) error {
 		return fmt.Errorf("%w: the certificate of %s, issued by %s, does not hold under the authorities of members: %w", ErrNotMember, leaf.Subject, leaf.Issuer, err)
 	}
 	addresses := g.addresses()
-	if !slices.ContainsFunc(addresses, func(a string) bool { return validFor(leaf, a) == nil }) {
+	if !slices.ContainsFunc(addresses, func(a string) bool { return validFor(leaf, a) == nil }) && !g.admitsOther(leaf) {
 		return fmt.Errorf("%w: the certificate of %s is for %s, and no member is there: %s",
 			ErrNotMember, leaf.Subject, strings.Join(namesOf(leaf), ", "), strings.Join(addresses, ", "))
 	}
 	return nil
 }
 
-// addresses are those of the cluster's members or, before there is a cluster, of
-// those who are to found it.
+// admitsOther tells whether a certificate is for a host at which there may be a member.
+func (g *guard) admitsOther(leaf *x509.Certificate) bool {
+	return g.Others != nil && slices.ContainsFunc(namesOf(leaf), g.Others)
+}
+
+// addresses are those of the cluster's members and of those who are to found it.
 func (g *guard) addresses() []string {
 	g.mu.Lock()
 	members := g.members
 	g.mu.Unlock()
+	list := slices.Clone(g.Founders)
 	if members != nil {
-		if list := members(); len(list) > 0 {
-			return list
+		for _, a := range members() {
+			if !slices.Contains(list, a) {
+				list = append(list, a)
+			}
 		}
 	}
-	return g.Founders
+	return list
 }
 
 func (g *guard) follow(members func() []string) {

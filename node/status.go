@@ -1,6 +1,9 @@
 package node
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Status is what a node knows about itself and its cluster at one moment.
 type Status struct {
@@ -60,6 +63,25 @@ func (s Status) FailureTolerance() int {
 		}
 	}
 	return max(0, min(voters-silent-(voters/2+1), leaders-1))
+}
+
+// PromoteWithin is how many log entries a member may lack that is let vote.
+const PromoteWithin = 64
+
+// Waiting says in words why a member does not vote yet, empty for a voter. Only a
+// leader knows more than that.
+func (p Peer) Waiting() string {
+	switch {
+	case p.Voter:
+		return ""
+	case p.Silent:
+		return "does not answer"
+	case p.Lag < 0:
+		return "how far it is is not known here"
+	case p.Lag > PromoteWithin:
+		return fmt.Sprintf("catches up: it lacks %d log entries", p.Lag)
+	}
+	return "is about to vote"
 }
 
 // Check is one line of a node's readiness.

@@ -1,0 +1,121 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Configuration is who takes part in the log, as this node knows it. It may not be
+// committed yet, and another one may be in force elsewhere.
+type Configuration struct {
+	// Index of the log entry that made it; a change names it, and is refused if there
+	// was another change meanwhile.
+	Index   uint64
+	Members []Member
+}
+
+// Member takes part in the log.
+type Member struct {
+	ID      string
+	Address string // host:port
+	Voter   bool
+}
+
+// Name of the node behind an ID, which is minted as NAME-SUFFIX; empty if the ID is
+// none.
+func (m Member) Name() string { return NameOf(m.ID) }
+
+// NameOf is the name of the node that has this ID, empty if it is no node's ID.
+func NameOf(id string) string {
+	i := strings.LastIndexByte(id, '-')
+	if i < 1 || len(id)-i-1 != 2*suffixBytes {
+		return ""
+	}
+	return id[:i]
+}
+
+// Find returns the member with this ID.
+func (c Configuration) Find(id string) (m Member, found bool) {
+	i := slices.IndexFunc(c.Members, func(m Member) bool { return m.ID == id })
+	if i < 0 {
+		return m, false
+	}
+	return c.Members[i], true
+}
+
+// Voters counts those whose word counts.
+func (c Configuration) Voters() (n int) {
+	for _, m := range c.Members {
+		if m.Voter {
+			n++
+		}
+	}
+	return n
+}
+
+// Without is the configuration less one member.
+func (c Configuration) Without(id string) Configuration {
+	less := Configuration{Index: c.Index}
+	for _, m := range c.Members {
+		if m.ID != id {
+			less.Members = append(less.Members, m)
+		}
+	}
+	return less
+}
+
+// Configuration returns the configuration that the node goes by. It has no members
+// before the node is part of a cluster.
+func (n *Node) Configuration() (Configuration, error) {
+	f := n.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return Configuration{}, fmt.Errorf("members: %w", err)
+	}
+	c := Configuration{Index: f.Index()}
+	for _, s := range f.Configuration().Servers {
+		c.Members = append(c.Members, Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter})
+	}
+	return c, nil
+}
+
+// changeTimeout is how long a change of members may wait for the one before it.
+const changeTimeout = 2 * time.Second
+
+// AddLearner makes a node a member that does not vote, if the configuration is still
+// the one of this index. The error wraps [ErrUnknownOutcome] if it can not be told
+// whether that happened, and [ErrNotLeader] if this node does not lead; after any other
+// nothing was changed either. Adding it again changes nothing.
+func (n *Node) AddLearner(id, address string, index uint64) error {
+	return n.changed("add "+id, n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), index, changeTimeout))
+}
+
+// Promote lets a member vote; otherwise it is like [Node.AddLearner]. The member
+// should have caught up: from now on a majority may need its word.
+func (n *Node) Promote(id, address string, index uint64) error {
+	return n.changed("let "+id+" vote", n.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(address), index, changeTimeout))
+}
+
+// Remove takes a member out; otherwise it is like [Node.AddLearner]. Whether the
+// others can go on without it is the caller's to know.
+func (n *Node) Remove(id string, index uint64) error {
+	return n.changed("remove "+id, n.raft.RemoveServer(raft.ServerID(id), index, changeTimeout))
+}
+
+func (n *Node) changed(what string, f raft.IndexFuture) error {
+	err := f.Error()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown):
+		return fmt.Errorf("%s: %w: %w", what, ErrUnknownOutcome, err)
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fmt.Errorf("%s: %w: %w", what, ErrNotLeader, err)
+	default: // not enqueued, or the configuration was another one: not written
+		return fmt.Errorf("%s: %w", what, err)
+	}
+}
