@@ -24,9 +24,14 @@ type Config struct {
 	Terms string
 	// Keys are the key-encryption keys of this node, as far as they are known; may be nil.
 	Keys func() []*fsmpb.KeyEncryptionKey
-	// Founders are all members of a new cluster, this node included.
+	// Founders are all members of a new cluster. A node that is none of them is let
+	// into the cluster that they founded, if it is of their kind ([Pattern]).
 	Founders []Peer
-	Logger   *slog.Logger
+	// Scale says how many nodes there are to be; nil if nobody does.
+	Scale Scale
+	// Report is told what is waited for; may be nil.
+	Report *Report
+	Logger *slog.Logger
 }
 
 const (
@@ -42,8 +47,9 @@ func (c Config) keys() []*fsmpb.KeyEncryptionKey {
 	return c.Keys()
 }
 
-// Run answers the other members, founds the cluster if that is this node's
-// part, and keeps the leader informed, until the context ends.
+// Run answers the other members, founds the cluster or has this node let in, looks
+// after the members while it leads, and keeps the leader informed, until the context
+// ends.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -51,7 +57,8 @@ func Run(ctx context.Context, cfg Config) error {
 	p := newPeers(cfg)
 	g, within := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.serve(within, cfg.Link.PeerListener()) })
-	g.Go(func() error { return found(within, cfg, p) })
+	g.Go(func() error { return seek(within, p) })
+	g.Go(func() error { return tend(within, p) })
 	g.Go(func() error { return announceAlways(within, cfg, p) })
 	g.Go(func() error { return watchLag(within, cfg.Node, p) })
 	if err := g.Wait(); err != nil && !errors.Is(err, ctx.Err()) {

@@ -162,7 +162,7 @@ func TestWipedFounder(t *testing.T) {
 func surveyed(t *testing.T, list []*place) string {
 	t.Helper()
 	p := newPeers(list[0].config())
-	_, waiting := survey(t.Context(), list[0].config(), p)
+	_, waiting, _ := p.survey(t.Context())
 	return waiting
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/keysteward/keysteward/node"
 )
 
 // Peer is a node that belongs to the cluster when it is founded.
@@ -49,54 +51,60 @@ func describe(founders []Peer) string {
 	return strings.Join(list, ",")
 }
 
-// found founds the cluster when all founders have answered that they are empty,
-// on the one with the lowest ordinal alone. A founder that is silent, or one
-// with state, means waiting: a wiped first node never founds a second cluster.
-// All must have been given the same list, else two nodes could each be the
-// first of theirs.
-func found(ctx context.Context, cfg Config, p *peers) error {
-	if len(cfg.Founders) == 0 || cfg.Founders[0].Name != cfg.Node.Name() {
-		return nil
-	}
-	said := ""
-	for !cfg.Node.HasState() {
-		servers, waiting := survey(ctx, cfg, p)
-		if waiting == "" {
-			cfg.Logger.Info("founding the cluster", "members", len(servers))
-			return cfg.Node.Bootstrap(servers) //nolint:wrapcheck // says what it is
-		}
-		if waiting != said {
-			cfg.Logger.Info("not founding the cluster yet", "reason", waiting)
-			said = waiting
-		}
-		if err := pause(ctx, foundInterval); err != nil {
-			return err
-		}
-	}
-	return nil
+// isFounder tells whether this node is one of those who found the cluster.
+func (p *peers) isFounder() bool {
+	return slices.ContainsFunc(p.founders, func(f Peer) bool { return f.Name == p.node.Name() })
 }
 
-// survey asks all founders who they are; waiting says why they can not begin.
-func survey(ctx context.Context, cfg Config, p *peers) (servers []raft.Server, waiting string) {
-	for _, peer := range cfg.Founders {
+// found founds the cluster when all founders have answered that they are empty,
+// on the one with the lowest ordinal alone. A founder that is silent means waiting; one
+// with state, that there is a cluster already, which may let this node in: a wiped
+// first node never founds a second one. All must have been given the same list, else
+// two nodes could each be the first of theirs.
+func (s *seeker) found(ctx context.Context) (waiting string, err error) {
+	servers, waiting, there := s.survey(ctx)
+	switch first := s.founders[0].Name; {
+	case there:
+		reason, err := s.ask(ctx, node.Configuration{})
+		return waiting + ": " + reason, err
+	case waiting != "":
+		return "the cluster is not founded yet: " + waiting, nil
+	case first != s.node.Name():
+		return "the cluster is not founded yet: all are there, and " + first + " founds it", nil
+	}
+	s.log.Info("founding the cluster", "members", len(servers))
+	if err := s.node.Bootstrap(servers); err != nil {
+		return "", err //nolint:wrapcheck // says what it is
+	}
+	return "", s.node.Joined() //nolint:wrapcheck // says what it is
+}
+
+// survey asks all founders who they are; waiting says why they can not begin, and there
+// is true if some have state already.
+func (p *peers) survey(ctx context.Context) (servers []raft.Server, waiting string, there bool) {
+	for _, peer := range p.founders {
 		id, err := p.identity(ctx, peer.Raft)
+		why := ""
 		switch {
 		case err != nil:
-			return nil, fmt.Sprintf("%s at %s %s", peer.Name, peer.Raft, silence(err))
+			why = fmt.Sprintf("%s at %s %s", peer.Name, peer.Raft, silence(err))
 		case id.Name != peer.Name:
-			return nil, fmt.Sprintf("the node at %s is called %q, not %s", peer.Raft, id.Name, peer.Name)
-		case id.HasState:
-			return nil, peer.Name + " has state already: this node has to be added to its cluster"
-		case id.Founders != p.founders:
-			return nil, fmt.Sprintf("%s was given other founders: %q", peer.Name, id.Founders)
-		case peer.Name == cfg.Node.Name() && id.ID != cfg.Node.ID():
-			return nil, fmt.Sprintf("another node answers at %s, the address of this one", peer.Raft)
+			why = fmt.Sprintf("the node at %s is called %q, not %s", peer.Raft, id.Name, peer.Name)
+		case id.HasState: // that it is there counts for more than who is not
+			return nil, peer.Name + " has state already", true
+		case id.Founders != describe(p.founders):
+			why = fmt.Sprintf("%s was given other founders: %q", peer.Name, id.Founders)
+		case peer.Name == p.node.Name() && id.ID != p.node.ID():
+			why = fmt.Sprintf("another node answers at %s, the address of this one", peer.Raft)
+		}
+		if waiting == "" {
+			waiting = why
 		}
 		servers = append(servers, raft.Server{
 			Suffrage: raft.Voter, ID: raft.ServerID(id.ID), Address: raft.ServerAddress(peer.Raft),
 		})
 	}
-	return servers, ""
+	return servers, waiting, false
 }
 
 // silence says why a founder does not answer, as far as that stays the same from one
@@ -104,6 +112,15 @@ func survey(ctx context.Context, cfg Config, p *peers) (servers []raft.Server, w
 func silence(err error) string {
 	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "does not prove to be there: " + wrong.Error()
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		if dns.IsNotFound {
+			return fmt.Sprintf("does not answer: the name %s does not resolve (yet)", dns.Name)
+		}
+		return fmt.Sprintf("does not answer: the name %s can not be looked up (%s)", dns.Name, dns.Err)
+	}
+	if said, ok := errors.AsType[refusal](err); ok {
+		return "says " + said.Error()
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return fmt.Sprintf("refuses this node's certificate (%v); its log says why", op.Err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/keysteward/keysteward/node"
@@ -39,13 +40,27 @@ const (
 // peers speaks the protocol between members: HTTP on the members' own port.
 type peers struct {
 	node     *node.Node
-	founders string
+	address  string // of this node
+	founders []Peer
+	pattern  Pattern
+	scale    Scale // nil if nobody says
+	report   *Report
 	http     *http.Client
 	log      *slog.Logger
+
+	mu       sync.Mutex
+	verdicts map[string]string // name → what the log was told of it last
 }
 
 func newPeers(cfg Config) *peers {
-	return &peers{node: cfg.Node, founders: describe(cfg.Founders), log: cfg.Logger, http: &http.Client{
+	p := &peers{
+		node: cfg.Node, address: cfg.Link.Advertised(), founders: cfg.Founders, pattern: PatternOf(cfg.Founders),
+		scale: cfg.Scale, report: cfg.Report, log: cfg.Logger, verdicts: make(map[string]string),
+	}
+	if p.report == nil {
+		p.report = new(Report)
+	}
+	p.http = &http.Client{
 		Timeout:       peerTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -54,7 +69,8 @@ func newPeers(cfg Config) *peers {
 			},
 			DisableKeepAlives: true,
 		},
-	}}
+	}
+	return p
 }
 
 // connKey is where a request's context has its connection.
@@ -74,6 +90,7 @@ func (p *peers) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+identityPath, p.serveIdentity)
 	mux.HandleFunc("POST "+announcePath, p.serveAnnounce)
+	mux.HandleFunc("POST "+joinPath, p.serveJoin)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: peerTimeout, ReadTimeout: peerTimeout, WriteTimeout: 2 * peerTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -104,7 +121,7 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.View().Meta().GetClusterId(),
-		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, Founders: p.founders,
+		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, Founders: describe(p.founders),
 	})
 }
 

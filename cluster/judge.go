@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/keysteward/keysteward/node"
+)
+
+// court is what a leader knows when somebody asks to be let in.
+type court struct {
+	clusterID string
+	config    node.Configuration
+	// founders and pattern say who may be a member.
+	founders []Peer
+	pattern  Pattern
+	// wanted is how many replicas there are to be, negative where nobody says.
+	wanted  int
+	ordinal func(name string) (int, bool)
+	// alive are the IDs of the members that answered this leader when it asked last,
+	// and its own.
+	alive map[string]bool
+}
+
+// deed is what a leader does after its verdict.
+type deed struct {
+	remove string // the ID that the node had before it lost its disk
+	add    bool
+}
+
+const maxMembers = 9
+
+// judge decides by what is known; whether the node is where it says remains to be
+// asked before any deed.
+func (c *court) judge(q joinRequest) (joinAnswer, deed) {
+	say := func(v verdict, format string, args ...any) (joinAnswer, deed) {
+		return joinAnswer{Verdict: v, ClusterID: c.clusterID, Detail: fmt.Sprintf(format, args...)}, deed{}
+	}
+	m, member := c.config.Find(q.ID)
+	switch {
+	case q.ClusterID != "" && q.ClusterID != c.clusterID:
+		return say(verdictOther, "%s is of cluster %s, and this is cluster %s: two clusters under one name", q.ID, q.ClusterID, c.clusterID)
+	case member && m.Address != q.Raft:
+		return say(verdictRefused, "%s is known at %s, not at %s", q.ID, m.Address, q.Raft)
+	case member:
+		return say(verdictMember, "")
+	case q.HasState && !q.Joining && q.ClusterID == "":
+		return say(verdictOther, "%s has the log of a cluster that never began, and this is cluster %s", q.ID, c.clusterID)
+	case q.HasState && !q.Joining:
+		return say(verdictRemoved, "%s is no member of cluster %s any more", q.ID, c.clusterID)
+	case !c.mayBeMember(q):
+		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member", q.Name, q.Raft)
+	case !c.isWanted(q.Name):
+		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
+	case q.ClusterID == "":
+		return say(verdictInvited, "")
+	}
+	return c.place(q)
+}
+
+// place decides where among the members a node belongs.
+func (c *court) place(q joinRequest) (joinAnswer, deed) {
+	say := func(v verdict, format string, args ...any) (joinAnswer, deed) {
+		return joinAnswer{Verdict: v, ClusterID: c.clusterID, Detail: fmt.Sprintf(format, args...)}, deed{}
+	}
+	for _, m := range c.config.Members {
+		sameName, samePlace := m.Name() == q.Name, m.Address == q.Raft
+		switch {
+		case sameName && !samePlace:
+			return say(verdictRefused, "%s is at %s, and %s has its name and is at %s", m.ID, m.Address, q.ID, q.Raft)
+		case samePlace && !sameName:
+			return say(verdictRefused, "%s is at %s already", m.ID, m.Address)
+		case samePlace:
+			if why := c.canLose(m); why != "" {
+				return say(verdictWait, "%s has to be removed first: %s", m.ID, why)
+			}
+			return joinAnswer{Verdict: verdictAdded, ClusterID: c.clusterID}, deed{remove: m.ID, add: true}
+		}
+	}
+	if len(c.config.Members) >= maxMembers {
+		return say(verdictRefused, "there are %d members already, which is as many as there may be", len(c.config.Members))
+	}
+	return joinAnswer{Verdict: verdictAdded, ClusterID: c.clusterID}, deed{add: true}
+}
+
+// mayBeMember knows founders, those of their kind, and names and addresses of members.
+func (c *court) mayBeMember(q joinRequest) bool {
+	p := Peer{Name: q.Name, Raft: q.Raft}
+	if c.pattern.Fits(p) {
+		return true
+	}
+	for _, f := range c.founders {
+		if f == p {
+			return true
+		}
+	}
+	for _, m := range c.config.Members {
+		if m.Name() == q.Name && m.Address == q.Raft {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *court) isWanted(name string) bool {
+	if c.wanted < 0 || c.ordinal == nil {
+		return true
+	}
+	i, ok := c.ordinal(name)
+	return !ok || i < c.wanted
+}
+
+// canLose says why a member can not be removed now, empty if it can: those who remain
+// and answer have to be a majority of those who remain, or nobody could be added again.
+func (c *court) canLose(m node.Member) string {
+	if !m.Voter {
+		return ""
+	}
+	rest := c.config.Without(m.ID)
+	alive := 0
+	for _, r := range rest.Members {
+		if r.Voter && c.alive[r.ID] {
+			alive++
+		}
+	}
+	if voters := rest.Voters(); alive < voters/2+1 {
+		return fmt.Sprintf("%d of the other %d voters answer, which is no majority", alive, voters)
+	}
+	return ""
+}
