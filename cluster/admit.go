@@ -84,7 +84,7 @@ func (p *peers) notLeading(q joinRequest) (a joinAnswer, decided bool) {
 	if status.IsLeader {
 		return a, false
 	}
-	a.ClusterID = p.node.View().Meta().GetClusterId()
+	a.ClusterID = p.node.ClusterID()
 	switch {
 	case !p.node.HasState():
 		a.Verdict, a.Detail = verdictEmpty, p.node.ID()+" is empty too"

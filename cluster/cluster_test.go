@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/pki/pkitest"
 )
@@ -134,28 +132,6 @@ func TestSilentFounder(t *testing.T) {
 	require.False(t, list[1].node.HasState())
 	list[2].up()
 	leader(t, list...)
-}
-
-// The first node lost its disk: it must not found a second cluster.
-func TestWipedFounder(t *testing.T) {
-	t.Parallel()
-	list := places(t, "n1", "n2", "n3")
-	for _, p := range list {
-		p.up()
-	}
-	eventually(t, "all APIs are known", func() bool { return len(apis(list[2])) == 3 })
-	id := list[1].node.View().Meta().GetClusterId()
-	wiped := list[0]
-	wiped.down()
-	require.NoError(t, os.RemoveAll(wiped.folder))
-	wiped.up()
-	eventually(t, "it says why", func() bool { return wiped.journal.has("has state already") })
-	require.False(t, wiped.node.HasState())
-	l := leader(t, list[1:]...)
-	_, err := l.node.Propose(t.Context(), &fsmpb.Command{Body: &fsmpb.Command_Tick{Tick: &fsmpb.Tick{}}})
-	require.NoError(t, err)
-	require.Equal(t, id, l.node.View().Meta().GetClusterId())
-	require.False(t, wiped.node.HasState())
 }
 
 // survey of the first place, while the others only answer.

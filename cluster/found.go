@@ -73,10 +73,7 @@ func (s *seeker) found(ctx context.Context) (waiting string, err error) {
 		return "the cluster is not founded yet: all are there, and " + first + " founds it", nil
 	}
 	s.log.Info("founding the cluster", "members", len(servers))
-	if err := s.node.Bootstrap(servers); err != nil {
-		return "", err //nolint:wrapcheck // says what it is
-	}
-	return "", s.node.Joined() //nolint:wrapcheck // says what it is
+	return "", s.node.Bootstrap(servers) //nolint:wrapcheck // says what it is
 }
 
 // survey asks all founders who they are; waiting says why they can not begin, and there

@@ -59,6 +59,8 @@ type place struct {
 	api     string
 	terms   string
 	peers   []string
+	scale   Scale
+	report  *Report
 	journal *journal
 	// security is of the members' port, nil without TLS.
 	security *node.Security
@@ -83,7 +85,7 @@ func placesAt(t *testing.T, hosts []string, names ...string) []*place {
 	for i, name := range names {
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", hosts[i]+":0")
 		require.NoError(t, err)
-		p := &place{t: t, name: name, address: l.Addr().String(), folder: t.TempDir(), api: "http://" + name + ".test:80", journal: &journal{}}
+		p := &place{t: t, name: name, address: l.Addr().String(), folder: t.TempDir(), api: "http://" + name + ".test:80", journal: &journal{}, report: new(Report)}
 		require.NoError(t, l.Close())
 		peers = append(peers, name+"="+p.address)
 		list = append(list, p)
@@ -136,7 +138,7 @@ func (p *place) config() Config {
 	founders, err := ParsePeers(p.peers)
 	require.NoError(p.t, err)
 	return Config{
-		Node: p.node, Link: p.link, API: p.api, Terms: p.terms, Founders: founders,
+		Node: p.node, Link: p.link, API: p.api, Terms: p.terms, Founders: founders, Scale: p.scale, Report: p.report,
 		Logger: slog.New(slog.NewTextHandler(p.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
@@ -144,6 +146,12 @@ func (p *place) config() Config {
 func (p *place) up() {
 	p.t.Helper()
 	p.open()
+	p.start()
+}
+
+// start lets a node that is open find the others.
+func (p *place) start() {
+	p.t.Helper()
 	p.node.Start()
 	cfg := p.config()
 	ctx, stop := context.WithCancel(context.Background())
@@ -171,6 +179,9 @@ func (p *place) down() {
 
 // leader waits for the one that leads among these.
 func leader(t *testing.T, list ...*place) *place {
+	if t == nil {
+		t = list[0].t
+	}
 	t.Helper()
 	var found *place
 	eventually(t, "no leader", func() bool {

@@ -120,7 +120,7 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	status := p.node.Status()
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
-		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.View().Meta().GetClusterId(),
+		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.ClusterID(),
 		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, Founders: describe(p.founders),
 	})
 }

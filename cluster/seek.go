@@ -121,10 +121,8 @@ func (s *seeker) missing(ctx context.Context, config node.Configuration) string 
 func (s *seeker) ask(ctx context.Context, config node.Configuration) (waiting string, err error) {
 	s.outcast = false
 	q := joinRequest{
-		ID: s.node.ID(), Name: s.node.Name(), Raft: s.address, HasState: s.node.HasState(), Joining: s.node.Joining() != "",
-	}
-	if q.ClusterID = s.node.View().Meta().GetClusterId(); q.ClusterID == "" {
-		q.ClusterID = s.node.Joining()
+		ID: s.node.ID(), Name: s.node.Name(), Raft: s.address, HasState: s.node.HasState(), Joining: s.node.Joining(),
+		ClusterID: s.node.ClusterID(),
 	}
 	var heard []string
 	asked := map[string]bool{s.address: true}

@@ -32,7 +32,8 @@ type folder struct {
 	path   string
 	nodeID string
 	lock   *os.File
-	joins  joins
+	// belongs is to which cluster.
+	belongs belonging
 }
 
 // openFolder locks the data folder, made 0700 if it is new, and reads or mints
@@ -68,7 +69,7 @@ func openFolder(path, name string) (_ *folder, err error) {
 		return nil, err
 	}
 	f := &folder{path: path, nodeID: id, lock: lock}
-	if err = f.readJoins(); err != nil {
+	if err = f.readCluster(); err != nil {
 		return nil, err
 	}
 	return f, nil

@@ -11,16 +11,20 @@ import (
 	"sync"
 )
 
-// joiningFile holds the ID of the cluster that a node wants to be let into. It is
-// written before anybody is asked to add the node and removed once the node votes. So
-// a node that has a log and is no member can be told apart: with the file it is on
-// its way in, without it was removed.
-const joiningFile = "joining"
+// clusterFile holds the ID of the cluster that a node belongs to and, while it is on
+// its way in, the word joining behind it. A log alone does not tell: what is in it may
+// not be applied yet. It is written before anybody is asked to add the node. So a node
+// that has a log and is no member can be told apart: with the word it was not let in
+// yet, without it was removed.
+const clusterFile = "cluster"
 
-// joins is what the file says.
-type joins struct {
+const joiningWord = " joining"
+
+// belonging is what the file says.
+type belonging struct {
 	mu      sync.Mutex
 	cluster string
+	joining bool
 }
 
 var clusterIDText = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
@@ -28,27 +32,72 @@ var clusterIDText = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
 // errClusterID says that a text is no cluster's ID.
 var errClusterID = errors.New("not a cluster's ID")
 
-func (f *folder) readJoins() error {
-	b, err := os.ReadFile(filepath.Join(f.path, joiningFile))
+func (f *folder) readCluster() error {
+	path := filepath.Join(f.path, clusterFile)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cluster to join: %w", err)
+		return fmt.Errorf("cluster of the node: %w", err)
 	}
-	f.joins.cluster = strings.TrimSpace(string(b))
-	if !clusterIDText.MatchString(f.joins.cluster) {
-		return fmt.Errorf("%s: %w", filepath.Join(f.path, joiningFile), errClusterID)
+	text, joining := strings.CutSuffix(strings.TrimSpace(string(b)), joiningWord)
+	if !clusterIDText.MatchString(text) {
+		return fmt.Errorf("%s: %w", path, errClusterID)
 	}
+	f.belongs.cluster, f.belongs.joining = text, joining
 	return nil
 }
 
-// Joining is the ID of the cluster that the node is on its way into, empty if there
-// is none.
-func (n *Node) Joining() string {
-	n.folder.joins.mu.Lock()
-	defer n.folder.joins.mu.Unlock()
-	return n.folder.joins.cluster
+// write replaces what the file says, if that is news.
+func (f *folder) write(cluster string, joining bool) error {
+	b := &f.belongs
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cluster == cluster && b.joining == joining {
+		return nil
+	}
+	path, text := filepath.Join(f.path, clusterFile), cluster+"\n"
+	if joining {
+		text = cluster + joiningWord + "\n"
+	}
+	var err error
+	if cluster == "" {
+		if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	} else {
+		err = writeDurably(path, []byte(text))
+	}
+	if err != nil {
+		return fmt.Errorf("remember the cluster of the node: %w", err)
+	}
+	b.cluster, b.joining = cluster, joining
+	return nil
+}
+
+func (f *folder) read() (cluster string, joining bool) {
+	f.belongs.mu.Lock()
+	defer f.belongs.mu.Unlock()
+	return f.belongs.cluster, f.belongs.joining
+}
+
+// ClusterID is the ID of the cluster that the node belongs to or is on its way into,
+// as far as it knows; empty for a new node, and for one of a cluster that has not
+// begun. It is known before the log was applied.
+func (n *Node) ClusterID() string {
+	if id := n.View().Meta().GetClusterId(); id != "" {
+		return id
+	}
+	id, _ := n.folder.read()
+	return id
+}
+
+// Joining tells whether the node is on its way into the cluster: it asked, and does not
+// vote yet.
+func (n *Node) Joining() bool {
+	_, joining := n.folder.read()
+	return joining
 }
 
 // Join remembers, past restarts, which cluster the node is on its way into.
@@ -56,32 +105,8 @@ func (n *Node) Join(clusterID string) error {
 	if !clusterIDText.MatchString(clusterID) {
 		return fmt.Errorf("join %.100q: %w", clusterID, errClusterID)
 	}
-	j := &n.folder.joins
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.cluster == clusterID {
-		return nil
-	}
-	if err := writeDurably(filepath.Join(n.folder.path, joiningFile), []byte(clusterID+"\n")); err != nil {
-		return fmt.Errorf("remember the cluster to join: %w", err)
-	}
-	j.cluster = clusterID
-	return nil
+	return n.folder.write(clusterID, true)
 }
 
-// Joined says that the node has become part of a cluster, by being let in or by
-// founding it: it is on its way no more.
-func (n *Node) Joined() error {
-	j := &n.folder.joins
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.cluster == "" {
-		return nil
-	}
-	err := os.Remove(filepath.Join(n.folder.path, joiningFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget the cluster to join: %w", err)
-	}
-	j.cluster = ""
-	return syncFolder(n.folder.path)
-}
+// Joined remembers that the node votes in its cluster, so it is on its way no more.
+func (n *Node) Joined() error { return n.folder.write(n.ClusterID(), false) }

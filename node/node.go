@@ -184,6 +184,9 @@ func (n *Node) Founded() bool { return len(n.servers()) > 0 }
 // Bootstrap founds a cluster of these members. It must be called on one node
 // only, after all of them said that they have no state.
 func (n *Node) Bootstrap(servers []raft.Server) error {
+	if err := n.folder.write("", false); err != nil { // of a cluster that it wanted to join
+		return err
+	}
 	if err := n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
 		return fmt.Errorf("found the cluster: %w", err)
 	}
