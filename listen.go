@@ -48,12 +48,19 @@ func (o *serverOptions) founders() ([]cluster.Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--peers: %w", err)
 	}
+	self := cluster.Peer{Name: o.name, Raft: o.raftAdvertise}
+	if self.Raft == "" {
+		self.Raft = o.raftAddr
+	}
 	for _, p := range peers {
 		if p.Name == o.name {
 			return peers, nil
 		}
 	}
-	return nil, fmt.Errorf("--peers does not name this node, %s", o.name)
+	if !cluster.PatternOf(peers).Fits(self) {
+		return nil, fmt.Errorf("--peers does not name this node, %s, and its address %s is not like theirs", self.Name, self.Raft)
+	}
+	return peers, nil
 }
 
 // isLoopback reports whether an address to listen on is reached from this

@@ -26,6 +26,7 @@ type serverOptions struct {
 	apiAddr, apiAdvertise   string
 	raftAddr, raftAdvertise string
 	peers                   []string
+	scale                   scaleOptions
 	tls                     tlsOptions
 	maxConnections          int
 	seal                    []string
@@ -81,7 +82,8 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.apiAdvertise, "advertise-api", "", "URL under which clients reach this node (default: from --api-addr)")
 	f.StringVar(&o.raftAddr, "raft-addr", "127.0.0.1:8300", "address for the other members; beyond loopback it needs --raft-tls-cert")
 	f.StringVar(&o.raftAdvertise, "advertise-raft", "", "host:port under which the other members reach this node (default: --raft-addr)")
-	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…, this node included")
+	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…; a node of their kind that is none of them, such as ks-3 beside ks-0, ks-1 and ks-2, is let into their cluster")
+	o.scale.bind(f)
 	o.tls.bind(f)
 	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")
 	o.callers.bind(f)
@@ -150,7 +152,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness()); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes)); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {

@@ -22,7 +22,9 @@ import (
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/clouds"
+	"github.com/keysteward/keysteward/node/kubernetes/leaderlabel"
 	"github.com/keysteward/keysteward/node/kubernetes/pods"
+	"github.com/keysteward/keysteward/node/kubernetes/statefulset"
 	"github.com/keysteward/keysteward/node/seal"
 )
 
@@ -91,6 +93,9 @@ type parts struct {
 	api      *api.Server
 	shipper  *auditlog.Shipper // nil without --audit-file
 	founders []cluster.Peer
+	report   cluster.Report
+	scale    *statefulset.Watcher // nil without --statefulset
+	label    *leaderlabel.Duty    // nil outside Kubernetes
 }
 
 // parts checks and opens everything, the data folder last: what is wrong with
@@ -128,7 +133,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
-		Vault: p.vault, Logger: log, Checks: p.certificates.checks,
+		Vault: p.vault, Logger: log, Checks: p.checks,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
@@ -169,7 +174,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if p.exits, err = o.exitDuties(p.log, registry); err != nil {
 		return cli.UsageError(err)
 	}
-	if err := errors.Join(o.shipping(p, registry), o.watching(p, registry)); err != nil {
+	if err := errors.Join(o.shipping(p, registry), o.watching(p, registry), o.scaling(p)); err != nil {
 		return err
 	}
 	chain, err := o.deposits.beaconChain()
@@ -198,6 +203,9 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
 		return p.clouds.Run(ctx, s)
 	}))
+	if p.label != nil {
+		duties = append(duties, p.label)
+	}
 	p.node.Start(append(duties, p.podDuties()...)...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -220,9 +228,12 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	if p.shipper != nil {
 		g.Go(func() error { return p.shipper.Run(background) })
 	}
+	if p.scale != nil {
+		g.Go(func() error { return p.scale.Run(background) })
+	}
 	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
 	g.Go(func() error {
-		return cluster.Run(background, cluster.Config{Node: p.node, Link: p.link, API: p.apiURL, Terms: p.terms, Keys: p.vault.Announced, Founders: p.founders, Logger: p.log})
+		return cluster.Run(background, p.membership())
 	})
 	var failure error
 	select {
@@ -237,6 +248,23 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	}
 	stop()
 	return errors.Join(failure, g.Wait())
+}
+
+// checks are lines of readiness beside the node's own.
+func (p *parts) checks() []node.Check {
+	return append(p.certificates.checks(), p.report.Check())
+}
+
+// membership is how the node finds the others.
+func (p *parts) membership() cluster.Config {
+	c := cluster.Config{
+		Node: p.node, Link: p.link, API: p.apiURL, Terms: p.terms, Keys: p.vault.Announced,
+		Founders: p.founders, Report: &p.report, Logger: p.log,
+	}
+	if p.scale != nil {
+		c.Scale = p.scale
+	}
+	return c
 }
 
 // abandon closes what was opened before the node took it over.

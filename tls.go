@@ -94,7 +94,7 @@ func (o *serverOptions) raftHost() string {
 
 // security is that of the members' port.
 func (c certificates) security(founders []cluster.Peer, log *slog.Logger) node.Security {
-	s := node.Security{Certificates: c.raft, Logger: log}
+	s := node.Security{Certificates: c.raft, Others: cluster.PatternOf(founders).FitsHost, Logger: log}
 	for _, f := range founders {
 		s.Founders = append(s.Founders, f.Raft)
 	}
