@@ -193,10 +193,11 @@ func (d *Duty) label(ctx context.Context, pod *v1.Pod, value *string) error {
 		return fmt.Errorf("label of pod %s: %w", pod.Name, err)
 	}
 	_, err = d.asked.Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	replaced := apierrors.IsConflict(err) || apierrors.IsInvalid(err) // a UID can not be changed
 	switch {
-	case err == nil, value == nil && (apierrors.IsNotFound(err) || apierrors.IsConflict(err)): // it is gone
+	case err == nil, value == nil && (replaced || apierrors.IsNotFound(err)): // it is gone
 		return nil
-	case apierrors.IsConflict(err):
+	case replaced:
 		return fmt.Errorf("label of pod %s: %w", pod.Name, ErrReplaced)
 	}
 	return fmt.Errorf("label of pod %s: %s", pod.Name, reason(err))
