@@ -20,7 +20,13 @@ func (s *Server) getCluster(c *call) (answer, error) {
 		Nodes:            make([]wire.Node, 0, len(st.Peers)),
 	}
 	for _, p := range st.Peers {
-		n := wire.Node{ID: p.ID, API: p.API, Raft: p.Raft, Voter: p.Voter, Lag: max(p.Lag, -1), Terms: p.Terms}
+		n := wire.Node{
+			ID: p.ID, API: p.API, Raft: p.Raft, Voter: p.Voter, Role: wire.NodeRoleNonvoter,
+			Waiting: p.Waiting(), Lag: max(p.Lag, -1), Terms: p.Terms,
+		}
+		if p.Voter {
+			n.Role = wire.NodeRoleVoter
+		}
 		if p.ID == st.NodeID && s.cfg.DepositEvents != nil {
 			n.DepositEvents = s.cfg.DepositEvents()
 		}

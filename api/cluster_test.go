@@ -20,11 +20,29 @@ func TestCluster(t *testing.T) {
 	require.Equal(t, wire.Cluster{
 		ClusterID: "cluster-1", Leader: "node-a", Term: testTerm, FailureTolerance: 1,
 		Nodes: []wire.Node{
-			{ID: "node-a", API: "https://a.example:7400", Raft: "a:7500", Voter: true},
-			{ID: "node-b", API: "https://b.example:7400", Raft: "b:7500", Voter: true, Lag: 3},
-			{ID: "node-c", Raft: "c:7500", Voter: true, Lag: -1},
+			{ID: "node-a", API: "https://a.example:7400", Raft: "a:7500", Voter: true, Role: wire.NodeRoleVoter},
+			{ID: "node-b", API: "https://b.example:7400", Raft: "b:7500", Voter: true, Role: wire.NodeRoleVoter, Lag: 3},
+			{ID: "node-c", Raft: "c:7500", Voter: true, Role: wire.NodeRoleVoter, Lag: -1},
 		},
 	}, c)
+}
+
+// Who was let in and does not vote yet is told from the others, with the reason.
+func TestClusterTellsWhoDoesNotVote(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.node.status.Peers[1].Voter = false
+	for lag, want := range map[int64]string{
+		-1: "how far it is is not known here", 0: "is about to vote", node.PromoteWithin + 1: "catches up: it lacks 65 log entries",
+	} {
+		h.node.status.Peers[1].Lag = lag
+		n := read[wire.Cluster](t, h.get("/v1/cluster")).Nodes[1]
+		require.Equal(t, wire.NodeRoleNonvoter, n.Role)
+		require.False(t, n.Voter)
+		require.Equal(t, want, n.Waiting)
+	}
+	h.node.status.Peers[1].Silent = true
+	require.Equal(t, "does not answer", read[wire.Cluster](t, h.get("/v1/cluster")).Nodes[1].Waiting)
 }
 
 // A node tells of itself how far it has read DepositEvents.

@@ -233,6 +233,24 @@ func (e KeyState) Valid() bool {
 	}
 }
 
+// Defines values for NodeRole.
+const (
+	NodeRoleNonvoter NodeRole = "nonvoter"
+	NodeRoleVoter    NodeRole = "voter"
+)
+
+// Valid indicates whether the value is a known member of the NodeRole enum.
+func (e NodeRole) Valid() bool {
+	switch e {
+	case NodeRoleNonvoter:
+		return true
+	case NodeRoleVoter:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProofKind.
 const (
 	ProofKindCaller        ProofKind = "caller"
@@ -1410,11 +1428,20 @@ type Node struct {
 	Lag  int64  `json:"lag"`
 	Raft string `json:"raft"`
 
+	// Role A node that was let in is a `nonvoter` until it has caught up.
+	Role NodeRole `json:"role"`
+
 	// Terms What its flags say that deposits pay for: network, contract, amount and
 	// withdrawals. Left out where it makes none, or has not told.
 	Terms string `json:"terms,omitempty,omitzero"`
 	Voter bool   `json:"voter"`
+
+	// Waiting Why a `nonvoter` does not vote yet. Left out for others.
+	Waiting string `json:"waiting,omitempty,omitzero"`
 }
+
+// NodeRole A node that was let in is a `nonvoter` until it has caught up.
+type NodeRole string
 
 // NonceRange defines model for NonceRange.
 type NonceRange struct {

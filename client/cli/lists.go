@@ -291,6 +291,11 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 			g.row(node.ID, role(cluster, node), lag(node), node.API, node.Raft)
 		}
 		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
+		for _, node := range cluster.Nodes {
+			if node.Waiting != "" {
+				g.note("%s does not vote yet: %s", node.ID, node.Waiting)
+			}
+		}
 		eventsNotes(g, cluster)
 		termsNotes(g, cluster)
 	})
@@ -303,7 +308,7 @@ func role(cluster wire.Cluster, node wire.Node) string {
 	case node.Voter:
 		return "voter"
 	default:
-		return "learner"
+		return string(wire.NodeRoleNonvoter)
 	}
 }
 

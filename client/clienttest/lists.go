@@ -136,7 +136,7 @@ func (c *Cluster) getCluster(self int, w http.ResponseWriter) {
 	}
 	cluster := wire.Cluster{ClusterID: ClusterID, Term: 3, FailureTolerance: (len(urls) - 1) / 2, Nodes: []wire.Node{}}
 	for i, url := range urls {
-		node := wire.Node{ID: nodeName(i), API: url, Raft: "127.0.0.1:" + strconv.Itoa(7000+i), Voter: true}
+		node := wire.Node{ID: nodeName(i), API: url, Raft: "127.0.0.1:" + strconv.Itoa(7000+i), Voter: true, Role: wire.NodeRoleVoter}
 		if self != c.leader && self != i {
 			node.Lag = -1
 		}
