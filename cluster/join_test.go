@@ -69,16 +69,16 @@ func TestTwoOfThreeWiped(t *testing.T) {
 // A leader that crashes between two steps leaves it to the next one to go on.
 func TestLeaderCrashesWhileANodeIsLetIn(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]func(t *testing.T, l *node.Node, old node.Member, fresh string){
-		"before the removal": func(*testing.T, *node.Node, node.Member, string) {},
-		"after the removal": func(t *testing.T, l *node.Node, old node.Member, _ string) {
+	for name, begin := range map[string]func(t *testing.T, l *place, old node.Member, fresh string){
+		"before the removal": func(*testing.T, *place, node.Member, string) {},
+		"after the removal": func(t *testing.T, l *place, old node.Member, _ string) {
 			t.Helper()
-			require.NoError(t, l.Remove(old.ID, 0))
+			require.NoError(t, l.node.Remove(old.ID, l.configuration().Index))
 		},
-		"after it was added": func(t *testing.T, l *node.Node, old node.Member, fresh string) {
+		"after it was added": func(t *testing.T, l *place, old node.Member, fresh string) {
 			t.Helper()
-			require.NoError(t, l.Remove(old.ID, 0))
-			require.NoError(t, l.AddLearner(fresh, old.Address, 0))
+			require.NoError(t, l.node.Remove(old.ID, l.configuration().Index))
+			require.NoError(t, l.node.AddLearner(fresh, old.Address, l.configuration().Index))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestLeaderCrashesWhileANodeIsLetIn(t *testing.T) {
 			lost.down()
 			lost.folder = t.TempDir()
 			lost.open() // it has an ID and answers nobody yet
-			begin(t, l.node, old, lost.node.ID())
+			begin(t, l, old, lost.node.ID())
 			l.down()
 			rest := slices.DeleteFunc(slices.Clone(list), func(p *place) bool { return p == lost || p == l })
 			leader(t, rest...)
@@ -119,7 +119,8 @@ func TestRemovedWhileAway(t *testing.T) {
 	rest := slices.DeleteFunc(slices.Clone(list), func(p *place) bool { return p == gone })
 	id := gone.node.ID()
 	gone.down()
-	require.NoError(t, leader(t, rest...).node.Remove(id, 0))
+	l = leader(t, rest...)
+	require.NoError(t, l.node.Remove(id, l.configuration().Index))
 	gone.up()
 	requireWaits(t, gone, "this node was removed from cluster "+l.node.View().Meta().GetClusterId())
 	requireWaits(t, gone, "delete its data folder")

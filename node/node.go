@@ -28,6 +28,8 @@ type Node struct {
 	raft    *raft.Raft
 	store   *raftboltdb.BoltStore
 	trans   *transport
+	// snapshots on disk.
+	snapshots raft.SnapshotStore
 
 	session atomic.Pointer[Session]
 	caught  atomic.Bool
@@ -114,6 +116,7 @@ func (n *Node) startRaft() error {
 	if err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
+	n.snapshots = snapshots
 	if err := syncFolder(n.cfg.DataDir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}

@@ -20,6 +20,9 @@ type replica struct {
 	// live is set once the node runs: before, Raft tries older snapshots itself.
 	live   atomic.Bool
 	broken atomic.Bool
+	// members is the index of the newest committed entry about members, 0 if there was
+	// none since the start or the last snapshot that was restored.
+	members atomic.Uint64
 }
 
 var _ raft.BatchingFSM = (*replica)(nil)
@@ -49,8 +52,12 @@ func (r *replica) Apply(l *raft.Log) any {
 func (r *replica) ApplyBatch(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
 	for i, l := range logs {
-		if l.Type == raft.LogCommand {
+		switch l.Type {
+		case raft.LogCommand:
 			answers[i] = r.Apply(l)
+		case raft.LogConfiguration:
+			r.members.Store(l.Index)
+		default:
 		}
 	}
 	return answers
@@ -69,6 +76,7 @@ func (r *replica) Restore(in io.ReadCloser) error {
 	if r.broken.Load() {
 		return errBroken
 	}
+	r.members.Store(0)
 	if err := r.machine.Restore(in); err != nil {
 		err = fmt.Errorf("this node: %w", err)
 		if r.live.Load() {
