@@ -23,6 +23,7 @@ type site struct {
 	seals   func(i int) []string // what --seal says in place of the file kek; may be nil
 	tls     certificates
 	chain   ClusterChain
+	found   []string             // NAME=HOST:PORT of those who found the cluster; all where it is empty
 	more    func(i int) []string // flags of a node that overrule ours; may be nil
 	env     []string             // of the nodes besides
 }
@@ -39,6 +40,9 @@ func (s *site) apiURLs() []string {
 
 // peers is the value of --peers.
 func (s *site) peers() string {
+	if len(s.found) > 0 {
+		return strings.Join(s.found, ",")
+	}
 	list := make([]string, len(s.ports.Raft))
 	for i, port := range s.ports.Raft {
 		list[i] = nodeName(i) + "=" + address(port)
