@@ -57,9 +57,11 @@ func (o *serverOptions) scaling(p *parts) error {
 		}
 	}
 	if namespace, name, ok := strings.Cut(o.scale.pod, "/"); ok {
-		if p.label, err = leaderlabel.New(leaderlabel.Config{Kubernetes: config, Namespace: namespace, Pod: name, Logger: p.log}); err != nil {
+		label, err := leaderlabel.New(leaderlabel.Config{Kubernetes: config, Namespace: namespace, Pod: name, Logger: p.log})
+		if err != nil {
 			return cli.UsageError(fmt.Errorf("--pod: %w", err))
 		}
+		p.more = append(p.more, label)
 	}
 	return nil
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/clouds"
-	"github.com/keysteward/keysteward/node/kubernetes/leaderlabel"
 	"github.com/keysteward/keysteward/node/kubernetes/pods"
 	"github.com/keysteward/keysteward/node/kubernetes/statefulset"
 	"github.com/keysteward/keysteward/node/seal"
@@ -89,13 +88,12 @@ type parts struct {
 	clouds   *clouds.Duty
 	pods     *pods.Watcher // nil but with --witness kubernetes
 	terms    string        // of deposits
-	exits    []node.Duty
+	more     []node.Duty   // that not every node has
 	api      *api.Server
 	shipper  *auditlog.Shipper // nil without --audit-file
 	founders []cluster.Peer
 	report   cluster.Report
 	scale    *statefulset.Watcher // nil without --statefulset
-	label    *leaderlabel.Duty    // nil outside Kubernetes
 }
 
 // parts checks and opens everything, the data folder last: what is wrong with
@@ -171,7 +169,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if p.clouds, err = clouds.New(clouds.Config{Secrets: p.secrets, Logger: p.log, Metrics: registry}); err != nil {
 		return fmt.Errorf("logical clouds: %w", err)
 	}
-	if p.exits, err = o.exitDuties(p.log, registry); err != nil {
+	if p.more, err = o.exitDuties(p.log, registry); err != nil {
 		return cli.UsageError(err)
 	}
 	if err := errors.Join(o.shipping(p, registry), o.watching(p, registry), o.scaling(p)); err != nil {
@@ -198,14 +196,11 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 // run serves until the context ends or the node can not go on, then stops in
 // this order: refuse work, hand leadership over, finish requests, leave.
 func (p *parts) run(ctx context.Context, o *serverOptions) error {
-	duties := append(p.exits, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
+	duties := append(p.more, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
 		return p.duty.Run(ctx, s)
 	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
 		return p.clouds.Run(ctx, s)
 	}))
-	if p.label != nil {
-		duties = append(duties, p.label)
-	}
 	p.node.Start(append(duties, p.podDuties()...)...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -17,7 +17,7 @@ func TestWipedNodeIsLetInAgain(t *testing.T) {
 	for name, pick := range map[string]func(list []*place) *place{
 		"the first":       func(list []*place) *place { return list[0] },
 		"another":         func(list []*place) *place { return list[2] },
-		"the one leading": func(list []*place) *place { return leader(nil, list...) },
+		"the one leading": func(list []*place) *place { return leader(list[0].t, list...) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,6 +254,7 @@ func TestOldSelfStillAnswers(t *testing.T) {
 		"no cluster's ID": {func(q *joinRequest) { q.ClusterID = "evil" }, "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bad := q
 			tc.change(&bad)
 			_, err := newPeers(victim.config()).join(t.Context(), l.address, bad)

@@ -179,9 +179,6 @@ func (p *place) down() {
 
 // leader waits for the one that leads among these.
 func leader(t *testing.T, list ...*place) *place {
-	if t == nil {
-		t = list[0].t
-	}
 	t.Helper()
 	var found *place
 	eventually(t, "no leader", func() bool {

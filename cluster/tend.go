@@ -131,20 +131,7 @@ func (t *tender) shrink(ctx context.Context, c *court) error {
 	if i, ok := t.scale.Ordinal(t.node.Name()); ok && i >= c.wanted {
 		return t.passOn(ctx, c)
 	}
-	victim, at := node.Member{}, -1
-	for _, m := range c.config.Members {
-		i, ok := t.scale.Ordinal(m.Name())
-		if !ok || i < c.wanted {
-			continue
-		}
-		if id, err := t.identity(ctx, m.Address); err == nil && id.ID == m.ID {
-			delete(t.silent, m.ID)
-			continue
-		}
-		if t.silent[m.ID]++; t.silent[m.ID] >= looksBefore && i > at {
-			victim, at = m, i
-		}
-	}
+	victim, at := t.unwanted(ctx, c)
 	if at < 0 {
 		return nil
 	}
@@ -159,6 +146,26 @@ func (t *tender) shrink(ctx context.Context, c *court) error {
 	}
 	t.log.Warn("a member is not wanted any more and does not answer: it is removed", "node", victim.ID, "replicas", c.wanted)
 	return t.remove(ctx, victim.ID, c.config.Index)
+}
+
+// unwanted is the member with the highest ordinal of those that are not wanted and did
+// not answer for some looks; its ordinal is negative if there is none.
+func (t *tender) unwanted(ctx context.Context, c *court) (victim node.Member, ordinal int) {
+	ordinal = -1
+	for _, m := range c.config.Members {
+		i, ok := t.scale.Ordinal(m.Name())
+		if !ok || i < c.wanted {
+			continue
+		}
+		if id, err := t.identity(ctx, m.Address); err == nil && id.ID == m.ID {
+			delete(t.silent, m.ID)
+			continue
+		}
+		if t.silent[m.ID]++; t.silent[m.ID] >= looksBefore && i > ordinal {
+			victim, ordinal = m, i
+		}
+	}
+	return victim, ordinal
 }
 
 // errKept says that a member was not removed.

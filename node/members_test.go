@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -264,5 +263,5 @@ func TestLostConnectionsAreGivenUp(t *testing.T) {
 	require.Error(t, err)
 	require.Less(t, time.Since(began), 2*dialTimeout)
 	var network net.Error
-	require.True(t, errors.As(err, &network))
+	require.ErrorAs(t, err, &network)
 }

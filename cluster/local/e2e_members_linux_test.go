@@ -186,7 +186,7 @@ func (d *memberDays) members(want ...int) (ids []string) {
 	return slices.Compact(ids)
 }
 
-// waits waits until a node's readiness says so.
+// waits returns once a node's readiness says so.
 func (d *memberDays) waits(i int, text string) {
 	d.t.Helper()
 	var answer []byte

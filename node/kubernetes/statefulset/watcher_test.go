@@ -48,7 +48,7 @@ func watching(t *testing.T, config *rest.Config, name string) (*Watcher, *journa
 	j := &journal{}
 	w, err := New(Config{Kubernetes: config, Namespace: namespace, Name: name, Logger: slog.New(slog.NewTextHandler(j, nil))})
 	require.NoError(t, err)
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 	t.Cleanup(func() {
