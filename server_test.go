@@ -71,6 +71,9 @@ func TestServerRefusesFlags(t *testing.T) {
 		"raft beyond loopback":   {[]string{"--raft-addr", "0.0.0.0:1"}, "--raft-addr 0.0.0.0:1"},
 		"api beyond loopback":    {[]string{"--api-addr", ":8200"}, "--api-addr :8200"},
 		"peers malformed":        {[]string{"--peers", "n1"}, `peer "n1"`},
+		"replicas of nobody":     {[]string{"--statefulset", "a/b"}, "--statefulset needs --kubernetes"},
+		"statefulset malformed":  {[]string{"--kubernetes", "in-cluster", "--pods", "a/b", "--statefulset", "b"}, `--statefulset "b": want NAMESPACE/NAME`},
+		"pod malformed":          {[]string{"--pod", "a/b/c"}, `--pod "a/b/c": want NAMESPACE/NAME`},
 		"peers without this one": {[]string{"--name", "n2"}, "--peers does not name this node"},
 		"short rest":             {[]string{"--rest-after-proof", "1s"}, "--rest-after-proof 1s"},
 		"negative rest":          {[]string{"--rest-after-proof", "-1s"}, "--rest-after-proof -1s"},
@@ -133,6 +136,35 @@ func TestServerRefusesFlags(t *testing.T) {
 }
 
 // A cluster that has another way in needs no file of tokens; without any the log says so.
+// A node that is none of the founders has to be of their kind.
+func TestFounders(t *testing.T) {
+	t.Parallel()
+	peers := []string{"ks-0=ks-0.p:1", "ks-1=ks-1.p:1"}
+	for name, c := range map[string]struct {
+		name, advertised string
+		says             string
+	}{
+		"a founder":         {"ks-1", "ks-1.p:1", ""},
+		"a further one":     {"ks-4", "ks-4.p:1", ""},
+		"at another place":  {"ks-4", "ks-4.q:1", "its address ks-4.q:1 is not like theirs"},
+		"of another kind":   {"other", "other.p:1", "--peers does not name this node, other"},
+		"where it listens":  {"ks-4", "", "its address 127.0.0.1:8300 is not like theirs"},
+		"ordinal of no one": {"ks-04", "ks-04.p:1", "does not name this node"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := &serverOptions{name: c.name, raftAdvertise: c.advertised, raftAddr: "127.0.0.1:8300", peers: peers}
+			list, err := o.founders()
+			if c.says == "" {
+				require.NoError(t, err)
+				require.Len(t, list, 2)
+				return
+			}
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
 func TestNoTokenHashes(t *testing.T) {
 	t.Parallel()
 	flags, _ := flagsOf(t, "--token-hashes", "", "--api-addr", "127.0.0.1:x")
