@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,7 +76,7 @@ func (a *api) requireRestricted(t *testing.T, objects []unstructured.Unstructure
 	for name, template := range templates(t, objects) {
 		spec := template.Spec
 		spec.ServiceAccountName, spec.PriorityClassName = "", "" // not here
-		if strings.HasPrefix(name, "StatefulSet/") { // which adds the volume of its claim
+		if strings.HasPrefix(name, "StatefulSet/") {             // which adds the volume of its claim
 			spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "data"})
 		}
 		no := false
@@ -107,6 +106,7 @@ func TestAPIServerTakesIt(t *testing.T) {
 
 	for name, values := range both() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			objects, text := rendered(t, values...)
 			a.dryRun(t, text)
 			a.requireRestricted(t, objects)
@@ -114,13 +114,20 @@ func TestAPIServerTakesIt(t *testing.T) {
 	}
 	for _, path := range []string{"kustomize", "validators", filepath.Join("validators", "lighthouse")} {
 		t.Run(path, func(t *testing.T) {
+			t.Parallel()
 			objects, text := kustomized(t, path)
 			a.dryRun(t, text)
 			a.requireRestricted(t, objects)
 		})
 	}
-	t.Run("rights", func(t *testing.T) { a.rights(t) })
-	t.Run("init", func(t *testing.T) { a.initSecrets(t) })
+	t.Run("rights", func(t *testing.T) {
+		t.Parallel()
+		a.rights(t)
+	})
+	t.Run("init", func(t *testing.T) {
+		t.Parallel()
+		a.initSecrets(t)
+	})
 }
 
 // apply applies the objects of some kinds for good.
@@ -142,6 +149,7 @@ func (a *api) apply(t *testing.T, objects []unstructured.Unstructured, kinds ...
 
 // rights: what the nodes' account may do, by the word of the API server.
 func (a *api) rights(t *testing.T) {
+	t.Helper()
 	objects, _ := rendered(t)
 	a.apply(t, objects, "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 	type may struct {
@@ -187,6 +195,7 @@ func (a *api) allowed(t *testing.T, account string, what authorization.ResourceA
 
 // initSecrets runs the program with the very arguments and the very rights of the job.
 func (a *api) initSecrets(t *testing.T) {
+	t.Helper()
 	objects, _ := rendered(t)
 	a.apply(t, objects, "ServiceAccount", "Role", "RoleBinding")
 	kubeconfig := a.accountKubeconfig(t, "keysteward-init")
@@ -245,7 +254,7 @@ func (a *api) secrets(t *testing.T) map[string]map[string][]byte {
 func (a *api) accountKubeconfig(t *testing.T, account string) string {
 	t.Helper()
 	life := int64(600)
-	request, err := a.admin.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), account, &authentication.TokenRequest{
+	request, err := a.admin.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, &authentication.TokenRequest{
 		Spec: authentication.TokenRequestSpec{ExpirationSeconds: &life},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -202,12 +203,13 @@ func TestAlertsAskForMetricsThatExist(t *testing.T) {
 func goSource(t *testing.T, folders ...string) string {
 	t.Helper()
 	var all strings.Builder
+	module := os.DirFS(filepath.Join("..", ".."))
 	for _, folder := range folders {
-		require.NoError(t, filepath.WalkDir(filepath.Join("..", "..", folder), func(path string, _ os.DirEntry, err error) error {
+		require.NoError(t, fs.WalkDir(module, folder, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
-			text, err := os.ReadFile(path)
+			text, err := fs.ReadFile(module, path)
 			all.Write(text)
 			return err
 		}))

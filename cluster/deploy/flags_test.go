@@ -16,7 +16,7 @@ import (
 // program is keysteward, built once.
 var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(folder, "keysteward")
-	out, err := exec.Command("go", "build", "-o", path, "../..").CombinedOutput() //nolint:noctx // for all tests
+	out, err := exec.Command("go", "build", "-o", path, "../..").CombinedOutput()
 	return path, wrap(err, out)
 })
 

@@ -7,12 +7,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -122,18 +123,19 @@ func TestTheSameInputMakesTheSameBytes(t *testing.T) {
 		_, err := build(t, "--out", out, "--binary", "amd64="+binary, "--tag", "keysteward:a,keysteward:b,keysteward:c,keysteward:d", "--certificates", roots, "--created", "1")
 		require.NoError(t, err)
 		files := map[string]string{}
-		require.NoError(t, filepath.WalkDir(out, func(path string, entry os.DirEntry, err error) error {
+		folder := os.DirFS(out)
+		require.NoError(t, fs.WalkDir(folder, ".", func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}
-			data, err := os.ReadFile(path)
-			files[path[len(out):]] = string(data)
+			data, err := fs.ReadFile(folder, path)
+			files[path] = string(data)
 			return err
 		}))
 		return files
 	}
 	first := once()
-	require.Contains(t, first, "/keysteward-amd64.tar")
+	require.Contains(t, first, "keysteward-amd64.tar")
 	for range 5 {
 		require.Equal(t, first, once())
 	}

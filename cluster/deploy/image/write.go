@@ -13,7 +13,7 @@ import (
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -35,59 +35,62 @@ func parseTags(texts []string) ([]name.Tag, error) {
 	return tags, nil
 }
 
-// writeDocker writes a docker archive and returns its SHA-256 in hex. go-containerregistry
-// could write one itself, but names with several tags in an order of chance.
+// writeDocker writes a docker archive and returns its SHA-256 in hex.
 func writeDocker(path string, img v1.Image, tags []name.Tag) (string, error) {
-	refs := make(map[name.Reference]v1.Image, len(tags))
-	for _, tag := range tags {
-		refs[tag] = img
-	}
-	manifest, err := tarball.ComputeManifest(refs)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	slices.Sort(manifest[0].RepoTags)
-	config, err := img.RawConfigFile()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	index, err := json.Marshal(manifest)
+	files, err := dockerFiles(img, tags)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	put := func(name string, data []byte) error {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
-			return err //nolint:wrapcheck // wrapped below
-		}
-		_, err := w.Write(data)
-		return err //nolint:wrapcheck // wrapped below
-	}
-	if err := put(manifest[0].Config, config); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	for i, layer := range layers {
-		data, err := compressed(layer)
-		if err != nil {
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Typeflag: tar.TypeReg}); err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
-		if err := put(manifest[0].Layers[i], data); err != nil {
+		if _, err := w.Write(f.data); err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
-	}
-	if err := put("manifest.json", index); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	if err := w.Close(); err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	sum := sha256.Sum256(archive.Bytes())
 	return hex.EncodeToString(sum[:]), replace(path, archive.Bytes())
+}
+
+// dockerFiles are what is in a docker archive. go-containerregistry could write one
+// itself, but names an image with several tags in an order of chance.
+func dockerFiles(img v1.Image, tags []name.Tag) ([]entry, error) {
+	refs := make(map[name.Reference]v1.Image, len(tags))
+	for _, tag := range tags {
+		refs[tag] = img
+	}
+	manifest, err := tarball.ComputeManifest(refs)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	slices.Sort(manifest[0].RepoTags)
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("layers: %w", err)
+	}
+	files := []entry{{name: manifest[0].Config, data: config}}
+	for i, layer := range layers {
+		data, err := compressed(layer)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, entry{name: manifest[0].Layers[i], data: data})
+	}
+	index, err := json.Marshal(manifest)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	return append(files, entry{name: "manifest.json", data: index}), nil
 }
 
 func compressed(layer v1.Layer) ([]byte, error) {
