@@ -62,7 +62,7 @@ func Command(version string, signals <-chan os.Signal) *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", ErrUsage, err) })
 	bind(cmd, &o)
-	cmd.AddCommand(fundCommand())
+	cmd.AddCommand(fundCommand(), chainCommand(signals))
 	return cmd
 }
 
