@@ -25,15 +25,15 @@ func (s *site) startChain(t *testing.T) *devchain.Chain {
 	key := &keystore.Key{Id: uuid.New(), Address: crypto.PubkeyToAddress(secret.PublicKey), PrivateKey: secret}
 	file, err := keystore.EncryptKey(key, "e2e", keystore.LightScryptN, keystore.LightScryptP)
 	require.NoError(t, err)
-	folder := t.TempDir()
+	folder := s.life.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "keystore"), file, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "password"), []byte("e2e"), 0o600))
 	s.kubectl(t, "create", "secret", "generic", "funding", "-n", system, "--from-file="+folder)
 
-	chain, err := devchain.Start(t.Context(), devchain.Config{
+	chain, err := devchain.Start(s.life.Context(), devchain.Config{
 		Dir: filepath.Join(folder, "chain"), RPCAddr: s.host + ":0", Funded: key.Address, Period: 250 * time.Millisecond,
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, chain.Close()) })
+	s.life.Cleanup(func() { require.NoError(s.life, chain.Close()) })
 	return chain
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,15 @@ func (s *site) clear(t *testing.T) {
 		s.kubectl(t, "delete", "namespace", namespace, "--ignore-not-found", "--timeout=90s")
 	}
 	s.kubectl(t, "delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/instance="+system)
-	s.kubectl(t, "taint", "nodes", "--all", "node.kubernetes.io/out-of-service:NoExecute-", "--overwrite")
+	nodes, err := read[corev1.NodeList](t.Context(), s, "get", "nodes")
+	require.NoError(t, err)
+	for _, node := range nodes.Items {
+		for _, taint := range node.Spec.Taints {
+			if taint.Key == corev1.TaintNodeOutOfService {
+				s.kubectl(t, "taint", "node", node.Name, taint.Key+"-")
+			}
+		}
+	}
 	s.kubectl(t, "uncordon", "node-1", "node-2")
 	require.NoError(t, os.RemoveAll(filepath.Join(s.dir, "node/volumes/journal")))
 }
@@ -66,8 +75,8 @@ func (s *site) tell(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"get", "nodes,pods,pvc", "-A", "-o", "wide"},
-		{"get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"logs", "-n", system, "-l", "app.kubernetes.io/component=server", "--tail=40", "--prefix"},
+		{"get", "events", "-A", "--sort-by=.lastTimestamp", "--field-selector=type=Warning"},
+		{"logs", "-n", system, "-l", "app.kubernetes.io/component=server", "--tail=15", "--prefix"},
 		{"logs", "-n", validators, "-l", "app=validators", "-c", "allocate", "--tail=10", "--prefix"},
 	} {
 		out, err := s.try(t.Context(), "", "bin/tools/kubectl", args...)
@@ -78,6 +87,7 @@ func (s *site) tell(t *testing.T) {
 }
 
 func install(t *testing.T, s *site) {
+	t.Helper()
 	s.loadBox(t)
 	s.kubectl(t, "create", "namespace", system)
 	s.kubectl(t, "create", "namespace", validators)
@@ -99,17 +109,19 @@ func (s *site) values(t *testing.T, chain *devchain.Chain) string {
 	t.Helper()
 	template, err := os.ReadFile("testdata/values.yaml")
 	require.NoError(t, err)
-	return strings.NewReplacer("@CHAIN_ID@", fmt.Sprint(chain.ChainID()), "@CONTRACT@", chain.DepositContract().Hex(),
+	return strings.NewReplacer("@CHAIN_ID@", strconv.FormatUint(chain.ChainID(), 10), "@CONTRACT@", chain.DepositContract().Hex(),
 		"@FORK@", fmt.Sprintf("0x%x", devchain.ForkVersion), "@RPC@", chain.RPC()).Replace(string(template))
 }
 
 func firstKeys(t *testing.T, s *site) {
+	t.Helper()
 	s.kubectl(t, "apply", "-f", "cluster/deploy/e2e/testdata/validators.yaml")
 	s.awaitAll(t, validators, validators)
 	s.agree(t, 2)
 }
 
 func leaderKilled(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 2)
 	leader := s.leader(t, "")
 	s.kill(t, leader, "keysteward")
@@ -120,6 +132,7 @@ func leaderKilled(t *testing.T, s *site) {
 }
 
 func leaderDeleted(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 2)
 	leader := s.leader(t, "")
 	s.kubectl(t, "delete", "pod", leader.Name, "-n", system)
@@ -131,6 +144,7 @@ func leaderDeleted(t *testing.T, s *site) {
 
 // validatorDeleted deletes one the ordinary way: its keys come back to its name once all has ended.
 func validatorDeleted(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 2)
 	old := s.pod(t, validators, "validators-0")
 	s.kubectl(t, "delete", "pod", old.Name, "-n", validators)
@@ -139,6 +153,7 @@ func validatorDeleted(t *testing.T, s *site) {
 }
 
 func validatorEvicted(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 2)
 	old := s.pod(t, validators, "validators-1")
 	eviction := `{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "validators-1"}}`
@@ -168,6 +183,7 @@ func (s *site) onNode2(t *testing.T) (first, second corev1.Pod) {
 // nodeCutOff is what must never go wrong: containers run on where nobody sees them, and one pod of them is
 // force-deleted meanwhile.
 func nodeCutOff(t *testing.T, s *site) {
+	t.Helper()
 	forced, waiting := s.onNode2(t)
 	before := s.agree(t, 3)
 	s.kubectl(t, "cordon", "node-2")
@@ -228,6 +244,7 @@ func (s *site) awaitSilent(t *testing.T, pod corev1.Pod) {
 
 // nodeOff takes the power from a node: the operator's word, a taint, sets its keys free.
 func nodeOff(t *testing.T, s *site) {
+	t.Helper()
 	lost, _ := s.onNode2(t)
 	before := s.agree(t, 3)
 	s.run(t, "scripts/node", "off", s.dir, "2")
@@ -248,6 +265,7 @@ func nodeOff(t *testing.T, s *site) {
 
 // volumeLost takes the disk of a member: it joins again under another ID.
 func volumeLost(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 3)
 	ids := s.whole(t, 3)
 	lost := s.leader(t, "") // the worst one
@@ -265,6 +283,7 @@ func volumeLost(t *testing.T, s *site) {
 }
 
 func scaled(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 3)
 	s.kubectl(t, "scale", "statefulset", "keysteward", "-n", system, "--replicas=5")
 	s.awaitAll(t, system, "keysteward")
@@ -278,6 +297,7 @@ func scaled(t *testing.T, s *site) {
 
 // drained moves all pods to the other node, members too, as many at a time as their budget allows.
 func drained(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 3)
 	s.kubectl(t, "drain", "node-1", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=110s")
 	s.awaitAll(t, system, "keysteward")

@@ -30,7 +30,7 @@ func (s *site) fetchAccess(t *testing.T) {
 	secret, err := read[corev1.Secret](t.Context(), s, "get", "secret", "keysteward-admin", "-n", system)
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(s.access(""), 0o700))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(s.access(""))) })
+	s.life.Cleanup(func() { require.NoError(s.life, os.RemoveAll(s.access(""))) })
 	for name, content := range secret.Data {
 		require.NoError(t, os.WriteFile(s.access(name), content, 0o600))
 	}
@@ -40,7 +40,8 @@ func (s *site) fetchAccess(t *testing.T) {
 // tryKeysteward runs the command of people where names of Services are known.
 func (s *site) tryKeysteward(ctx context.Context, args ...string) (string, error) {
 	command := append([]string{
-		"enter", s.dir, "1", s.program()}, args...)
+		"enter", s.dir, "1", s.program(),
+	}, args...)
 	return s.try(ctx, "", "scripts/node", append(command,
 		"--server", "https://keysteward."+system+".svc.cluster.local:8200", "--ca-file", s.access("ca.crt"),
 		"--client-cert", s.access("tls.crt"), "--client-key", s.access("tls.key"))...)

@@ -29,9 +29,10 @@ const (
 
 // site is where the tests run: nodes that run, and the programs to deal with them.
 type site struct {
-	root string // of the repository
-	dir  string // of the nodes
-	host string // the address of this machine, as pods see it
+	life *testing.T // the whole test, of which each step is a part
+	root string     // of the repository
+	dir  string     // of the nodes
+	host string     // the address of this machine, as pods see it
 }
 
 func openSite(t *testing.T) *site {
@@ -40,7 +41,7 @@ func openSite(t *testing.T) *site {
 	require.NotEmpty(t, dir, "no nodes: run `make e2e`")
 	root, err := filepath.Abs("../../..")
 	require.NoError(t, err)
-	s := &site{root: root, dir: dir}
+	s := &site{life: t, root: root, dir: dir}
 	number, err := os.ReadFile(filepath.Join(dir, "node", "number"))
 	require.NoError(t, err, "no nodes run from %s", dir)
 	s.host = "10.89." + strings.TrimSpace(string(number)) + ".1"
@@ -73,12 +74,6 @@ func (s *site) run(t *testing.T, program string, args ...string) string {
 func (s *site) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	return s.run(t, "bin/tools/kubectl", args...)
-}
-
-func (s *site) apply(t *testing.T, manifest string) {
-	t.Helper()
-	_, err := s.try(t.Context(), manifest, "bin/tools/kubectl", "apply", "-f", "-")
-	require.NoError(t, err)
 }
 
 // node runs a command within a node.

@@ -19,6 +19,7 @@ const mostSilence = 5 * time.Second
 // rollingRestart restarts all members while a pod asks for its keys over and over: nothing that the client
 // repeats may fail.
 func rollingRestart(t *testing.T, s *site) {
+	t.Helper()
 	before := s.agree(t, 3)
 	s.kubectl(t, "delete", "pod", "load", "-n", validators, "--ignore-not-found")
 	s.kubectl(t, "apply", "-f", "cluster/deploy/e2e/testdata/load.yaml")
