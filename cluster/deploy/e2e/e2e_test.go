@@ -40,6 +40,7 @@ func TestWholeLife(t *testing.T) { //nolint:paralleltest // there is one Kuberne
 		{"rolling restart under load", rollingRestart},
 		{"five nodes, and three again", scaled},
 		{"a node is drained", drained},
+		{"leases: a node is cut off, and nobody has to say that it stopped", leasesRunOut},
 	}
 	for _, step := range steps {
 		if !t.Run(step.name, func(t *testing.T) { step.play(t, s) }) {
@@ -77,7 +78,7 @@ func (s *site) tell(t *testing.T) {
 		{"get", "nodes,pods,pvc", "-A", "-o", "wide"},
 		{"get", "events", "-A", "--sort-by=.lastTimestamp", "--field-selector=type=Warning"},
 		{"logs", "-n", system, "-l", "app.kubernetes.io/component=server", "--tail=15", "--prefix"},
-		{"logs", "-n", validators, "-l", "app=validators", "-c", "allocate", "--tail=10", "--prefix"},
+		{"logs", "-n", validators, "-l", "app.kubernetes.io/name=validators", "-c", "keys", "--tail=10", "--prefix"},
 	} {
 		out, err := s.try(t.Context(), "", "bin/tools/kubectl", args...)
 		t.Logf("kubectl %s\n%s %v", strings.Join(args, " "), out, err)
@@ -90,7 +91,7 @@ func install(t *testing.T, s *site) {
 	t.Helper()
 	s.loadBox(t)
 	s.kubectl(t, "create", "namespace", system)
-	s.kubectl(t, "create", "namespace", validators)
+	s.kubectl(t, "apply", "-f", "cluster/deploy/e2e/testdata/validators/namespace.yaml")
 	chain := s.startChain(t)
 	// The members are on node-1, so that the other can be lost without them.
 	s.kubectl(t, "cordon", "node-2")
@@ -110,12 +111,13 @@ func (s *site) values(t *testing.T, chain *devchain.Chain) string {
 	template, err := os.ReadFile("testdata/values.yaml")
 	require.NoError(t, err)
 	return strings.NewReplacer("@CHAIN_ID@", strconv.FormatUint(chain.ChainID(), 10), "@CONTRACT@", chain.DepositContract().Hex(),
-		"@FORK@", fmt.Sprintf("0x%x", devchain.ForkVersion), "@RPC@", chain.RPC()).Replace(string(template))
+		"@FORK@", fmt.Sprintf("0x%x", devchain.ForkVersion), "@RPC@", chain.RPC(),
+		"@GENESIS@", strconv.FormatInt(time.Now().Add(-time.Hour).Unix(), 10)).Replace(string(template))
 }
 
 func firstKeys(t *testing.T, s *site) {
 	t.Helper()
-	s.kubectl(t, "apply", "-f", "cluster/deploy/e2e/testdata/validators.yaml")
+	s.kubectl(t, "apply", "-k", "cluster/deploy/e2e/testdata/validators")
 	s.awaitAll(t, validators, validators)
 	s.agree(t, 2)
 }
@@ -164,10 +166,11 @@ func validatorEvicted(t *testing.T, s *site) {
 	require.Equal(t, before, s.agree(t, 2))
 }
 
-// onNode2 returns two validators that run on node-2, and makes one there if need be.
+// onNode2 returns two validators that run on node-2, after it has moved all of them there.
 func (s *site) onNode2(t *testing.T) (first, second corev1.Pod) {
 	t.Helper()
 	s.kubectl(t, "cordon", "node-1")
+	s.kubectl(t, "wait", "--for=condition=Ready", "node/node-2", "--timeout=60s")
 	s.kubectl(t, "scale", "statefulset", validators, "-n", validators, "--replicas=3")
 	s.awaitAll(t, validators, validators)
 	for _, name := range []string{"validators-0", "validators-1"} {
@@ -260,7 +263,6 @@ func nodeOff(t *testing.T, s *site) {
 	require.Equal(t, before, s.agree(t, 3))
 	s.kubectl(t, "taint", "node", "node-2", "node.kubernetes.io/out-of-service:NoExecute-")
 	s.run(t, "scripts/node", "up", s.dir)
-	s.kubectl(t, "wait", "--for=condition=Ready", "node/node-2", "--timeout=60s")
 }
 
 // volumeLost takes the disk of a member: it joins again under another ID.
@@ -306,4 +308,34 @@ func drained(t *testing.T, s *site) {
 	s.leader(t, "")
 	require.Equal(t, before, s.agree(t, 3))
 	s.kubectl(t, "uncordon", "node-1")
+}
+
+// leasesRunOut cuts a node off once more, but where leases are on: the sidecar ends the validator that nobody
+// can reach, and once its lease has run out another one has its keys.
+func leasesRunOut(t *testing.T, s *site) {
+	t.Helper()
+	s.run(t, "bin/tools/helm", "upgrade", "keysteward", "cluster/deploy/chart", "-n", system, "--reuse-values",
+		"--set", "witness.leaseDuration=40s")
+	s.awaitAll(t, system, "keysteward")
+	s.kubectl(t, "rollout", "restart", "statefulset/"+validators, "-n", validators)
+	s.awaitAll(t, validators, validators)
+	lost, _ := s.onNode2(t)
+	before := s.agree(t, 3)
+	assigned, err := s.assignments(t.Context())
+	require.NoError(t, err)
+	require.Positive(t, assigned[lost.Name].LeaseEndsInMs)
+
+	s.kubectl(t, "cordon", "node-2")
+	s.run(t, "scripts/node", "cut", s.dir, "2")
+	s.kubectl(t, "delete", "pod", lost.Name, "-n", validators, "--force", "--grace-period=0")
+	s.awaitResting(t, lost)
+	s.awaitReady(t, validators, lost.Name, string(lost.UID))
+	s.signedOnce(t)
+	assigned, err = s.assignments(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before[lost.Name], assigned[lost.Name].Keys)
+	s.run(t, "scripts/node", "up", s.dir)
+	s.kubectl(t, "uncordon", "node-2")
+	s.awaitAll(t, validators, validators)
+	require.Equal(t, before, s.agree(t, 3))
 }

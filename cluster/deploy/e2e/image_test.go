@@ -41,7 +41,7 @@ func (s *site) loadBox(t *testing.T) {
 		_, err = files.Write(content)
 		require.NoError(t, err)
 	}
-	for _, applet := range []string{"sh", "sleep", "cat", "ls", "date", "echo", "test", "head"} {
+	for _, applet := range []string{"sh", "sleep", "cat", "ls", "date", "echo", "test", "grep"} {
 		link := &tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}
 		require.NoError(t, files.WriteHeader(link))
 	}

@@ -76,7 +76,7 @@ func (s *site) assignments(ctx context.Context) (map[string]wire.Allocation, err
 func (s *site) agree(t *testing.T, want int) map[string][]string {
 	t.Helper()
 	keys := make(map[string][]string)
-	pods, err := read[corev1.PodList](t.Context(), s, "get", "pods", "-n", validators, "-l", "app=validators")
+	pods, err := read[corev1.PodList](t.Context(), s, "get", "pods", "-n", validators, "-l", "app.kubernetes.io/name=validators")
 	require.NoError(t, err)
 	require.Len(t, pods.Items, want)
 	assigned, err := s.assignments(t.Context())
