@@ -196,40 +196,13 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 // run serves until the context ends or the node can not go on, then stops in
 // this order: refuse work, hand leadership over, finish requests, leave.
 func (p *parts) run(ctx context.Context, o *serverOptions) error {
-	duties := append(p.more, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
-		return p.duty.Run(ctx, s)
-	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
-		return p.clouds.Run(ctx, s)
-	}))
-	p.node.Start(append(duties, p.podDuties()...)...)
+	p.node.Start(p.duties()...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, background := errgroup.WithContext(background)
-	g.Go(func() error {
-		p.node.LogReadiness(background)
-		return nil
-	})
-	g.Go(func() error { return p.vault.Run(background, p.node.View) })
-	for _, c := range p.certificates.sources() {
-		g.Go(func() error {
-			c.Run(background)
-			return nil
-		})
+	for _, run := range p.background() {
+		g.Go(func() error { return run(background) })
 	}
-	g.Go(func() error { return p.duty.Indexer().Run(background, p.node.View) })
-	if p.pods != nil {
-		g.Go(func() error { return p.pods.Run(background) })
-	}
-	if p.shipper != nil {
-		g.Go(func() error { return p.shipper.Run(background) })
-	}
-	if p.scale != nil {
-		g.Go(func() error { return p.scale.Run(background) })
-	}
-	g.Go(func() error { return p.api.Serve(background, p.listener, p.tls) })
-	g.Go(func() error {
-		return cluster.Run(background, p.membership())
-	})
 	var failure error
 	select {
 	case <-ctx.Done():
@@ -243,6 +216,40 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	}
 	stop()
 	return errors.Join(failure, g.Wait())
+}
+
+// duties are what this node does while it leads.
+func (p *parts) duties() []node.Duty {
+	duties := append(p.more, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
+		return p.duty.Run(ctx, s)
+	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
+		return p.clouds.Run(ctx, s)
+	}))
+	return append(duties, p.podDuties()...)
+}
+
+// background is what runs on every node, leader or not.
+func (p *parts) background() []func(context.Context) error {
+	list := []func(context.Context) error{
+		func(ctx context.Context) error { p.node.LogReadiness(ctx); return nil },
+		func(ctx context.Context) error { return p.vault.Run(ctx, p.node.View) },
+		func(ctx context.Context) error { return p.duty.Indexer().Run(ctx, p.node.View) },
+		func(ctx context.Context) error { return p.api.Serve(ctx, p.listener, p.tls) },
+		func(ctx context.Context) error { return cluster.Run(ctx, p.membership()) },
+	}
+	for _, c := range p.certificates.sources() {
+		list = append(list, func(ctx context.Context) error { c.Run(ctx); return nil })
+	}
+	if p.pods != nil {
+		list = append(list, p.pods.Run)
+	}
+	if p.shipper != nil {
+		list = append(list, p.shipper.Run)
+	}
+	if p.scale != nil {
+		list = append(list, p.scale.Run)
+	}
+	return list
 }
 
 // checks are lines of readiness beside the node's own.
