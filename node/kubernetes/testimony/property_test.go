@@ -105,7 +105,13 @@ func doubts() map[string]func(*core.Pod) {
 		"ready":     func(p *core.Pod) { p.Status.Conditions[0].Status = core.ConditionTrue },
 		"condition": func(p *core.Pod) { p.Status.Conditions = nil },
 		"container": func(p *core.Pod) { p.Spec.Containers = append(p.Spec.Containers, core.Container{Name: "more"}) },
-		"renamed":   func(p *core.Pod) { p.Spec.InitContainers[0].Name = "renamed" },
+		"another status": func(p *core.Pod) {
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, exited("other", "c9", 0))
+		},
+		"twice": func(p *core.Pod) {
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, running("client", "c9"))
+		},
+		"renamed": func(p *core.Pod) { p.Spec.InitContainers[0].Name = "renamed" },
 	}
 	of := map[string]func(*core.Pod) []core.ContainerStatus{
 		"init":      func(p *core.Pod) []core.ContainerStatus { return p.Status.InitContainerStatuses },
