@@ -114,7 +114,8 @@ func (a *asker) due(now time.Time) (list []*question, pause time.Duration) {
 }
 
 func (a *asker) ask(ctx context.Context, q *question) {
-	gone, err := false, error(nil)
+	var gone bool
+	var err error
 	if q.machine != "" {
 		err = a.w.confirmOff(ctx, q.machine)
 	} else {

@@ -218,7 +218,9 @@ type kube struct {
 
 func newKube(t testing.TB, c *kubetest.Cluster) *kube {
 	t.Helper()
-	client, err := coreclient.NewForConfig(c.Admin)
+	config := *c.Admin
+	config.QPS = -1
+	client, err := coreclient.NewForConfig(&config)
 	require.NoError(t, err)
 	return &kube{t, client}
 }
