@@ -19,6 +19,10 @@ import (
 // maxRetrySteps is more than it takes to double the shortest pause up to the longest.
 const maxRetrySteps = 30
 
+// fewRestarts bounds how the pause grows before a feed begins anew: to a second or two,
+// since that is rare and each has its reason.
+const fewRestarts = 4
+
 // feed is one list and watch that is kept up: the pods of a namespace, or the nodes.
 type feed struct {
 	w         *Watcher
@@ -41,7 +45,10 @@ type feed struct {
 // run keeps the feed up until ctx ends.
 func (f *feed) run(ctx context.Context) {
 	quiet := klog.Logger{} // has no sink
-	for ctx.Err() == nil {
+	for again := 0; ctx.Err() == nil; again++ {
+		if again > 0 { // something had it begin anew, and may do so again
+			sleep(ctx, f.w.cfg.pauseAfter(min(again, fewRestarts)), nil)
+		}
 		life, stop := f.begin(klog.NewContext(ctx, quiet))
 		cache.NewReflectorWithOptions(&cache.ListWatch{
 			ListWithContextFunc:  f.listing,
