@@ -43,6 +43,8 @@ type Config struct {
 	// watch is a little behind. relistPause is the least time between two lists because of
 	// pods that are missing for longer.
 	lagging, relistPause time.Duration
+	// withdrawAfter is how long a pod is gone before its request is taken back.
+	withdrawAfter time.Duration
 }
 
 // complete fills in the defaults.
@@ -75,6 +77,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.relistPause <= 0 {
 		c.relistPause = 30 * time.Second
+	}
+	if c.withdrawAfter <= 0 {
+		c.withdrawAfter = time.Minute
 	}
 	c.Namespaces = slices.Compact(slices.Sorted(slices.Values(c.Namespaces)))
 	return c, nil

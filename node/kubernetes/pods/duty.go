@@ -2,6 +2,7 @@ package pods
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -62,7 +63,7 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 		began := time.Now()
 		identity, list := r.pass(view)
 		took := time.Since(began)
-		if err := r.propose(ctx, identity, list); err != nil && ctx.Err() == nil {
+		if err := errors.Join(r.propose(ctx, identity, list), r.withdraw(ctx, view)); err != nil && ctx.Err() == nil {
 			failures++
 			d.w.log.Warn("what was seen of pods could not be told to the cluster; it is tried again", "observations", len(list), "error", err)
 			sleep(ctx, d.w.cfg.pauseAfter(failures), nil)
@@ -172,7 +173,7 @@ func (r *run) propose(ctx context.Context, identity string, list []*fsmpb.PodObs
 			}
 		}
 		_, err := r.session.Propose(ctx, &fsmpb.Command{
-			Caller: &fsmpb.Caller{Name: "pods", Role: "duty"},
+			Caller: dutyCaller(),
 			Body:   &fsmpb.Command_ObservePods{ObservePods: &fsmpb.ObservePods{KubernetesUid: identity, Pods: list[:n]}},
 		})
 		if err != nil {
@@ -205,7 +206,7 @@ func (r *run) note(o *fsmpb.PodObservation) {
 
 // wait waits until something may be to do.
 func (r *run) wait(ctx context.Context, changed fsm.Changes) {
-	ctx, stop := context.WithTimeout(ctx, lookEvery)
+	ctx, stop := context.WithTimeout(ctx, min(lookEvery, r.w.cfg.withdrawAfter))
 	defer stop()
 	var watching sync.WaitGroup
 	watching.Go(func() {

@@ -37,7 +37,7 @@ func TestPods(t *testing.T) {
 		})
 	}
 	for name, test := range map[string]func(*testing.T, *kubetest.Cluster){
-		"lists nothing": testContradiction, "permissions": testForbidden, "namespaces": testNamespaces, "leaders": testLeaders, "a machine is back": testMachineIsBack,
+		"lists nothing": testContradiction, "permissions": testForbidden, "namespaces": testNamespaces, "leaders": testLeaders, "a machine is back": testMachineIsBack, "abandoned requests": testAbandoned,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 	rbac "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -297,6 +298,31 @@ func testLeaders(t *testing.T, cluster *kubetest.Cluster) {
 	before := in.count.Load()
 	s.requireNothingNew(forced)
 	require.LessOrEqual(t, in.count.Load()-before, int64(4), "what is known is not proposed again: %d", in.count.Load()-before)
+	require.NoError(t, s.View().Check())
+}
+
+// testAbandoned deletes pods that wait for keys: their requests are taken back, unless
+// another pod of the name is there to take them over.
+func testAbandoned(t *testing.T, cluster *kubetest.Cluster) {
+	t.Helper()
+	s := &scene{state: newState(t, 60), kube: newKube(t, cluster), t: t}
+	w := s.watch(cluster.Admin, func(c *Config) { c.withdrawAfter = 1500 * time.Millisecond })
+	s.lead(w)
+	awaitSynced(t, w)
+	for _, ns := range []string{"abandoned", "taken-over"} {
+		holder := s.holder(ns)
+		s.remove(holder, 0)
+		s.awaitRest(t, holder, testimony.CodeForceDeleted)
+		next := s.run(ns, "validator-0")
+		s.allocate(next, 2)
+		require.True(t, s.View().Request(ns, "validator-0").GetBlocked())
+		s.remove(next, 0)
+	}
+	s.run("taken-over", "validator-0")
+	eventually(t, func() bool { return s.View().Request("abandoned", "validator-0") == nil }, "it should be taken back")
+	require.NotNil(t, s.View().Allocation("abandoned", "validator-0"), "the keys rest as before")
+	s.requireNothingNew(&core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "taken-over", Name: "validator-0", UID: types.UID(s.View().Allocation("taken-over", "validator-0").GetPod().GetUid())}})
+	require.NotNil(t, s.View().Request("taken-over", "validator-0"))
 	require.NoError(t, s.View().Check())
 }
 
