@@ -120,6 +120,10 @@ func TestAPIServerTakesIt(t *testing.T) {
 			a.requireRestricted(t, objects)
 		})
 	}
+	t.Run("helm", func(t *testing.T) {
+		t.Parallel()
+		a.upgrades(t)
+	})
 	t.Run("rights", func(t *testing.T) {
 		t.Parallel()
 		a.rights(t)
@@ -144,6 +148,38 @@ func (a *api) apply(t *testing.T, objects []unstructured.Unstructured, kinds ...
 		}
 	}
 	out, err := a.kubectl(t, text.String(), "apply", "--server-side", "-f", "-")
+	require.NoError(t, err, out)
+}
+
+// upgrades installs the chart with helm and changes it. The job of the Secrets comes again
+// when it was removed after its end, and under another name with another image.
+func (a *api) upgrades(t *testing.T) {
+	t.Helper()
+	helm := func(verb string, args ...string) []string {
+		args = append([]string{verb, "upgrades", chart, "--namespace", "more", "--kubeconfig", a.cluster.AdminKubeconfig}, args...)
+		out, err := run(t, nil, tool(t, "helm"), args...)
+		require.NoError(t, err, out)
+		jobs, err := a.admin.BatchV1().Jobs("more").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=init"})
+		require.NoError(t, err)
+		var names []string
+		for _, j := range jobs.Items {
+			names = append(names, j.Name)
+		}
+		return names
+	}
+	first := helm("install")
+	require.Len(t, first, 1)
+	require.Equal(t, first, helm("upgrade"))
+	now := metav1.DeletePropagationBackground
+	require.NoError(t, a.admin.BatchV1().Jobs("more").Delete(t.Context(), first[0], metav1.DeleteOptions{PropagationPolicy: &now}))
+	require.Equal(t, first, helm("upgrade"), "it is made anew")
+	second := helm("upgrade", "--set", "image.tag=v2")
+	require.Len(t, second, 1)
+	require.NotEqual(t, first, second)
+	set, err := a.admin.AppsV1().StatefulSets("more").Get(t.Context(), "upgrades-keysteward", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "keysteward:v2", set.Spec.Template.Spec.Containers[0].Image)
+	out, err := run(t, nil, tool(t, "helm"), "uninstall", "upgrades", "--namespace", "more", "--kubeconfig", a.cluster.AdminKubeconfig)
 	require.NoError(t, err, out)
 }
 
