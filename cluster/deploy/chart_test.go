@@ -233,6 +233,14 @@ func TestCertificatesByCertManager(t *testing.T) {
 		}
 	}
 	require.Len(t, hosts, 7)
+	for _, service := range of[corev1.Service](t, own, "Service") {
+		for _, suffix := range []string{"", ".keysteward", ".keysteward.svc", ".keysteward.svc.cluster.local"} {
+			require.Contains(t, api, service.Name+suffix)
+		}
+	}
+	for _, peer := range hosts {
+		require.True(t, strings.HasSuffix(peer, ".keysteward-peers.keysteward.svc.cluster.local"), "as members advertise themselves")
+	}
 	names := map[string][]any{}
 	for _, o := range theirs {
 		if o.GetKind() == "Certificate" {

@@ -194,6 +194,41 @@ func TestRunsAtOnce(t *testing.T) {
 	}
 }
 
+// Whoever is slower takes what the other one made: certificates are by its authorities,
+// and the record is of its key.
+func TestTheSlowerOneTakesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	_, theirs := namespace()
+	_, err := ensure(t, theirs, plan())
+	require.NoError(t, err)
+	quicker := all(t, theirs)
+	for _, name := range []string{"ks-kek", "ks-api-ca", "ks-api-tls"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clientset, secrets := namespace()
+			clientset.PrependReactor("create", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
+				created, ok := a.(clienttesting.CreateAction).GetObject().(*corev1.Secret)
+				if !ok || created.Name != name {
+					return false, nil, nil
+				}
+				other := quicker[name]
+				return false, nil, clientset.Tracker().Add(&other)
+			})
+			said, err := ensure(t, secrets, plan())
+			require.NoError(t, err)
+			require.Contains(t, said, "kept "+name)
+			got := all(t, secrets)
+			require.Equal(t, quicker[name].Data, got[name].Data)
+			switch name {
+			case "ks-kek":
+				require.Equal(t, quicker["ks-init"].Data, got["ks-init"].Data)
+			case "ks-api-ca":
+				require.Equal(t, quicker[name].Data["tls.crt"], got["ks-api-tls"].Data["ca.crt"])
+			}
+		})
+	}
+}
+
 func TestWhatOthersMadeIsKept(t *testing.T) {
 	t.Parallel()
 	own := func() Plan { p := plan(); p.Admin = ""; return p }
