@@ -44,7 +44,7 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 	case member:
 		return say(verdictMember, "")
 	case q.HasState && !q.Joining && q.ClusterID == "":
-		return say(verdictOther, "%s has the log of a cluster that never began, and this is cluster %s", q.ID, c.clusterID)
+		return say(verdictOther, "%s is no member of cluster %s and has a log of which it does not know the cluster", q.ID, c.clusterID)
 	case q.HasState && !q.Joining:
 		return say(verdictRemoved, "%s is no member of cluster %s any more", q.ID, c.clusterID)
 	case !c.mayBeMember(q):

@@ -46,7 +46,7 @@ func TestJudge(t *testing.T) {
 		"with a log, on its way":       {same, as(asks("ks-3", "b"), func(q *joinRequest) { q.HasState = true }), verdictAdded, deed{add: true}, ""},
 		"with a log, and a member":     {same, as(asks("ks-2", "a"), func(q *joinRequest) { q.HasState, q.Joining = true, false }), verdictMember, deed{}, ""},
 		"with a log, and removed":      {same, as(asks("ks-2", "b"), func(q *joinRequest) { q.HasState, q.Joining = true, false }), verdictRemoved, deed{}, "no member of cluster c0de any more"},
-		"with a log of nobody knows":   {same, as(asks("ks-2", "b"), func(q *joinRequest) { q.HasState, q.Joining, q.ClusterID = true, false, "" }), verdictOther, deed{}, "never began"},
+		"with a log of nobody knows":   {same, as(asks("ks-2", "b"), func(q *joinRequest) { q.HasState, q.Joining, q.ClusterID = true, false, "" }), verdictOther, deed{}, "of which it does not know the cluster"},
 		"of another cluster":           {same, as(asks("ks-0", "b"), func(q *joinRequest) { q.ClusterID = "beef" }), verdictOther, deed{}, "two clusters under one name"},
 		"its ID at another address":    {same, as(asks("ks-2", "a"), func(q *joinRequest) { q.Raft = "ks-3.p:1" }), verdictRefused, deed{}, "is known at ks-2.p:1"},
 		"its name at another address":  {same, as(asks("ks-2", "b"), func(q *joinRequest) { q.Raft = "x.p:1" }), verdictRefused, deed{}, "none of the founders"},

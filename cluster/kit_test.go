@@ -44,6 +44,12 @@ func (j *journal) Write(p []byte) (int, error) {
 	return j.buf.Write(p)
 }
 
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
+}
+
 func (j *journal) has(text string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -94,7 +100,7 @@ func placesAt(t *testing.T, hosts []string, names ...string) []*place {
 				_ = p.leave()
 			}
 			if t.Failed() {
-				t.Logf("%s:\n%s", p.name, p.journal.buf.String())
+				t.Logf("%s:\n%s", p.name, p.journal)
 			}
 		})
 	}

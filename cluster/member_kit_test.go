@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +20,8 @@ import (
 	"github.com/keysteward/keysteward/node/pki/pkitest"
 )
 
-// founded brings all up and returns when each has told where its API is.
+// founded brings all up and returns when each has told where its API is, and remembers
+// its cluster.
 func founded(t *testing.T, list []*place) {
 	t.Helper()
 	for _, p := range list {
@@ -27,6 +29,10 @@ func founded(t *testing.T, list []*place) {
 	}
 	for _, p := range list {
 		eventually(t, "all APIs are known on "+p.name, func() bool { return len(apis(p)) == len(list) })
+		eventually(t, p.name+" remembers its cluster", func() bool {
+			_, err := os.Stat(filepath.Join(p.folder, "cluster"))
+			return err == nil
+		})
 	}
 }
 
