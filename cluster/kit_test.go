@@ -134,7 +134,7 @@ func (p *place) open() {
 	var err error
 	p.node, err = node.Open(node.Config{
 		Name: p.name, DataDir: p.folder, APIAdvertise: p.api, Vault: openVault{}, Logger: log,
-		HeartbeatTimeout: 200 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond, LeaseTimeout: 100 * time.Millisecond,
+		HeartbeatTimeout: 400 * time.Millisecond, ElectionTimeout: 400 * time.Millisecond, LeaseTimeout: 200 * time.Millisecond,
 	}, p.link)
 	require.NoError(p.t, err)
 }
