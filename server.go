@@ -35,7 +35,8 @@ func newServerCommand() *cobra.Command {
 		Long: `Run one member of the cluster until SIGTERM or Ctrl-C.
 
 A new cluster is founded once all --peers have answered that they are empty, by
-the first of them. A node with data goes on where it was.`,
+the first of them. A node with data goes on where it was. One without data asks
+the cluster that is there to be let in; /readyz says what it waits for.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
