@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -30,7 +31,7 @@ func (f *folder) inspect(layout Layout) (held, error) {
 		return held{}, fmt.Errorf("inspect folder %s: %w", f.path, err)
 	}
 	if m == nil {
-		return held{}, f.requireEmpty()
+		return held{}, f.requireEmpty(layout)
 	}
 	if m.Layout != layout {
 		return held{}, fmt.Errorf("%w: %s holds keys in the layout of %s, not %s: keys in two folders get signed with twice, so stop the validator that reads this one and move it away, or ask for the layout that it has",
@@ -51,11 +52,15 @@ func (f *folder) inspect(layout Layout) (held, error) {
 	return found, nil
 }
 
-// requireEmpty refuses a folder without a manifest and with anything in it.
-func (f *folder) requireEmpty() error {
+// requireEmpty refuses a folder without a manifest and with anything in it, but for a
+// slashing protection file where the validator client looks for keys in folders below.
+func (f *folder) requireEmpty(layout Layout) error {
 	names, err := f.entries()
 	if err != nil {
 		return fmt.Errorf("inspect folder %s: %w", f.path, err)
+	}
+	if layout.roots() != nil {
+		names = slices.DeleteFunc(names, func(name string) bool { return protects(f.at(name)) })
 	}
 	if len(names) > 0 {
 		return fmt.Errorf("%w: %s holds %s, and no manifest of keysteward's: %s", ErrOccupied, f.path, several(names), wayOut)
@@ -172,4 +177,26 @@ func several(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+}
+
+// maxProtection bounds what is read of a file to see what it is.
+const maxProtection = 16 << 20
+
+// protects reports whether a file is one for slashing protection (EIP-3076).
+func protects(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxProtection {
+		return false
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	var file struct {
+		Metadata struct {
+			Version string `json:"interchange_format_version"`
+		} `json:"metadata"`
+		Crypto json.RawMessage `json:"crypto"` // a keystore has it
+	}
+	return json.Unmarshal(raw, &file) == nil && file.Metadata.Version != "" && file.Crypto == nil
 }
