@@ -21,6 +21,8 @@ type PodTokens interface {
 	Look(token string) error
 	// Review returns the pod that the token was made for.
 	Review(ctx context.Context, token string) (podtoken.Pod, error)
+	// Recall returns the pod of a token that was reviewed before and has not ended.
+	Recall(token string) (podtoken.Pod, bool)
 }
 
 // authenticate finds out who is asking: by the bearer token if there is one, which
@@ -98,7 +100,12 @@ func (s *Server) authenticatePod(ctx context.Context, token, remote string) (Cal
 	case errors.Is(err, podtoken.ErrRefused):
 		s.logins.reviews.count(remote)
 		return Caller{}, s.refuse(remote, "pod-token", challenge(`, error="invalid_token"`, err.Error()))
-	case err != nil:
+	case err != nil && ctx.Value(keepsItsPlace{}) != nil:
+		if pod, known := s.cfg.PodTokens.Recall(token); known {
+			return s.callerOfPod(pod, remote)
+		}
+	}
+	if err != nil {
 		p := newProblem(kubernetesAway, "%v", err)
 		p.retry = 2 * time.Second
 		return Caller{}, s.refuse(remote, "kubernetes-unavailable", p)

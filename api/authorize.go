@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"slices"
@@ -15,7 +16,13 @@ type access struct {
 	// of the cluster. Without it a call is about the whole cluster, and they are
 	// refused.
 	object func(*Server, *call) (object, error)
+	// keeps: the call only ever keeps a pod in its place. While Kubernetes can not be
+	// asked, a token that it vouched for before will do.
+	keeps bool
 }
+
+// keepsItsPlace marks the context of a call to such a route.
+type keepsItsPlace struct{}
 
 // object is what a call is about.
 type object struct {
@@ -39,6 +46,7 @@ var (
 	// With their own pod, or with what is theirs among all.
 	allocators = access{roles: []Role{RoleAdmin, RoleOperator, RolePod}, object: podOfBody}
 	releasers  = access{roles: []Role{RoleAdmin, RoleOperator, RolePod}, object: podOfPath}
+	keepers    = access{roles: releasers.roles, object: podOfPath, keeps: true}
 	podReaders = access{roles: []Role{RoleAdmin, RoleOperator, RoleViewer, RolePod}, object: podOfPath}
 	ownReaders = access{roles: readers.roles, object: whatIsTheirs}
 	allReaders = access{roles: podReaders.roles, object: whatIsTheirs}
@@ -78,6 +86,9 @@ func (s *Server) authorize(r route, request *http.Request) (Caller, error) {
 			return caller, nil
 		}
 		return caller, s.paced(caller)
+	}
+	if r.access.keeps {
+		request = request.WithContext(context.WithValue(request.Context(), keepsItsPlace{}, true))
 	}
 	caller, err := s.authenticate(request, remote)
 	if err != nil {

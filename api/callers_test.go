@@ -78,6 +78,12 @@ func (f fakePods) Review(_ context.Context, token string) (podtoken.Pod, error) 
 	return pod, nil
 }
 
+// Recall knows those that were let in when Kubernetes is away: their names say so.
+func (f fakePods) Recall(token string) (podtoken.Pod, bool) {
+	pod, known := f[strings.TrimSuffix(strings.TrimPrefix(token, "eyJ."), ".x")]
+	return pod, known
+}
+
 var anyPod = PodRules{{namespace: anyName, account: anyName, keys: 50}}
 
 func withPods(pods map[string]podtoken.Pod) func(*Config) {

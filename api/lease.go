@@ -1,9 +1,11 @@
 package api
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -28,11 +30,35 @@ func (s *Server) renewLease(c *call) (answer, error) {
 		}
 		renewal.Fence = fence
 	}
+	begin, err := c.flag("begin")
+	if err != nil {
+		return answer{}, err
+	}
+	// A leader that is none any more would at worst send the caller here once more.
+	a := s.node.View().Allocation(pod.GetNamespace(), pod.GetName())
+	if !begin && a.GetPod().GetUid() == pod.GetUid() && a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD && a.GetLeaseUntilMs() == 0 {
+		return ok(s.leaseOf(pod)), nil
+	}
 	cmd := c.command()
 	cmd.Body = &fsmpb.Command_RenewLease{RenewLease: renewal}
 	if _, err := s.propose(c.ctx(), cmd); err != nil {
-		return answer{}, err
+		return answer{}, notHeld(err)
 	}
+	return ok(s.leaseOf(pod)), nil
+}
+
+func (s *Server) leaseOf(pod *fsmpb.Pod) wire.Lease {
 	a := s.node.View().Allocation(pod.GetNamespace(), pod.GetName())
-	return ok(wire.Lease{DurationMs: s.cfg.LeaseDuration.Milliseconds(), Fence: signed(a.GetFence())}), nil
+	return wire.Lease{DurationMs: s.cfg.LeaseDuration.Milliseconds(), Fence: signed(a.GetFence()), Begun: a.GetLeaseUntilMs() > 0}
+}
+
+// notHeld gives the one answer that ends what signs a type that no other has: a path
+// that is not known is not-found too.
+func notHeld(err error) error {
+	for _, code := range []fsm.Code{fsm.NotFound, fsm.StaleFence} {
+		if errors.Is(err, fsm.Refused(code)) {
+			return newProblem(notTheHolder, "%v", err)
+		}
+	}
+	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 )
 
 func withLeases(c *Config) {
@@ -30,10 +31,10 @@ func TestLease(t *testing.T) {
 		return read[wire.PodStatus](t, h.get("/v1/allocations/default/web-0")).Allocation
 	}
 	require.Zero(t, status().LeaseEndsInMs)
-	for _, more := range []string{"podUid=uid-1", "podUid=uid-1&fence=" + number(a.Fence)} {
+	for i, more := range []string{"podUid=uid-1", "podUid=uid-1&begin=true&fence=" + number(a.Fence), "podUid=uid-1"} {
 		w := h.lease("web-0", more)
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
-		require.Equal(t, wire.Lease{DurationMs: 300_000, Fence: a.Fence}, read[wire.Lease](t, w))
+		require.Equal(t, wire.Lease{DurationMs: 300_000, Fence: a.Fence, Begun: i > 0}, read[wire.Lease](t, w), "without a promise none begins")
 	}
 	h.node.must(&fsmpb.Command{Body: &fsmpb.Command_Tick{Tick: &fsmpb.Tick{ElapsedMs: 60_000}}})
 	require.Equal(t, int64(240_000), status().LeaseEndsInMs)
@@ -41,12 +42,12 @@ func TestLease(t *testing.T) {
 	requireProblem(t, h.lease("web-0", ""), 400, invalidField, "podUid")
 	requireProblem(t, h.lease("web-0", "podUid=uid-1&fence=0"), 400, invalidField, "fence")
 	requireProblem(t, h.lease("web-0", "podUid=uid-1&fence=x"), 400, invalidField, "fence")
-	requireProblem(t, h.lease("web-0", "podUid=uid-2"), 404, notFound, "")
-	requireProblem(t, h.lease("web-1", "podUid=uid-1"), 404, notFound, "")
-	requireProblem(t, h.lease("web-0", "podUid=uid-1&fence="+number(a.Fence+1)), 409, staleFence, "")
+	requireProblem(t, h.lease("web-0", "podUid=uid-2"), 409, notTheHolder, "")
+	requireProblem(t, h.lease("web-1", "podUid=uid-1"), 409, notTheHolder, "")
+	requireProblem(t, h.lease("web-0", "podUid=uid-1&fence="+number(a.Fence+1)), 409, notTheHolder, "")
 
 	require.Equal(t, http.StatusNoContent, h.release("default", "web-0", a.Fence, "").Code)
-	requireProblem(t, h.lease("web-0", "podUid=uid-1"), 409, staleFence, "")
+	requireProblem(t, h.lease("web-0", "podUid=uid-1"), 409, notTheHolder, "")
 	require.Equal(t, wire.Rest{Code: "released", Detail: "by the-operator", EndedBy: []string{
 		"the end of its lease, in 4m0s of cluster time",
 		"keysteward release --confirm-stopped --namespace default --pod web-0 --pod-uid uid-1",
@@ -125,4 +126,21 @@ func unhex(t *testing.T, text string) []byte {
 	b, err := hex.DecodeString(strings.TrimPrefix(text, "0x"))
 	require.NoError(t, err)
 	return b
+}
+
+// While Kubernetes is away a pod goes on holding what it holds, by the token that let it
+// in before, and can do nothing else with it.
+func TestLeaseWhileKubernetesIsAway(t *testing.T) {
+	t.Parallel()
+	web := podtoken.Pod{Namespace: "default", Name: "web-0", UID: "uid-1"}
+	h := seeded(t, withLeases, withPods(map[string]podtoken.Pod{"web-away": web}))
+	h.held("web-0", "uid-1", 1)
+	as := func(name, method, path string) *responseRecorder {
+		return h.do("", method, path, "", bearing(podToken(name)))
+	}
+	const lease = "/v1/allocations/default/web-0/lease"
+	require.Equal(t, http.StatusOK, as("web-away", http.MethodPost, lease).Code)
+	requireProblem(t, as("stranger-away", http.MethodPost, lease), 503, kubernetesAway, "")
+	requireProblem(t, as("web-away", http.MethodGet, "/v1/allocations/default/web-0"), 503, kubernetesAway, "")
+	requireProblem(t, as("web-away", http.MethodDelete, "/v1/allocations/default/web-0?fence=1"), 503, kubernetesAway, "")
 }

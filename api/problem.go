@@ -40,6 +40,7 @@ const (
 	staleRecipient   kind = "stale-recipient"
 	poolShort        kind = "pool-short"
 	leasesOff        kind = "leases-off"
+	notTheHolder     kind = "not-the-holder"
 	noWatermarks     kind = "no-watermarks"
 	lastKey          kind = "last-key"
 	membersStranded  kind = "members-stranded"
@@ -84,6 +85,7 @@ var kinds = map[kind]struct {
 	seedExists:       {http.StatusConflict, "The cluster has another seed"},
 	staleRecipient:   {http.StatusConflict, "The secret is sealed to another leader"},
 	leasesOff:        {http.StatusConflict, "Leases are off"},
+	notTheHolder:     {http.StatusConflict, "The keys are not this pod's"},
 	noWatermarks:     {http.StatusConflict, "The servers do not know the chain for slashing protection"},
 	poolShort:        {http.StatusConflict, "The pool has too few free keys, and deposits are off"},
 	lastKey:          {http.StatusConflict, "No key would be left that opens the secrets"},

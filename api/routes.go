@@ -29,7 +29,7 @@ func routes() []route {
 		{get, "/v1/allocations", ownReaders, reads, one, (*Server).listAllocations},
 		{get, "/v1/allocations/{namespace}/{pod}", podReaders, reads, one, (*Server).getAllocation},
 		{del, "/v1/allocations/{namespace}/{pod}", releasers, onLeader, []string{"fence", "podUid", "confirmStopped"}, (*Server).release},
-		{post, "/v1/allocations/{namespace}/{pod}/lease", releasers, onLeader, []string{"podUid", "fence"}, (*Server).renewLease},
+		{post, "/v1/allocations/{namespace}/{pod}/lease", keepers, onLeader, []string{"podUid", "fence", "begin"}, (*Server).renewLease},
 		{get, "/assignments", assignmentReaders, staleReads, one, (*Server).assignments},
 		{get, "/allocations", assignmentReaders, staleReads, one, (*Server).assignments},
 		{get, "/v1/keys", ownReaders, reads, page, (*Server).listKeys},

@@ -5,17 +5,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/keysteward/keysteward/api/wire"
 )
 
-// RenewLease begins or renews the lease of the keys of a pod's UID. Whoever calls it
-// promises that nothing of the pod signs once half of the lease's duration has passed
-// since the call began. A Problem of type stale-fence or not-found says that the keys
-// are not the pod's any more, one of type leases-off that the servers know no leases.
-// A fence of 0 means whichever allocation the UID holds.
-func (c *Client) RenewLease(ctx context.Context, namespace, pod, podUID string, fence int64) (wire.Lease, error) {
+// RenewLease renews the lease of the keys of a pod's UID, and with begin it begins one
+// if there is none; without, it tells how long it would last. Whoever has one promises
+// that nothing of the pod signs once half of its duration has passed since the call
+// began, answered or not. A Problem of type not-the-holder says that the keys are not
+// the pod's any more, one of type leases-off that the servers know no leases. A cluster
+// other than the one that answered before is an error.
+func (c *Client) RenewLease(ctx context.Context, namespace, pod, podUID string, begin bool) (wire.Lease, error) {
 	q, err := podCall(http.MethodPost, namespace, pod)
 	if err != nil {
 		return wire.Lease{}, err
@@ -25,8 +25,8 @@ func (c *Client) RenewLease(ctx context.Context, namespace, pod, podUID string, 
 	}
 	q.path += "/lease"
 	q.query = url.Values{"podUid": {podUID}}
-	if fence > 0 {
-		q.query.Set("fence", strconv.FormatInt(fence, 10))
+	if begin {
+		q.query.Set("begin", "true")
 	}
 	lease, err := get[wire.Lease](ctx, c, q)
 	if err == nil && lease.DurationMs < 1 {

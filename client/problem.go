@@ -18,6 +18,7 @@ const (
 	TypeSeedExists     = "seed-exists"
 	TypeStaleRecipient = "stale-recipient"
 	TypePoolShort      = "pool-short"
+	TypeNotTheHolder   = "not-the-holder"
 	TypeLeasesOff      = "leases-off"
 	TypeNoWatermarks   = "no-watermarks"
 	TypeOutcomeUnknown = "outcome-unknown"

@@ -10,7 +10,8 @@ const maxLeaseMS = 1 << 50
 // renewLease lets the lease of a pod's allocation run out no earlier than its duration
 // from now, and begins it if there was none. An allocation that rests, another UID or
 // another fence is refused with StaleFence or NotFound: its holder must not sign any
-// more. Its value is the cluster time at which the lease runs out.
+// more. One that rests for nothing but its lease is held again: the holder does not
+// change. Its value is the cluster time at which the lease runs out.
 func (w *write) renewLease(c *fsmpb.RenewLease) Result {
 	if no := checkPod(c.GetPod()); no != nil {
 		return Result{Refusal: no}
@@ -19,6 +20,9 @@ func (w *write) renewLease(c *fsmpb.RenewLease) Result {
 		return Result{Refusal: refuse(Invalid, "a lease of %d ms", d)}
 	}
 	old := w.allocation(c.GetPod())
+	if old.GetPod().GetUid() == c.GetPod().GetUid() && c.GetFence() == 0 && old.GetCode() == RestLeaseExpired {
+		old = w.wake(old)
+	}
 	switch {
 	case old.GetPod().GetUid() != c.GetPod().GetUid():
 		return Result{Refusal: refuse(NotFound, "UID %s of pod %s holds no keys", brief(c.GetPod().GetUid()), podName(c.GetPod()))}

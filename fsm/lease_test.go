@@ -141,3 +141,28 @@ func TestObservePodsRefusesWhatProvesNothing(t *testing.T) {
 	r.refused(Invalid, &fsmpb.ObservePods{KubernetesUid: "k"})
 	r.refused(Invalid, &fsmpb.ObservePods{Pods: []*fsmpb.PodObservation{{Pod: pod, Kind: fsmpb.PodObservation_KIND_SEEN}}})
 }
+
+// A holder that was cut off for a while and is back before anybody took its keys goes on.
+func TestLeaseThatRanOutIsTakenUpAgain(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	key := r.stock(1)[0]
+	r.ask("a", "1", 1)
+	fence := r.View().Allocation("ns", "a").GetFence()
+	renewal := &fsmpb.RenewLease{Pod: testPod("a", "1"), DurationMs: 1000, WaitMs: 100}
+	r.ok(renewal)
+	r.ok(&fsmpb.Tick{ElapsedMs: 1000})
+	require.NotNil(t, r.View().Allocation("ns", "a").GetProof())
+	r.refused(StaleFence, &fsmpb.RenewLease{Pod: testPod("a", "1"), DurationMs: 1000, Fence: fence})
+	require.Equal(t, uint64(2000), r.ok(renewal))
+	a := r.View().Allocation("ns", "a")
+	require.Equal(t, fsmpb.AllocationState_ALLOCATION_STATE_HELD, a.GetState())
+	require.Nil(t, a.GetProof())
+	require.Greater(t, a.GetFence(), fence)
+	r.ok(&fsmpb.Tick{ElapsedMs: 999})
+	require.Equal(t, "1", r.holder(key))
+
+	gone := &fsmpb.PodObservation{Pod: testPod("a", "1"), Fence: a.GetFence(), Kind: fsmpb.PodObservation_KIND_GONE, Code: "pod-gone"}
+	r.ok(&fsmpb.ObservePods{KubernetesUid: "k", Pods: []*fsmpb.PodObservation{gone}})
+	r.refused(StaleFence, renewal)
+}

@@ -105,6 +105,7 @@ type holding struct {
 	state    fsmpb.AllocationState
 	proven   bool
 	deadline uint64
+	expired  bool // its lease ended it, and nothing else
 	watched
 }
 
@@ -354,7 +355,7 @@ func (l *ledger) checkAllocations(t rapid.TB, c *fsmpb.Command, before, after *w
 					want = c.GetAllocate().GetKeys()
 				}
 			}
-			require.Len(t, a.GetKeys(), int(want), "%s was not granted whole", name)
+			require.Len(t, a.GetKeys(), int(want), "%s was not granted whole by %v", name, c)
 			require.NotContains(t, after.requests, name)
 		}
 	}

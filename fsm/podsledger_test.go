@@ -60,6 +60,9 @@ func (l *ledger) renewLease(t rapid.TB, c *fsmpb.RenewLease, res Result) {
 	h := l.pods[podName(c.GetPod())]
 	require.NotNil(t, h, "a lease of nobody")
 	require.Equal(t, c.GetPod().GetUid(), h.uid)
+	if h.expired && c.GetFence() == 0 { // the holder does not change
+		*h = holding{uid: h.uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD, watched: watched{node: h.node, kubernetes: h.kubernetes}}
+	}
 	require.Equal(t, fsmpb.AllocationState_ALLOCATION_STATE_HELD, h.state, "a lease was renewed while the keys rest")
 	h.lease, h.leaseWait = max(h.lease, l.clock+c.GetDurationMs()), c.GetWaitMs()
 	require.Equal(t, h.lease, res.Value)
@@ -69,6 +72,7 @@ func (l *ledger) renewLease(t rapid.TB, c *fsmpb.RenewLease, res Result) {
 func (l *ledger) endLeases() {
 	for _, h := range l.pods {
 		if h.lease > 0 && !h.proven && l.clock >= h.lease {
+			h.expired = h.state == fsmpb.AllocationState_ALLOCATION_STATE_HELD
 			h.prove(l.clock, h.leaseWait)
 		}
 	}

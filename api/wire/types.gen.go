@@ -1327,6 +1327,9 @@ type KubernetesClusterStatus struct {
 
 // Lease defines model for Lease.
 type Lease struct {
+	// Begun There is a lease.
+	Begun bool `json:"begun"`
+
 	// DurationMs How long the lease lasts, in milliseconds of cluster time; signing has to end after half of it.
 	DurationMs int64 `json:"durationMs"`
 	Fence      int64 `json:"fence"`
@@ -1960,6 +1963,9 @@ type RenewLeaseParams struct {
 
 	// Fence The fence of the allocation that is meant; left out, whichever this UID holds.
 	Fence int64 `form:"fence,omitempty" json:"fence,omitempty,omitzero"`
+
+	// Begin The promise is made; a lease that there is not begins.
+	Begin bool `form:"begin,omitempty" json:"begin,omitempty,omitzero"`
 }
 
 // ListAuditParams defines parameters for ListAudit.

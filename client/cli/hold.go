@@ -47,7 +47,8 @@ nothing is killed.
 It answers on --health: /livez is 200 while something of this pod may sign. The
 sidecar's startupProbe asks it, so that the validator begins after the first renewal,
 and so does the validator's livenessProbe, so that Kubernetes ends the validator when
-this sidecar is gone.
+this sidecar is gone. /alive is 200 always, for the sidecar's own livenessProbe. A pod
+whose keys are lost never signs again: delete it.
 
 ` + exitHelp,
 		Example: "  keysteward hold --server https://keysteward:8200 --token-file /var/run/secrets/keysteward/token --memory /keys/.lease",
@@ -132,13 +133,13 @@ func (f *hold) keeper(c *client.Client, log *slog.Logger) (*lease.Keeper, error)
 		return nil, err
 	}
 	return lease.New(lease.Config{
-		Renew: func(ctx context.Context) (time.Duration, error) {
+		Renew: func(ctx context.Context, begin bool) (time.Duration, error) {
 			ctx, cancel := context.WithTimeout(ctx, renewFor)
 			defer cancel()
-			got, err := c.RenewLease(ctx, f.namespace, f.pod, f.podUID, 0)
+			got, err := c.RenewLease(ctx, f.namespace, f.pod, f.podUID, begin)
 			return time.Duration(got.DurationMs) * time.Millisecond, leaseError(err)
 		},
-		Clock: lease.BootTime, Others: processes.Others,
+		Clock: lease.BootTime, Wall: time.Now, Others: processes.Others,
 		Memory: lease.File{Name: f.memory, PodUID: f.podUID, BootID: boot},
 		Every:  f.every, Grace: f.grace, Logger: log,
 	})
@@ -147,7 +148,7 @@ func (f *hold) keeper(c *client.Client, log *slog.Logger) (*lease.Keeper, error)
 // leaseError tells an answer about the keys from all that says nothing about them.
 func leaseError(err error) error {
 	switch {
-	case client.IsType(err, client.TypeStaleFence), client.IsType(err, client.TypeNotFound):
+	case client.IsType(err, client.TypeNotTheHolder):
 		return errors.Join(lease.ErrLost, err)
 	case client.IsType(err, client.TypeLeasesOff):
 		return errors.Join(lease.ErrOff, err)
@@ -173,6 +174,7 @@ func serveHealth(ctx context.Context, l net.Listener, k *lease.Keeper) error {
 		}
 		fmt.Fprintln(w)
 	})
+	mux.HandleFunc("GET /alive", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the sidecar runs") })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

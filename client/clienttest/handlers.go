@@ -229,11 +229,11 @@ func (c *Cluster) renewLease(w http.ResponseWriter, r *http.Request) {
 	case c.LeaseDuration == 0:
 		Problem(w, http.StatusConflict, "leases-off", "leases are off")
 	case a == nil || a.PodUID != r.URL.Query().Get("podUid"):
-		Problem(w, http.StatusNotFound, "not-found", "the pod holds no keys")
+		Problem(w, http.StatusConflict, "not-the-holder", "the pod holds no keys")
 	case a.State != wire.AllocationStateHeld:
-		Problem(w, http.StatusConflict, "stale-fence", "the keys of the pod rest")
+		Problem(w, http.StatusConflict, "not-the-holder", "the keys of the pod rest")
 	default:
-		answer(w, http.StatusOK, wire.Lease{DurationMs: c.LeaseDuration.Milliseconds(), Fence: a.Fence})
+		answer(w, http.StatusOK, wire.Lease{Begun: r.URL.Query().Get("begin") == "true", DurationMs: c.LeaseDuration.Milliseconds(), Fence: a.Fence})
 	}
 }
 

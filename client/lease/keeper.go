@@ -3,9 +3,10 @@
 // proof that the pod can no longer sign, so whoever keeps it has to be sure to have
 // stopped the validator well before.
 //
-// Time is CLOCK_BOOTTIME, which goes on while the machine sleeps, and is counted from
-// before a renewal was sent. The cluster's time may run ahead by one tick of it; half
-// of a lease is more than that.
+// Time is counted from before a renewal was sent, by CLOCK_BOOTTIME, which goes on while
+// the machine sleeps, and by the wall clock, which goes on where a virtual machine was
+// stopped; whichever is later counts. The cluster's time may run ahead by one tick of it;
+// half of a lease is more than that.
 package lease
 
 import (
@@ -20,22 +21,25 @@ import (
 // Errors of [Config.Renew]; any other one says nothing about the keys.
 var (
 	// ErrLost: the keys are not the pod's any more.
-	ErrLost = errors.New("the keys are not this pod's any more")
+	ErrLost = errors.New("the keys are not this pod's any more: delete the pod")
 	// ErrOff: the servers know no leases.
 	ErrOff = errors.New("the servers run without leases")
 )
 
 // Config is what a [Keeper] needs of the world.
 type Config struct {
-	// Renew renews the lease and returns how long it lasts.
-	Renew func(ctx context.Context) (time.Duration, error)
+	// Renew renews the lease and returns how long it lasts. Only with begin a lease that
+	// there is not begins.
+	Renew func(ctx context.Context, begin bool) (time.Duration, error)
 	// Clock is CLOCK_BOOTTIME; it never goes back while the machine runs.
 	Clock func() time.Duration
+	// Wall is the wall clock.
+	Wall func() time.Time
 	// Others are the processes of the pod that have to end when the lease does.
 	Others func() ([]Process, error)
 	// Memory remembers the deadline for the time when this process is started anew.
 	Memory Memory
-	// Every is the time between two renewals; a tenth of the lease if zero.
+	// Every is the longest time between two renewals; a tenth of the lease if zero.
 	Every time.Duration
 	// Grace is how long before the deadline processes are asked to end; then they are killed.
 	Grace  time.Duration
@@ -44,6 +48,8 @@ type Config struct {
 
 // Process is a process that can be ended.
 type Process interface {
+	// Check returns an error if this process may not end it.
+	Check() error
 	// Terminate asks it to end; it does nothing if it is gone.
 	Terminate() error
 	// Kill ends it; it does nothing if it is gone.
@@ -52,13 +58,25 @@ type Process interface {
 	String() string
 }
 
+// Deadline is when nothing may sign any more, by both clocks. The zero value is long over.
+type Deadline struct {
+	Boot time.Duration
+	Wall time.Time
+}
+
+func (d Deadline) plus(more time.Duration) Deadline { return Deadline{d.Boot + more, d.Wall.Add(more)} }
+
+// left is the time until the deadline, by the clock that says less.
+func (d Deadline) left(now Deadline) time.Duration {
+	return min(d.Boot-now.Boot, d.Wall.Sub(now.Wall))
+}
+
 // Memory keeps the deadline of a lease where a restarted keeper finds it.
 type Memory interface {
-	// Load returns the deadline, in time of the clock; ok is false if none is known
-	// of this boot of the machine.
-	Load() (deadline time.Duration, ok bool, err error)
+	// Load returns the deadline; ok is false if none is known of this boot of the machine.
+	Load() (d Deadline, ok bool, err error)
 	// Store remembers a deadline in the place of the one before.
-	Store(deadline time.Duration) error
+	Store(d Deadline) error
 }
 
 // State is what a keeper knows.
@@ -76,11 +94,17 @@ const (
 	Over
 	// Lost: the keys are not the pod's any more.
 	Lost
+	// Powerless: the lease goes on, and what it would have to end it may not end.
+	Powerless
 )
 
+// String is the state as people read it.
 func (s State) String() string {
-	return [...]string{"starting", "held", "off", "over", "lost"}[s]
+	return [...]string{"starting", "held", "off", "over", "lost", "powerless"}[s]
 }
+
+// MaySign tells whether something of the pod may sign now.
+func (s State) MaySign() bool { return s == Held || s == Off }
 
 // Keeper keeps the lease of one pod.
 type Keeper struct {
@@ -88,35 +112,42 @@ type Keeper struct {
 
 	mu       sync.Mutex
 	state    State
-	deadline time.Duration
+	promised bool // there is a deadline
+	deadline Deadline
 	every    time.Duration
 	trouble  error // of the last renewal
 }
 
+// Times between two tries to renew.
+const (
+	startingEvery = 2 * time.Second
+	offEvery      = 30 * time.Second // nothing is at stake; how soon leases that are switched on are heeded
+	lostEvery     = 30 * time.Second
+)
+
 // New returns a keeper, which goes on with the deadline that an earlier one had.
 func New(cfg Config) (*Keeper, error) {
-	k := &Keeper{cfg: cfg, every: time.Second}
+	k := &Keeper{cfg: cfg, every: startingEvery}
 	deadline, ok, err := cfg.Memory.Load()
 	if err != nil {
 		return nil, fmt.Errorf("what is remembered of the lease: %w", err)
 	}
 	if ok {
-		k.deadline = deadline
-		k.state = Over
-		if cfg.Clock() < deadline {
-			k.state = Held
-		}
+		k.deadline, k.promised, k.state = deadline, true, Held
 	}
 	return k, nil
 }
 
-// Status tells whether something of the pod may sign now, and in words what is the matter.
+func (k *Keeper) now() Deadline { return Deadline{k.cfg.Clock(), k.cfg.Wall()} }
+
+// Status tells whether something of the pod may sign now, for how long without another
+// renewal, and in words what is the matter.
 func (k *Keeper) Status() (state State, left time.Duration, detail string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	state = k.current()
 	if state == Held {
-		left = k.deadline - k.cfg.Clock()
+		left = k.deadline.left(k.now())
 	}
 	if k.trouble != nil {
 		detail = k.trouble.Error()
@@ -124,14 +155,15 @@ func (k *Keeper) Status() (state State, left time.Duration, detail string) {
 	return state, left, detail
 }
 
-// MaySign tells whether something of the pod may sign now.
-func (s State) MaySign() bool { return s == Held || s == Off }
-
-// current is the state, now. Nothing that was promised once ends with servers that
-// know no leases any more: theirs goes on in the cluster's state.
+// current is the state, now. What was promised once does not end with servers that know
+// no leases any more: theirs goes on in the cluster's state.
 func (k *Keeper) current() State {
-	if (k.state == Held || k.state == Off && k.deadline > 0) && k.cfg.Clock() >= k.deadline {
-		return Over
+	switch k.state {
+	case Held, Powerless, Off:
+		if k.promised && k.deadline.left(k.now()) <= 0 {
+			return Over
+		}
+	case Starting, Over, Lost:
 	}
 	return k.state
 }
@@ -152,64 +184,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return err
 }
 
-const (
-	guardEvery = 50 * time.Millisecond // how often the deadline is looked at
-	saidEvery  = 30 * time.Second
-)
-
-// guard ends the others whenever nothing may sign, again and again: a container may be
-// started anew.
-func (k *Keeper) guard(ctx context.Context) error {
-	tick := time.NewTicker(guardEvery)
-	defer tick.Stop()
-	var asked, said time.Duration
-	for {
-		state, left, detail := k.Status()
-		now := k.cfg.Clock()
-		switch {
-		case !state.MaySign():
-			if said == 0 || now-said > saidEvery {
-				k.cfg.Logger.Error("nothing of this pod may sign: what runs in it is killed", "state", state, "reason", detail)
-				said = now
-			}
-			k.endOthers(Process.Kill)
-		case state == Held && left <= k.cfg.Grace:
-			if asked == 0 || now-asked > k.cfg.Grace {
-				k.cfg.Logger.Warn("the lease is about to end: what runs in this pod is asked to end", "left", left, "reason", detail)
-				k.endOthers(Process.Terminate)
-				asked = now
-			}
-		default:
-			asked, said = 0, 0
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err() //nolint:wrapcheck // the caller's own
-		case <-tick.C:
-		}
-	}
-}
-
-func (k *Keeper) endOthers(end func(Process) error) {
-	others, err := k.cfg.Others()
-	if err != nil {
-		k.cfg.Logger.Error("the processes of this pod are not to be seen", "error", err)
-	}
-	for _, p := range others {
-		if err := end(p); err != nil {
-			k.cfg.Logger.Error("a process of this pod can not be ended: run it as the same user", "process", p, "error", err)
-		}
-	}
-}
-
 // renewAlways renews the lease until ctx ends.
 func (k *Keeper) renewAlways(ctx context.Context) {
 	for {
-		k.renew(ctx)
-		k.mu.Lock()
-		pause := k.every
-		k.mu.Unlock()
-		t := time.NewTimer(pause)
+		t := time.NewTimer(k.renew(ctx))
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -219,29 +197,57 @@ func (k *Keeper) renewAlways(ctx context.Context) {
 	}
 }
 
-// renew asks once. What is stored before it counts is what a restarted keeper goes by.
-func (k *Keeper) renew(ctx context.Context) {
-	sent := k.cfg.Clock()
-	d, err := k.cfg.Renew(ctx)
-	if err == nil {
-		err = k.cfg.Memory.Store(sent + d/2)
-	}
+// renew asks once, and returns when to ask again. The promise goes before the lease: only
+// when a deadline is remembered, and counts, a lease is begun, so that none can begin
+// without it, whatever becomes of the answer.
+func (k *Keeper) renew(ctx context.Context) time.Duration {
+	sent := k.now()
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	was := k.state
-	k.trouble = err
+	begin := k.promised
+	k.mu.Unlock()
+	d, err := k.cfg.Renew(ctx, begin)
+	var stored error
 	switch {
 	case err == nil:
-		k.state, k.deadline, k.every = Held, sent+d/2, d/10
+		stored = k.cfg.Memory.Store(sent.plus(d / 2))
+	case errors.Is(err, ErrLost):
+		stored = k.cfg.Memory.Store(Deadline{})
+	}
+	unable := k.unable()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was, again := k.state, false
+	k.trouble = errors.Join(err, stored, unable)
+	switch {
+	case err == nil && (begin || stored == nil):
+		// A restarted keeper may find an older deadline, and stops the sooner.
+		k.state, k.deadline, k.promised, k.every = Held, sent.plus(d/2), true, d/10
+		if unable != nil {
+			k.state = Powerless
+		}
 		if k.cfg.Every > 0 {
 			k.every = min(k.cfg.Every, k.every)
 		}
+		again = !begin
 	case errors.Is(err, ErrLost):
-		k.state = Lost
+		k.state, k.every = Lost, lostEvery
 	case errors.Is(err, ErrOff) && k.state != Lost:
-		k.state = Off
+		k.state, k.every = Off, offEvery
 	} // anything else says nothing: a lease that is held goes on until its deadline
-	if k.state != was || err != nil && ctx.Err() == nil {
-		k.cfg.Logger.Info("lease", "state", k.current(), "was", was, "lasts", d, "error", err)
+	if is := k.current(); is != was {
+		k.cfg.Logger.Info("lease", "state", is, "was", was, "lasts", d, "reason", k.trouble)
 	}
+	if again { // now that it is promised
+		return 0
+	}
+	return k.every
+}
+
+// unable says why not all others can be ended when they have to be.
+func (k *Keeper) unable() error {
+	others, err := k.cfg.Others()
+	for _, p := range others {
+		err = errors.Join(err, p.Check())
+	}
+	return err
 }

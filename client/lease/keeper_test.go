@@ -24,7 +24,10 @@ type pod struct {
 	lastGood time.Duration // when the last renewal that was answered well was sent
 	killed   time.Duration
 	asked    int
-	memory   map[string]time.Duration
+	memory   *Deadline
+	begun    bool // the servers have a lease
+	powers   error
+	frozen   time.Duration // what the machine's own clock shows while it stands still; 0 while it goes
 	runs     bool
 	log      bytes.Buffer
 }
@@ -32,12 +35,17 @@ type pod struct {
 func newPod(t *testing.T) *pod {
 	t.Helper()
 	return &pod{
-		t: t, began: time.Now(), runs: true, memory: map[string]time.Duration{},
+		t: t, began: time.Now(), runs: true,
 		answer: func() (time.Duration, error) { return 5 * time.Minute, nil },
 	}
 }
 
-func (p *pod) clock() time.Duration { return time.Hour + time.Since(p.began) }
+func (p *pod) clock() time.Duration {
+	if p.frozen > 0 {
+		return p.frozen
+	}
+	return time.Hour + time.Since(p.began)
+}
 
 func (p *pod) answers(f func() (time.Duration, error)) {
 	p.mu.Lock()
@@ -45,34 +53,41 @@ func (p *pod) answers(f func() (time.Duration, error)) {
 	p.answer = f
 }
 
-func (p *pod) renew(context.Context) (time.Duration, error) {
+func (p *pod) renew(_ context.Context, begin bool) (time.Duration, error) {
 	p.mu.Lock()
 	sent, f, takes := p.clock(), p.answer, p.takes
 	p.mu.Unlock()
 	pass(takes)
 	d, err := f()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if begin && !errors.Is(err, ErrOff) && !errors.Is(err, errAway) {
+		p.begun = true // also where the answer is lost
+	}
 	if err == nil {
-		p.mu.Lock()
 		p.lastGood = sent
-		p.mu.Unlock()
 	}
 	return d, err
 }
 
 // Load and Store make it a [Memory].
-func (p *pod) Load() (time.Duration, bool, error) {
+func (p *pod) Load() (Deadline, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d, ok := p.memory["deadline"]
-	return d, ok, nil
+	if p.memory == nil {
+		return Deadline{}, false, nil
+	}
+	return *p.memory, true, nil
 }
 
-func (p *pod) Store(d time.Duration) error {
+func (p *pod) Store(d Deadline) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.memory["deadline"] = d
+	p.memory = &d
 	return nil
 }
+
+func (p *pod) Check() error { return p.powers }
 
 func (p *pod) Terminate() error {
 	p.mu.Lock()
@@ -114,7 +129,7 @@ func (p *pod) isKilled() bool {
 func (p *pod) keep() (k *Keeper, stop func()) {
 	p.t.Helper()
 	k, err := New(Config{
-		Renew: p.renew, Clock: p.clock, Others: p.others, Memory: p, Grace: 10 * time.Second,
+		Renew: p.renew, Clock: p.clock, Wall: time.Now, Others: p.others, Memory: p, Grace: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(&p.log, nil)),
 	})
 	require.NoError(p.t, err)
@@ -231,7 +246,7 @@ func TestRestartedKeeperRemembers(t *testing.T) {
 				p.answers(away)
 				pass(c.stopped)
 				if c.forgets {
-					p.memory = map[string]time.Duration{}
+					p.memory = nil
 				}
 				p.mu.Lock()
 				p.killed = 0
@@ -278,23 +293,123 @@ func TestWithoutLeasesNothingIsKilled(t *testing.T) {
 	})
 }
 
-// A lease whose deadline can not be remembered is none: a restart would forget it.
+// A lease whose deadline can not be remembered is not begun: a restart would forget it.
 func TestMemoryThatFails(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := newPod(t)
-		k, err := New(Config{
-			Renew: p.renew, Clock: p.clock, Others: p.others, Memory: fullDisk{}, Logger: slog.New(slog.DiscardHandler),
+	for name, off := range map[string]bool{"from the start": false, "leases are switched on later": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newPod(t)
+				k, err := New(Config{
+					Renew: p.renew, Clock: p.clock, Wall: time.Now, Others: p.others, Memory: fullDisk{}, Logger: slog.New(slog.DiscardHandler),
+				})
+				require.NoError(t, err)
+				want := Starting
+				if off {
+					p.answers(func() (time.Duration, error) { return 0, ErrOff })
+					k.renew(t.Context())
+					p.answers(func() (time.Duration, error) { return 5 * time.Minute, nil })
+					want = Off
+				}
+				for range 3 {
+					k.renew(t.Context())
+				}
+				state, _, detail := k.Status()
+				require.Equal(t, want, state)
+				require.Contains(t, detail, "no space")
+				require.False(t, p.begun)
+			})
 		})
-		require.NoError(t, err)
-		k.renew(t.Context())
-		state, _, detail := k.Status()
-		require.Equal(t, Starting, state)
-		require.Contains(t, detail, "no space")
-	})
+	}
 }
 
 type fullDisk struct{}
 
-func (fullDisk) Load() (time.Duration, bool, error) { return 0, false, nil }
-func (fullDisk) Store(time.Duration) error          { return errors.New("no space left on device") }
+func (fullDisk) Load() (Deadline, bool, error) { return Deadline{}, false, nil }
+func (fullDisk) Store(Deadline) error          { return errors.New("no space left on device") }
+
+// Leases are switched on while sidecars run. The answer to the first renewal that
+// begins one is lost, and nothing is heard after it.
+func TestLeaseThatBeginsUnheard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPod(t)
+		p.answers(func() (time.Duration, error) { return 0, ErrOff })
+		k, stop := p.keep()
+		defer stop()
+		pass(time.Minute)
+		calls := 0
+		p.answers(func() (time.Duration, error) {
+			if calls++; calls == 1 {
+				return 5 * time.Minute, nil // it could begin
+			}
+			return 0, errors.New("the answer is lost")
+		})
+		pass(offEvery + 2*time.Second)
+		require.True(t, p.begun)
+		state, left, _ := k.Status()
+		require.Equal(t, Held, state)
+		require.LessOrEqual(t, left, 150*time.Second)
+		p.answers(away)
+		p.mu.Lock()
+		p.killed = 0
+		p.mu.Unlock()
+		pass(150 * time.Second)
+		require.True(t, p.isKilled())
+	})
+}
+
+// A sidecar that learned that the keys are lost, and is started anew alone.
+func TestLostIsRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPod(t)
+		_, stop := p.keep()
+		pass(time.Minute)
+		p.answers(func() (time.Duration, error) { return 0, ErrLost })
+		pass(31 * time.Second)
+		stop()
+		p.answers(away)
+		k, stop := p.keep()
+		defer stop()
+		pass(time.Second)
+		state, _, _ := k.Status()
+		require.Equal(t, Over, state)
+	})
+}
+
+// A virtual machine that was stopped does not know how long.
+func TestStoppedMachine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPod(t)
+		require.NoError(t, p.Store(Deadline{time.Hour + 150*time.Second, time.Now().Add(150 * time.Second)}))
+		p.frozen = time.Hour + time.Second
+		p.answer = away
+		k, stop := p.keep()
+		defer stop()
+		pass(2 * time.Minute)
+		state, _, _ := k.Status()
+		require.Equal(t, Held, state)
+		pass(time.Minute)
+		state, _, _ = k.Status()
+		require.Equal(t, Over, state, "the wall clock knows")
+	})
+}
+
+// That the validator can not be ended is told when it starts, not when it has to end.
+func TestPowerless(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPod(t)
+		p.powers = errors.New("process 7 (validator) can not be ended")
+		k, stop := p.keep()
+		defer stop()
+		pass(40 * time.Second)
+		state, _, detail := k.Status()
+		require.Equal(t, Powerless, state)
+		require.False(t, state.MaySign())
+		require.Contains(t, detail, "process 7")
+	})
+}

@@ -23,6 +23,7 @@ type remembered struct {
 	PodUID   string        `json:"podUid"`
 	BootID   string        `json:"bootId"`
 	Deadline time.Duration `json:"deadlineNs"` // since boot
+	Wall     time.Time     `json:"deadline"`
 }
 
 // BootID reads what Linux calls this boot of the machine.
@@ -35,22 +36,22 @@ func BootID() (string, error) {
 }
 
 // Load implements [Memory].
-func (f File) Load() (time.Duration, bool, error) {
+func (f File) Load() (Deadline, bool, error) {
 	data, err := os.ReadFile(f.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false, nil
+		return Deadline{}, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("read: %w", err)
+		return Deadline{}, false, fmt.Errorf("read: %w", err)
 	}
 	var r remembered
 	known := json.Unmarshal(data, &r) == nil && r.PodUID == f.PodUID && r.BootID == f.BootID
-	return r.Deadline, known, nil // of another pod, or boot, nothing runs on
+	return Deadline{r.Deadline, r.Wall}, known, nil // of another pod, or boot, nothing runs on
 }
 
 // Store implements [Memory].
-func (f File) Store(deadline time.Duration) error {
-	data, err := json.Marshal(remembered{f.PodUID, f.BootID, deadline})
+func (f File) Store(d Deadline) error {
+	data, err := json.Marshal(remembered{f.PodUID, f.BootID, d.Boot, d.Wall})
 	if err != nil {
 		return fmt.Errorf("remember the lease: %w", err)
 	}

@@ -3,6 +3,7 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -58,11 +59,16 @@ func (s Shared) Others() ([]Process, error) {
 		if err != nil || pid == 1 || pid == s.Self {
 			continue
 		}
-		command, err := os.ReadFile(s.Proc + "/" + e.Name() + "/cmdline")
-		if err != nil || len(command) == 0 {
-			continue // it ended, or is a zombie
+		stat, err := os.ReadFile(s.Proc + "/" + e.Name() + "/stat")
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue
 		}
-		name, _, _ := strings.Cut(string(command), "\x00")
+		// PID (NAME) STATE …, and a name may have anything in it.
+		at := strings.LastIndexByte(string(stat), ')')
+		if at > 0 && at+2 < len(stat) && strings.ContainsRune("ZX", rune(stat[at+2])) {
+			continue // it has ended
+		}
+		_, name, _ := strings.Cut(string(stat[:max(0, at)]), "(")
 		others = append(others, other{pid, name})
 	}
 	return others, nil
@@ -73,6 +79,7 @@ type other struct {
 	name string
 }
 
+func (o other) Check() error     { return o.signal(0) }
 func (o other) Terminate() error { return o.signal(syscall.SIGTERM) }
 func (o other) Kill() error      { return o.signal(syscall.SIGKILL) }
 func (o other) String() string   { return fmt.Sprintf("%d (%s)", o.pid, o.name) }
@@ -82,5 +89,5 @@ func (o other) signal(s syscall.Signal) error {
 	if err == nil || errors.Is(err, syscall.ESRCH) {
 		return nil
 	}
-	return fmt.Errorf("signal %d: %w", o.pid, err)
+	return fmt.Errorf("process %s can not be ended, run it as the same user: %w", o, err)
 }

@@ -18,11 +18,12 @@ func TestFile(t *testing.T) {
 	_, ok, err := f.Load()
 	require.NoError(t, err)
 	require.False(t, ok)
-	require.NoError(t, f.Store(time.Minute))
+	deadline := Deadline{time.Minute, time.Unix(7, 0).UTC()}
+	require.NoError(t, f.Store(deadline))
 	d, ok, err := f.Load()
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Equal(t, time.Minute, d)
+	require.Equal(t, deadline, d)
 	for _, other := range []File{{name, "u2", "b"}, {name, "u", "b2"}} {
 		_, ok, err = other.Load()
 		require.NoError(t, err)

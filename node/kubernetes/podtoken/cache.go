@@ -40,6 +40,42 @@ type Cache struct {
 	mu    sync.Mutex
 	kept  map[[sha256.Size]byte]*answer
 	order [][sha256.Size]byte // as they were asked, oldest first
+	let   map[[sha256.Size]byte]vouched
+}
+
+// vouched is a pod that was let in, by a token that ends.
+type vouched struct {
+	pod     Pod
+	expires time.Time
+}
+
+// Recall returns the pod whose token Kubernetes vouched for before, until the token
+// ends; after that, and of a token that was refused since, nothing is known. It is for
+// calls that only ever keep a pod in its place, while Kubernetes can not be asked.
+func (c *Cache) Recall(token string) (Pod, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, known := c.let[sha256.Sum256([]byte(token))]
+	return v.pod, known && time.Now().Before(v.expires)
+}
+
+// remember keeps what an answer says of a token in the long run.
+func (c *Cache) remember(token string, a *answer, expires time.Time) {
+	key, now := sha256.Sum256([]byte(token)), time.Now()
+	switch {
+	case errors.Is(a.err, ErrRefused):
+		delete(c.let, key)
+	case a.err == nil:
+		c.let[key] = vouched{a.pod, expires}
+	}
+	for old, v := range c.let {
+		if len(c.let) <= maxKept {
+			return
+		}
+		if old != key && (!now.Before(v.expires) || len(c.let) > maxKept) {
+			delete(c.let, old)
+		}
+	}
 }
 
 // answer is one that is under way until done is closed.
@@ -55,7 +91,7 @@ func NewCache(reviewer Reviewer, audience string) *Cache {
 	return &Cache{
 		reviewer: reviewer, audience: audience,
 		limiter: rate.NewLimiter(reviewRate, reviewBurst), slots: make(chan struct{}, atOnce),
-		kept: make(map[[sha256.Size]byte]*answer),
+		kept: make(map[[sha256.Size]byte]*answer), let: make(map[[sha256.Size]byte]vouched),
 	}
 }
 
@@ -133,6 +169,7 @@ func (c *Cache) ask(ctx context.Context, a *answer, token string, expires time.T
 	defer c.mu.Unlock()
 	defer close(a.done)
 	a.pod, a.err = pod, err
+	c.remember(token, a, expires)
 	switch {
 	case err == nil:
 		a.until = now.Add(KeepAccepted)
