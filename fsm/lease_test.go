@@ -166,3 +166,28 @@ func TestLeaseThatRanOutIsTakenUpAgain(t *testing.T) {
 	r.ok(&fsmpb.ObservePods{KubernetesUid: "k", Pods: []*fsmpb.PodObservation{gone}})
 	r.refused(StaleFence, renewal)
 }
+
+// What a pod asked for on top of what it holds ends with it.
+func TestEndOfAHolderWithdrawsWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*replica){
+		"lease": func(r *replica) { r.ok(&fsmpb.Tick{ElapsedMs: 1000}) },
+		"gone": func(r *replica) {
+			o := &fsmpb.PodObservation{Pod: testPod("a", "1"), Fence: r.View().Allocation("ns", "a").GetFence(), Kind: fsmpb.PodObservation_KIND_GONE, Code: "pod-gone"}
+			r.ok(&fsmpb.ObservePods{KubernetesUid: "k", Pods: []*fsmpb.PodObservation{o}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReplica(t)
+			r.stock(1)
+			r.ask("a", "1", 1)
+			r.ok(&fsmpb.RenewLease{Pod: testPod("a", "1"), DurationMs: 1000, WaitMs: 1})
+			r.ask("a", "1", 2)
+			require.NotNil(t, r.View().Request("ns", "a"))
+			end(r)
+			require.Nil(t, r.View().Request("ns", "a"))
+			require.Equal(t, fsmpb.AllocationState_ALLOCATION_STATE_RESTING, r.View().Allocation("ns", "a").GetState())
+		})
+	}
+}

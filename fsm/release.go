@@ -32,9 +32,6 @@ func (w *write) release(c *fsmpb.Release) Result {
 	case c.GetFence() != a.GetFence():
 		return Result{Refusal: refuse(StaleFence, "fence %d: the allocation of pod %s is at fence %d", c.GetFence(), podName(p), a.GetFence())}
 	}
-	if r != nil && r.GetPod().GetUid() == a.GetPod().GetUid() {
-		w.withdraw(r)
-	}
 	w.rest(a, end{code: c.GetCode(), detail: c.GetDetail(), proof: c.GetProof(), waitMS: c.GetWaitMs()})
 	return Result{}
 }
@@ -64,8 +61,12 @@ type end struct {
 }
 
 // rest ends the holding of an allocation, and its rest if there is proof. What is
-// known is written down with it; a reason that was there stays if none is given.
+// known is written down with it; a reason that was there stays if none is given. What
+// the same pod asked for besides is withdrawn: it would get keys of others.
 func (w *write) rest(old *fsmpb.Allocation, why end) {
+	if r := w.request(old.GetPod()); r.GetPod().GetUid() == old.GetPod().GetUid() {
+		w.withdraw(r)
+	}
 	a := copyAllocation(old)
 	if why.code != "" {
 		a.Code, a.Detail = brief(why.code), brief(why.detail)
