@@ -182,6 +182,8 @@ func TestGrowAndShrink(t *testing.T) {
 		require.NoError(t, l.node.PassOn(t.Context(), func(name string) bool { return name == "n5" || name == "n4" }))
 		return false
 	})
+	list[0].wipe() // and is let in by a leader that none of the founders is
+	requireMembers(t, list...)
 	scale.replicas.Store(3)
 	eventually(t, "it hands over", func() bool {
 		l := leader(t, list...)

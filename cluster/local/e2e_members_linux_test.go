@@ -274,14 +274,16 @@ func TestMembersOfAStatefulSet(t *testing.T) {
 	ids := d.members(0, 1, 2, 3, 4)
 
 	for _, point := range []failpoint.Name{cluster.PointBeforeRemoval, cluster.PointAfterRemoval, cluster.PointBeforePromotion} {
-		lost := (d.leader() + 1) % mostNodes
-		d.wipe(lost)
-		require.NoError(t, d.points.Arm(point))
-		d.begin(lost)
-		d.killCaught(point)
-		again := d.members(0, 1, 2, 3, 4)
-		require.Len(t, without(again, ids), 1, "one new ID")
-		ids = again
+		for _, torment := range []func(failpoint.Name){d.kill, d.pause} {
+			lost := (d.leader() + 1) % mostNodes
+			d.wipe(lost)
+			require.NoError(t, d.points.Arm(point))
+			d.begin(lost)
+			torment(point)
+			again := d.members(0, 1, 2, 3, 4)
+			require.Len(t, without(again, ids), 1, "one new ID")
+			ids = again
+		}
 	}
 	stop()
 	stop = d.load("restarts")
@@ -307,23 +309,47 @@ func TestMembersOfAStatefulSet(t *testing.T) {
 	d.quorumLost()
 }
 
-// killCaught waits until a leader is held at the point, kills it and starts it again.
-func (d *memberDays) killCaught(point failpoint.Name) {
+// caught waits until a leader is held at the point, and returns its index.
+func (d *memberDays) caught(point failpoint.Name) (held int) {
 	d.t.Helper()
-	held := -1
 	require.Eventually(d.t, func() bool {
 		pid, err := d.points.Caught(point)
 		require.NoError(d.t, err)
 		for i := range mostNodes {
 			if pid != 0 && d.nodes.process(i).pid() == pid {
 				held = i
+				return true
 			}
 		}
-		return held >= 0
+		return false
 	}, patience, pollTime, "no leader comes to %s", point)
+	return held
+}
+
+// kill kills who is held at the point and starts it again.
+func (d *memberDays) kill(point failpoint.Name) {
+	d.t.Helper()
+	held := d.caught(point)
 	d.end(held, syscall.SIGKILL)
 	require.NoError(d.t, d.points.Release(point))
 	d.begin(held)
+}
+
+// pause lets who is held at the point sleep until another one leads; then it goes on at
+// that instruction, as if nothing had been.
+func (d *memberDays) pause(point failpoint.Name) {
+	d.t.Helper()
+	held := d.caught(point)
+	p := d.nodes.process(held)
+	require.NoError(d.t, p.signal(syscall.SIGSTOP))
+	require.Eventually(d.t, func() bool {
+		var c wire.Cluster
+		other := (held + 2) % mostNodes // neither this one nor the one on its way in
+		_, answer := ask(d.t, http.MethodGet, d.site.apiURL(other)+"/v1/cluster", d.site.tokens.Viewer, asJSON, nil)
+		return json.Unmarshal(answer, &c) == nil && c.Leader != "" && !strings.HasPrefix(c.Leader, podName(held)+"-")
+	}, patience, pollTime, "nobody else leads")
+	require.NoError(d.t, d.points.Release(point))
+	require.NoError(d.t, p.signal(syscall.SIGCONT))
 }
 
 // quorumLost wipes two of three: nobody decides anything any more, and all say why.
