@@ -63,7 +63,7 @@ func runChain(ctx context.Context, dir, listen string, out, log io.Writer, signa
 	}
 	values := filepath.Join(dir, "values.yaml")
 	if err := writeFile(values, chartValues(chain, account)); err != nil {
-		_ = chain.Close()
+		_ = chain.Close() //nolint:contextcheck // it closes whatever has ended
 		return err
 	}
 	fmt.Fprintf(out, "the chain runs at %s until Ctrl-C\n  %s\n  %s\n", chain.RPC(), values, filepath.Dir(account.Keystore))
@@ -76,7 +76,7 @@ func runChain(ctx context.Context, dir, listen string, out, log io.Writer, signa
 		case <-chain.Done():
 		case <-ctx.Done():
 		}
-		return chain.Close() //nolint:wrapcheck // says what it is
+		return chain.Close() //nolint:contextcheck,wrapcheck // it closes whatever has ended, and says what it is
 	}
 }
 

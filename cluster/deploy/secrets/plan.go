@@ -34,19 +34,23 @@ type Plan struct {
 
 // Check finds what is wrong with a plan. Errors wrap [ErrPlan].
 func (p Plan) Check() error {
-	if p.Prefix == "" || p.KEK == "" && p.APITLS == "" && p.RaftTLS == "" && p.Admin == "" {
+	nodes := p.APITLS != "" || p.RaftTLS != ""
+	switch {
+	case p.Prefix == "" || p.KEK == "" && !nodes && p.Admin == "":
 		return fmt.Errorf("%w: nothing is to be made", ErrPlan)
+	case nodes && len(p.Hosts) == 0:
+		return fmt.Errorf("%w: certificates of nodes need the nodes' hosts", ErrPlan)
+	case nodes && p.Lifetime <= 0, p.Admin != "" && p.AdminLifetime <= 0:
+		return fmt.Errorf("%w: a certificate needs a lifetime above 0", ErrPlan)
 	}
+	return p.checkNames()
+}
+
+func (p Plan) checkNames() error {
 	for _, name := range []string{p.record(), p.KEK, p.APITLS, p.RaftTLS} {
 		if problems := validation.IsDNS1123Subdomain(name); name != "" && len(problems) > 0 {
 			return fmt.Errorf("%w: no name of a Secret: %q: %s", ErrPlan, name, problems[0])
 		}
-	}
-	if (p.APITLS != "" || p.RaftTLS != "") && len(p.Hosts) == 0 {
-		return fmt.Errorf("%w: certificates of nodes need the nodes' hosts", ErrPlan)
-	}
-	if (p.APITLS != "" || p.RaftTLS != "") && p.Lifetime <= 0 || p.Admin != "" && p.AdminLifetime <= 0 {
-		return fmt.Errorf("%w: a certificate needs a lifetime above 0", ErrPlan)
 	}
 	if p.Admin == "" {
 		return nil
