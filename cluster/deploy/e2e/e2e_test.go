@@ -119,51 +119,51 @@ func firstKeys(t *testing.T, s *site) {
 	t.Helper()
 	s.kubectl(t, "apply", "-k", "cluster/deploy/e2e/testdata/validators")
 	s.awaitAll(t, validators, validators)
-	s.agree(t, 2)
+	s.agree(t)
 }
 
 func leaderKilled(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 2)
+	before := s.agree(t)
 	leader := s.leader(t, "")
 	s.kill(t, leader, "keysteward")
 	s.awaitAll(t, system, "keysteward")
 	s.leader(t, "")
 	s.whole(t, 3)
-	require.Equal(t, before, s.agree(t, 2))
+	require.Equal(t, before, s.agree(t))
 }
 
 func leaderDeleted(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 2)
+	before := s.agree(t)
 	leader := s.leader(t, "")
 	s.kubectl(t, "delete", "pod", leader.Name, "-n", system)
 	s.leader(t, string(leader.UID))
 	s.awaitReady(t, system, leader.Name, string(leader.UID))
 	s.whole(t, 3)
-	require.Equal(t, before, s.agree(t, 2))
+	require.Equal(t, before, s.agree(t))
 }
 
 // validatorDeleted deletes one the ordinary way: its keys come back to its name once all has ended.
 func validatorDeleted(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 2)
+	before := s.agree(t)
 	old := s.pod(t, validators, "validators-0")
 	s.kubectl(t, "delete", "pod", old.Name, "-n", validators)
 	s.awaitReady(t, validators, old.Name, string(old.UID))
-	require.Equal(t, before, s.agree(t, 2))
+	require.Equal(t, before, s.agree(t))
 }
 
 func validatorEvicted(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 2)
+	before := s.agree(t)
 	old := s.pod(t, validators, "validators-1")
 	eviction := `{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "validators-1"}}`
 	_, err := s.try(t.Context(), eviction, "bin/tools/kubectl", "create", "-f", "-", "--raw",
 		"/api/v1/namespaces/"+validators+"/pods/"+old.Name+"/eviction")
 	require.NoError(t, err)
 	s.awaitReady(t, validators, old.Name, string(old.UID))
-	require.Equal(t, before, s.agree(t, 2))
+	require.Equal(t, before, s.agree(t))
 }
 
 // onNode2 returns two validators that run on node-2, after it has moved all of them there.
@@ -188,7 +188,7 @@ func (s *site) onNode2(t *testing.T) (first, second corev1.Pod) {
 func nodeCutOff(t *testing.T, s *site) {
 	t.Helper()
 	forced, waiting := s.onNode2(t)
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	s.kubectl(t, "cordon", "node-2")
 	s.run(t, "scripts/node", "cut", s.dir, "2")
 	s.kubectl(t, "delete", "pod", forced.Name, "-n", validators, "--force", "--grace-period=0")
@@ -217,7 +217,7 @@ func nodeCutOff(t *testing.T, s *site) {
 	s.awaitSilent(t, forced)
 	s.keysteward(t, "release", "--namespace", validators, "--pod", forced.Name, "--pod-uid", string(forced.UID), "--confirm-stopped")
 	s.awaitReady(t, validators, forced.Name, string(forced.UID))
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 }
 
 // awaitResting waits until the keys of a pod rest for the reason that it was force-deleted.
@@ -249,7 +249,7 @@ func (s *site) awaitSilent(t *testing.T, pod corev1.Pod) {
 func nodeOff(t *testing.T, s *site) {
 	t.Helper()
 	lost, _ := s.onNode2(t)
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	s.run(t, "scripts/node", "off", s.dir, "2")
 	await(t, time.Minute, "node-2 is not ready, its pods are being deleted", func(c *assert.CollectT) {
 		require.NotNil(c, s.pod(t, validators, lost.Name).DeletionTimestamp)
@@ -260,7 +260,7 @@ func nodeOff(t *testing.T, s *site) {
 	s.kubectl(t, "taint", "node", "node-2", "node.kubernetes.io/out-of-service=off:NoExecute")
 	s.awaitReady(t, validators, lost.Name, string(lost.UID))
 	s.awaitAll(t, validators, validators)
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 	s.kubectl(t, "taint", "node", "node-2", "node.kubernetes.io/out-of-service:NoExecute-")
 	s.run(t, "scripts/node", "up", s.dir)
 }
@@ -268,7 +268,7 @@ func nodeOff(t *testing.T, s *site) {
 // volumeLost takes the disk of a member: it joins again under another ID.
 func volumeLost(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	ids := s.whole(t, 3)
 	lost := s.leader(t, "") // the worst one
 	s.kubectl(t, "delete", "pvc", "data-"+lost.Name, "-n", system, "--wait=false")
@@ -281,32 +281,32 @@ func volumeLost(t *testing.T, s *site) {
 		require.Equal(t, id, now[name])
 	}
 	s.leader(t, "")
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 }
 
 func scaled(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	s.kubectl(t, "scale", "statefulset", "keysteward", "-n", system, "--replicas=5")
 	s.awaitAll(t, system, "keysteward")
 	s.whole(t, 5)
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 	s.kubectl(t, "scale", "statefulset", "keysteward", "-n", system, "--replicas=3")
 	s.whole(t, 3)
 	s.leader(t, "")
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 }
 
 // drained moves all pods to the other node, members too, as many at a time as their budget allows.
 func drained(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	s.kubectl(t, "drain", "node-1", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=110s")
 	s.awaitAll(t, system, "keysteward")
 	s.awaitAll(t, validators, validators)
 	s.whole(t, 3)
 	s.leader(t, "")
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 	s.kubectl(t, "uncordon", "node-1")
 }
 
@@ -320,7 +320,7 @@ func leasesRunOut(t *testing.T, s *site) {
 	s.kubectl(t, "rollout", "restart", "statefulset/"+validators, "-n", validators)
 	s.awaitAll(t, validators, validators)
 	lost, _ := s.onNode2(t)
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	assigned, err := s.assignments(t.Context())
 	require.NoError(t, err)
 	require.Positive(t, assigned[lost.Name].LeaseEndsInMs)
@@ -337,5 +337,5 @@ func leasesRunOut(t *testing.T, s *site) {
 	s.run(t, "scripts/node", "up", s.dir)
 	s.kubectl(t, "uncordon", "node-2")
 	s.awaitAll(t, validators, validators)
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
@@ -73,12 +74,14 @@ func (s *site) assignments(ctx context.Context) (map[string]wire.Allocation, err
 
 // agree checks that pods, the cluster and what validators read from their keystores all say the same,
 // and that no key was ever in two places. It returns the keys of each pod.
-func (s *site) agree(t *testing.T, want int) map[string][]string {
+func (s *site) agree(t *testing.T) map[string][]string {
 	t.Helper()
 	keys := make(map[string][]string)
 	pods, err := read[corev1.PodList](t.Context(), s, "get", "pods", "-n", validators, "-l", "app.kubernetes.io/name=validators")
 	require.NoError(t, err)
-	require.Len(t, pods.Items, want)
+	set, err := read[appsv1.StatefulSet](t.Context(), s, "get", "statefulset", validators, "-n", validators)
+	require.NoError(t, err)
+	require.Len(t, pods.Items, int(*set.Spec.Replicas))
 	assigned, err := s.assignments(t.Context())
 	require.NoError(t, err)
 	seen := make(map[string]string)

@@ -140,7 +140,9 @@ func ready(pod corev1.Pod) bool {
 // awaitAll waits until all pods of a StatefulSet are ready.
 func (s *site) awaitAll(t *testing.T, namespace, set string) {
 	t.Helper()
+	began := time.Now()
 	s.kubectl(t, "rollout", "status", "statefulset/"+set, "-n", namespace, "--timeout=110s")
+	t.Logf("all of %s are ready: after %v", set, time.Since(began).Round(10*time.Millisecond))
 }
 
 // kill ends the process of a pod's container by SIGKILL, behind the back of Kubernetes.

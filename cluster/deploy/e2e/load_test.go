@@ -20,7 +20,7 @@ const mostSilence = 5 * time.Second
 // repeats may fail.
 func rollingRestart(t *testing.T, s *site) {
 	t.Helper()
-	before := s.agree(t, 3)
+	before := s.agree(t)
 	s.kubectl(t, "delete", "pod", "load", "-n", validators, "--ignore-not-found")
 	s.kubectl(t, "apply", "-f", "cluster/deploy/e2e/testdata/load.yaml")
 	s.awaitReady(t, validators, "load", "")
@@ -41,7 +41,7 @@ func rollingRestart(t *testing.T, s *site) {
 	t.Logf("%d allocations, none failed; the longest pause between two was %v", count, longest)
 	require.Less(t, longest, mostSilence)
 	s.kubectl(t, "delete", "pod", "load", "-n", validators)
-	require.Equal(t, before, s.agree(t, 3))
+	require.Equal(t, before, s.agree(t))
 }
 
 // pauses reads how many allocations were acknowledged, and the longest time between two.
