@@ -173,11 +173,15 @@ func (s *site) onNode2(t *testing.T) (first, second corev1.Pod) {
 	s.kubectl(t, "wait", "--for=condition=Ready", "node/node-2", "--timeout=60s")
 	s.kubectl(t, "scale", "statefulset", validators, "-n", validators, "--replicas=3")
 	s.awaitAll(t, validators, validators)
-	for _, name := range []string{"validators-0", "validators-1"} {
+	var elsewhere []corev1.Pod
+	for _, name := range []string{"validators-0", "validators-1", "validators-2"} {
 		if pod := s.pod(t, validators, name); pod.Spec.NodeName != "node-2" {
-			s.kubectl(t, "delete", "pod", name, "-n", validators)
-			s.awaitReady(t, validators, name, string(pod.UID))
+			s.kubectl(t, "delete", "pod", name, "-n", validators, "--wait=false")
+			elsewhere = append(elsewhere, pod)
 		}
+	}
+	for _, pod := range elsewhere {
+		s.awaitReady(t, validators, pod.Name, string(pod.UID))
 	}
 	s.kubectl(t, "uncordon", "node-1")
 	return s.pod(t, validators, "validators-1"), s.pod(t, validators, "validators-2")
@@ -314,16 +318,16 @@ func drained(t *testing.T, s *site) {
 // can reach, and once its lease has run out another one has its keys.
 func leasesRunOut(t *testing.T, s *site) {
 	t.Helper()
+	s.kubectl(t, "cordon", "node-2") // no members there
 	s.run(t, "bin/tools/helm", "upgrade", "keysteward", "cluster/deploy/chart", "-n", system, "--reuse-values",
-		"--set", "witness.leaseDuration=40s")
+		"--set", "witness.leaseDuration=30s")
 	s.awaitAll(t, system, "keysteward")
-	s.kubectl(t, "rollout", "restart", "statefulset/"+validators, "-n", validators)
-	s.awaitAll(t, validators, validators)
+	s.kubectl(t, "uncordon", "node-2")
 	lost, _ := s.onNode2(t)
 	before := s.agree(t)
 	assigned, err := s.assignments(t.Context())
 	require.NoError(t, err)
-	require.Positive(t, assigned[lost.Name].LeaseEndsInMs)
+	require.Positive(t, assigned[lost.Name].LeaseEndsInMs, "its sidecar found out that there are leases now")
 
 	s.kubectl(t, "cordon", "node-2")
 	s.run(t, "scripts/node", "cut", s.dir, "2")
