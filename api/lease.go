@@ -48,8 +48,9 @@ func (s *Server) renewLease(c *call) (answer, error) {
 }
 
 func (s *Server) leaseOf(pod *fsmpb.Pod) wire.Lease {
-	a := s.node.View().Allocation(pod.GetNamespace(), pod.GetName())
-	return wire.Lease{DurationMs: s.cfg.LeaseDuration.Milliseconds(), Fence: signed(a.GetFence()), Begun: a.GetLeaseUntilMs() > 0}
+	view := s.node.View()
+	a := view.Allocation(pod.GetNamespace(), pod.GetName())
+	return wire.Lease{ClusterID: view.Meta().GetClusterId(), DurationMs: s.cfg.LeaseDuration.Milliseconds(), Fence: signed(a.GetFence()), Begun: a.GetLeaseUntilMs() > 0}
 }
 
 // notHeld gives the one answer that ends what signs a type that no other has: a path

@@ -34,7 +34,7 @@ func TestLease(t *testing.T) {
 	for i, more := range []string{"podUid=uid-1", "podUid=uid-1&begin=true&fence=" + number(a.Fence), "podUid=uid-1"} {
 		w := h.lease("web-0", more)
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
-		require.Equal(t, wire.Lease{DurationMs: 300_000, Fence: a.Fence, Begun: i > 0}, read[wire.Lease](t, w), "without a promise none begins")
+		require.Equal(t, wire.Lease{ClusterID: a.ClusterID, DurationMs: 300_000, Fence: a.Fence, Begun: i > 0}, read[wire.Lease](t, w), "without a promise none begins")
 	}
 	h.node.must(&fsmpb.Command{Body: &fsmpb.Command_Tick{Tick: &fsmpb.Tick{ElapsedMs: 60_000}}})
 	require.Equal(t, int64(240_000), status().LeaseEndsInMs)

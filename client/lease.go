@@ -29,11 +29,35 @@ func (c *Client) RenewLease(ctx context.Context, namespace, pod, podUID string, 
 		q.query.Set("begin", "true")
 	}
 	lease, err := get[wire.Lease](ctx, c, q)
-	if err == nil && lease.DurationMs < 1 {
+	switch {
+	case IsType(err, TypeNotTheHolder):
+		err = c.confirmCluster(ctx, err)
+	case err == nil && lease.DurationMs < 1:
 		err = fmt.Errorf("%w: a lease of %d ms", ErrAnswer, lease.DurationMs)
+	case err == nil:
+		err = c.pin(lease.ClusterID)
 	}
 	if err != nil {
 		return wire.Lease{}, fmt.Errorf("lease of pod %s/%s: %w", namespace, pod, err)
 	}
 	return lease, nil
+}
+
+// confirmCluster returns a refusal if it is the word of the cluster that answered
+// before. Another one knows nothing of its pods.
+func (c *Client) confirmCluster(ctx context.Context, refusal error) error {
+	c.mu.Lock()
+	known := c.cluster
+	c.mu.Unlock()
+	if known == "" {
+		return refusal
+	}
+	id, err := c.clusterID(ctx, call{trouble: func(error) {}})
+	if err != nil {
+		return fmt.Errorf("which cluster refuses a lease: %w", err)
+	}
+	if id != known {
+		return fmt.Errorf("%w: it comes from cluster %q, earlier ones from %q", ErrAnswer, id, known)
+	}
+	return refusal
 }

@@ -1328,7 +1328,8 @@ type KubernetesClusterStatus struct {
 // Lease defines model for Lease.
 type Lease struct {
 	// Begun There is a lease.
-	Begun bool `json:"begun"`
+	Begun     bool   `json:"begun"`
+	ClusterID string `json:"clusterId"`
 
 	// DurationMs How long the lease lasts, in milliseconds of cluster time; signing has to end after half of it.
 	DurationMs int64 `json:"durationMs"`

@@ -233,7 +233,7 @@ func (c *Cluster) renewLease(w http.ResponseWriter, r *http.Request) {
 	case a.State != wire.AllocationStateHeld:
 		Problem(w, http.StatusConflict, "not-the-holder", "the keys of the pod rest")
 	default:
-		answer(w, http.StatusOK, wire.Lease{Begun: r.URL.Query().Get("begin") == "true", DurationMs: c.LeaseDuration.Milliseconds(), Fence: a.Fence})
+		answer(w, http.StatusOK, wire.Lease{ClusterID: ClusterID, Begun: r.URL.Query().Get("begin") == "true", DurationMs: c.LeaseDuration.Milliseconds(), Fence: a.Fence})
 	}
 }
 
