@@ -137,9 +137,11 @@ func TestSilentFounder(t *testing.T) {
 // survey of the first place, while the others only answer.
 func surveyed(t *testing.T, list []*place) string {
 	t.Helper()
-	p := newPeers(list[0].config())
-	_, waiting, _ := p.survey(t.Context())
-	return waiting
+	f := (&seeker{peers: newPeers(list[0].config())}).survey(t.Context()).judge()
+	if len(f.there) > 0 {
+		return f.there[0].Name + " has state already"
+	}
+	return f.waiting
 }
 
 func TestWhyNotFounded(t *testing.T) {

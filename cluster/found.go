@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/keysteward/keysteward/node"
 )
 
@@ -60,49 +58,28 @@ func (p *peers) isFounder() bool {
 // on the one with the lowest ordinal alone. A founder that is silent means waiting; one
 // with state, that there is a cluster already, which may let this node in: a wiped
 // first node never founds a second one. All must have been given the same list, else
-// two nodes could each be the first of theirs.
+// two nodes could each be the first of theirs. Others of the founders' kind are asked
+// too: a cluster that grew may live on without all of its founders.
 func (s *seeker) found(ctx context.Context) (waiting string, err error) {
-	servers, waiting, there := s.survey(ctx)
+	v := s.survey(ctx)
+	f := v.judge()
 	switch first := s.founders[0].Name; {
-	case there:
+	case len(f.there) > 0:
 		reason, err := s.ask(ctx, node.Configuration{})
-		return waiting + ": " + reason, err
-	case waiting != "":
-		return "the cluster is not founded yet: " + waiting, nil
+		return f.there[0].Name + " has state already: " + reason, err
+	case f.waiting != "":
+		return notFounded + f.waiting, nil
 	case first != s.node.Name():
-		return "the cluster is not founded yet: all are there, and " + first + " founds it", nil
+		return notFounded + "all are there, and " + first + " founds it", nil
 	}
-	s.log.Info("founding the cluster", "members", len(servers))
-	return "", s.node.Bootstrap(servers) //nolint:wrapcheck // says what it is
+	if why := s.confirm(ctx, v); why != "" {
+		return notFounded + why, nil
+	}
+	s.log.Info("founding the cluster", "members", len(f.servers))
+	return "", s.node.Bootstrap(f.servers) //nolint:wrapcheck // says what it is
 }
 
-// survey asks all founders who they are; waiting says why they can not begin, and there
-// is true if some have state already.
-func (p *peers) survey(ctx context.Context) (servers []raft.Server, waiting string, there bool) {
-	for _, peer := range p.founders {
-		id, err := p.identity(ctx, peer.Raft)
-		why := ""
-		switch {
-		case err != nil:
-			why = fmt.Sprintf("%s at %s %s", peer.Name, peer.Raft, silence(err))
-		case id.Name != peer.Name:
-			why = fmt.Sprintf("the node at %s is called %q, not %s", peer.Raft, id.Name, peer.Name)
-		case id.HasState: // that it is there counts for more than who is not
-			return nil, peer.Name + " has state already", true
-		case id.Founders != describe(p.founders):
-			why = fmt.Sprintf("%s was given other founders: %q", peer.Name, id.Founders)
-		case peer.Name == p.node.Name() && id.ID != p.node.ID():
-			why = fmt.Sprintf("another node answers at %s, the address of this one", peer.Raft)
-		}
-		if waiting == "" {
-			waiting = why
-		}
-		servers = append(servers, raft.Server{
-			Suffrage: raft.Voter, ID: raft.ServerID(id.ID), Address: raft.ServerAddress(peer.Raft),
-		})
-	}
-	return servers, waiting, false
-}
+const notFounded = "the cluster is not founded yet: "
 
 // silence says why a founder does not answer, as far as that stays the same from one
 // question to the next.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -138,15 +139,26 @@ func writers(t *testing.T, list []*place) (stop func()) {
 }
 
 // fakeScale is a StatefulSet of nodes n1, n2 and so on.
-type fakeScale struct{ replicas atomic.Int64 }
+type fakeScale struct {
+	replicas atomic.Int64
+	unknown  atomic.Bool
+}
 
 func (f *fakeScale) Ordinal(name string) (int, bool) {
 	_, i, ok := ordinalOf(name)
-	return i - 1, ok
+	return i - 1, ok && i > 0
 }
 
-func (f *fakeScale) Wanted(context.Context) (int, error)    { return int(f.replicas.Load()), nil }
-func (f *fakeScale) Confirmed(context.Context) (int, error) { return int(f.replicas.Load()), nil }
+var errUnknown = errors.New("the number of replicas is not known")
+
+func (f *fakeScale) Wanted(context.Context) (int, error) {
+	if f.unknown.Load() {
+		return 0, errUnknown
+	}
+	return int(f.replicas.Load()), nil
+}
+
+func (f *fakeScale) Confirmed(ctx context.Context) (int, error) { return f.Wanted(ctx) }
 
 // loopbacks gives out subnets of loopback, one for each test.
 var loopbacks atomic.Int64

@@ -22,6 +22,9 @@ type seeker struct {
 	alone time.Time // since when this member knows no leader; zero if it does
 	// outcast is true if it was told that it is no member of the cluster that is there.
 	outcast bool
+	// further are the nodes of the founders' kind, as they were when asked last.
+	further   []sighting
+	furtherAt time.Time
 }
 
 // seek founds the cluster if that is this node's part, has the node let into one that
@@ -62,8 +65,10 @@ func (s *seeker) look(ctx context.Context) (waiting string, err error) {
 		return s.whyAlone(ctx, config, led), nil
 	case member && led:
 		return "the cluster has let this node in; it votes once it has caught up", nil
-	case s.isFounder() && !s.node.HasState():
+	case !s.node.HasState() && s.isFounder():
 		return s.found(ctx)
+	case !s.node.HasState():
+		s.lookFurther(ctx, s.wanted(ctx))
 	}
 	return s.ask(ctx, config)
 }
@@ -158,6 +163,11 @@ func (s *seeker) whom(config node.Configuration) (list []string) {
 	}
 	for _, m := range config.Members {
 		list = append(list, m.Address)
+	}
+	for _, n := range s.further {
+		if n.hasState() {
+			list = append(list, n.Raft)
+		}
 	}
 	return list
 }
