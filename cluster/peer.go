@@ -25,6 +25,8 @@ type Identity struct {
 	Applied  uint64 `json:"applied"`
 	// Sealed is true while the node can open no secrets: it could not lead.
 	Sealed bool `json:"sealed,omitempty"`
+	// LowDisk is true while it has less free disk space than it should: it should not lead.
+	LowDisk bool `json:"lowDisk,omitempty"`
 	// Founders is the list of those with whom the node was told to found a cluster.
 	Founders string `json:"founders"`
 }
@@ -121,7 +123,8 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.ClusterID(),
-		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, Founders: describe(p.founders),
+		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, LowDisk: status.LowDisk,
+		Founders: describe(p.founders),
 	})
 }
 

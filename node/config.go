@@ -17,6 +17,10 @@ type Config struct {
 	Name string
 	// DataDir holds the log, the snapshots and the node's ID.
 	DataDir string
+	// MinFreeDisk is how many bytes have to be free on the disk of DataDir, else the node
+	// is not ready and leads only if no other can: 0 means [DefaultMinFreeDisk] or 5 % of
+	// the disk, whichever is less, and a negative number that nobody looks.
+	MinFreeDisk int64
 	// RaftAdvertise is the host:port under which the other members reach this one.
 	RaftAdvertise string
 	// APIAdvertise is the URL of this node's API.
@@ -39,6 +43,10 @@ type Config struct {
 	// Checks are more lines of readiness, of what only the process around the node
 	// knows; may be nil.
 	Checks func() []Check
+
+	// For tests: free asks the file system, and diskInterval says how often.
+	free         func(folder string) (space, error)
+	diskInterval time.Duration
 }
 
 // Vault is what a node must know about its key-encryption key.
@@ -73,6 +81,10 @@ func (c *Config) complete() error {
 	fallback(&c.LeaseTimeout, DefaultLeaseTimeout)
 	fallback(&c.TickInterval, defaultTickInterval)
 	fallback(&c.CommitTimeout, defaultCommitTimeout)
+	fallback(&c.diskInterval, diskInterval)
+	if c.free == nil {
+		c.free = statfs
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 
 	"github.com/keysteward/keysteward/fsm"
 )
@@ -26,7 +24,8 @@ type Node struct {
 	link    *Link
 	replica *replica
 	raft    *raft.Raft
-	store   *raftboltdb.BoltStore
+	store   *logStore
+	disk    *Disk
 	trans   *transport
 	// snapshots on disk.
 	snapshots raft.SnapshotStore
@@ -79,12 +78,9 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 	if n.folder, err = openFolder(cfg.DataDir, cfg.Name); err != nil {
 		return nil, err
 	}
-	n.store, err = raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(cfg.DataDir, "raft.db"),
-		BoltOptions: &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+	n.disk = newDisk(cfg)
+	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
+		return nil, err
 	}
 	if err := n.startRaft(); err != nil {
 		return nil, err
@@ -104,6 +100,7 @@ func (n *Node) Start(duties ...Duty) {
 	n.duties = duties
 	n.running.Go(func() { follow(n.ctx, n.raft.LeaderCh(), n.start) })
 	n.running.Go(func() { n.heedSeal(n.ctx) })
+	n.running.Go(func() { n.heedDisk(n.ctx) })
 }
 
 func (n *Node) startRaft() error {

@@ -19,6 +19,7 @@ func (n *Node) Status() Status {
 	}
 	_, usable := n.cfg.Vault.Usable(view)
 	s.Sealed = !usable
+	s.LowDisk = n.disk.isLow()
 	_, elected := n.raft.LeaderWithID()
 	s.ElectedID = string(elected)
 	if inSession(view, s) {
@@ -26,7 +27,7 @@ func (n *Node) Status() Status {
 		s.LeaderAPI = view.Member(s.LeaderID).GetApiUrl()
 	}
 	if s.IsLeader {
-		n.Report(n.ID(), s.AppliedIndex, s.Sealed)
+		n.Report(n.ID(), Heard{Applied: s.AppliedIndex, Sealed: s.Sealed, LowDisk: s.LowDisk})
 	}
 	for _, server := range n.servers() {
 		s.Peers = append(s.Peers, n.peer(server, s))
@@ -49,19 +50,26 @@ func (n *Node) peer(server raft.Server, s Status) Peer {
 		p.API, p.Terms = m.GetApiUrl(), m.GetTerms()
 	}
 	if heard, ok := n.heardOf(p.ID); ok && s.IsLeader {
-		p.Silent, p.Sealed = heard.silent, heard.sealed
+		p.Silent, p.Sealed = heard.silent, heard.Sealed
 		if !heard.silent {
-			p.Lag = int64(max(s.AppliedIndex, heard.applied) - heard.applied) //nolint:gosec // log entries fit
+			p.Lag = int64(max(s.AppliedIndex, heard.Applied) - heard.Applied) //nolint:gosec // log entries fit
 		}
 	}
 	return p
 }
 
+// Heard is what a member answered when it was asked last.
+type Heard struct {
+	Applied uint64 // how far it has applied the log
+	Sealed  bool
+	LowDisk bool
+}
+
 // heard is what the last question to a member brought.
 type heard struct {
-	applied uint64
-	silent  bool
-	sealed  bool
+	Heard
+
+	silent bool
 }
 
 // heardOf is not ok while the member was not asked in this leadership.
@@ -79,11 +87,9 @@ func (n *Node) servers() []raft.Server {
 	return f.Configuration().Servers
 }
 
-// Report says how far another member has applied the log, of which the leader shows
-// the difference as that member's lag, and whether it is sealed.
-func (n *Node) Report(nodeID string, index uint64, sealed bool) {
-	n.indexes.Store(nodeID, heard{applied: index, sealed: sealed})
-}
+// Report says what another member answered. How far it has applied the log the leader
+// shows as that member's lag.
+func (n *Node) Report(nodeID string, what Heard) { n.indexes.Store(nodeID, heard{Heard: what}) }
 
 // Forget says that a member was asked and did not answer; the leader shows
 // it as silent and does not count on it.
@@ -111,6 +117,7 @@ func (n *Node) Checks() []Check {
 		{Name: "leader", OK: s.LeaderAPI != "", Detail: n.ledBy(s)},
 		n.caughtUp(s),
 		{Name: "unsealed", OK: usable, Detail: pick(usable, "secrets can be opened", reason)},
+		n.disk.check(),
 	}
 	if n.cfg.Checks != nil {
 		checks = append(checks, n.cfg.Checks()...)

@@ -106,15 +106,15 @@ func TestLag(t *testing.T) {
 	require.EqualValues(t, -1, lag(follower), "not known")
 	require.EqualValues(t, 0, lag(leader))
 	require.Equal(t, 1, leader.Status().FailureTolerance(), "who was not asked is not lost")
-	leader.Report(follower.ID(), leader.Status().AppliedIndex-3, false)
+	leader.Report(follower.ID(), Heard{Applied: leader.Status().AppliedIndex - 3})
 	require.GreaterOrEqual(t, lag(follower), int64(3))
-	leader.Report(follower.ID(), 1<<62, false) // ahead of what the leader knows of itself
+	leader.Report(follower.ID(), Heard{Applied: 1 << 62}) // ahead of what the leader knows of itself
 	require.EqualValues(t, 0, lag(follower))
 	require.Equal(t, raft.ServerID(follower.ID()), leader.heirs()[0].ID, "who answers is asked first")
 	leader.Forget(follower.ID())
 	require.EqualValues(t, -1, lag(follower))
 	require.Zero(t, leader.Status().FailureTolerance())
-	leader.Report(c.others(leader)[1].ID(), 1, false)
+	leader.Report(c.others(leader)[1].ID(), Heard{Applied: 1})
 	require.Equal(t, raft.ServerID(follower.ID()), leader.heirs()[1].ID, "who is silent is asked last")
 	follower.Forget(leader.ID())
 	for _, p := range follower.Status().Peers {
@@ -122,11 +122,11 @@ func TestLag(t *testing.T) {
 		require.False(t, p.Silent)
 	}
 	require.Equal(t, 1, follower.Status().FailureTolerance(), "as configured")
-	leader.Report(follower.ID(), 1, false)
+	leader.Report(follower.ID(), Heard{Applied: 1})
 	require.Equal(t, 1, leader.Status().FailureTolerance(), "it is back")
-	leader.Report(follower.ID(), 1, true)
+	leader.Report(follower.ID(), Heard{Applied: 1, Sealed: true})
 	require.Equal(t, 1, leader.Status().FailureTolerance(), "another can lead")
-	leader.Report(c.others(leader)[1].ID(), 1, true)
+	leader.Report(c.others(leader)[1].ID(), Heard{Applied: 1, Sealed: true})
 	require.Zero(t, leader.Status().FailureTolerance(), "nobody else could lead")
 }
 

@@ -24,6 +24,8 @@ type Status struct {
 	LastContact time.Duration
 	// Sealed is true while this node can open no secrets, and so could not lead.
 	Sealed bool
+	// LowDisk is true while the disk of this node has less free space than it should.
+	LowDisk bool
 	// Peers are the servers of the Raft configuration, this node included.
 	Peers []Peer
 }

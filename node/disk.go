@@ -1,0 +1,159 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// DefaultMinFreeDisk bytes have to be free on a disk that is large enough.
+	DefaultMinFreeDisk = 256 << 20
+	minFreePart        = 20 // of a smaller disk it is this part of all
+	diskInterval       = 2 * time.Second
+)
+
+// space is that of a file system, in bytes.
+type space struct{ free, all uint64 }
+
+// statfs tells how much a process without privileges may write.
+func statfs(folder string) (space, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(folder, &s); err != nil {
+		return space{}, fmt.Errorf("free space of %s: %w", folder, err)
+	}
+	block := uint64(s.Bsize) //nolint:gosec // not negative
+	return space{free: s.Bavail * block, all: s.Blocks * block}, nil
+}
+
+// Disk watches the free space of the data folder. It is a prometheus.Collector, and safe
+// for concurrent use.
+type Disk struct {
+	folder string
+	min    int64
+	ask    func(folder string) (space, error)
+
+	mu   sync.Mutex
+	last space
+	err  error
+	low  bool
+}
+
+var (
+	diskFree = prometheus.NewDesc("keysteward_disk_free_bytes", "Free space on the disk of the data folder.", nil, nil)
+	diskLow  = prometheus.NewDesc("keysteward_disk_low", "1 while less than --min-free-disk is free.", nil, nil)
+)
+
+func newDisk(cfg Config) *Disk {
+	d := &Disk{folder: cfg.DataDir, min: cfg.MinFreeDisk, ask: cfg.free}
+	d.look()
+	return d
+}
+
+// mark is how much has to be free of all.
+func (d *Disk) mark(all uint64) uint64 {
+	switch {
+	case d.min < 0:
+		return 0
+	case d.min == 0:
+		return min(DefaultMinFreeDisk, all/minFreePart)
+	}
+	return uint64(d.min)
+}
+
+// look asks how much is free. A disk is well again only with an eighth more than the
+// mark, so that what is written now and then does not change it to and fro.
+func (d *Disk) look() {
+	s, err := d.ask(d.folder)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+	if err != nil {
+		return
+	}
+	mark := d.mark(s.all)
+	if d.low {
+		mark += mark / 8
+	}
+	d.last, d.low = s, s.free < mark
+}
+
+func (d *Disk) isLow() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.low
+}
+
+// check is a line of readiness.
+func (d *Disk) check() Check {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := Check{Name: "disk", OK: !d.low}
+	switch {
+	case d.err != nil:
+		c.Detail = d.err.Error()
+	case d.low:
+		c.Detail = fmt.Sprintf("the disk of %s is nearly full: %s of %s are free, and %s should be; enlarge it or make room",
+			d.folder, bytesText(d.last.free), bytesText(d.last.all), bytesText(d.mark(d.last.all)))
+	default:
+		c.Detail = fmt.Sprintf("%s of %s are free", bytesText(d.last.free), bytesText(d.last.all))
+	}
+	return c
+}
+
+func bytesText(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+// Describe implements prometheus.Collector.
+func (d *Disk) Describe(ch chan<- *prometheus.Desc) {
+	ch <- diskFree
+	ch <- diskLow
+}
+
+// Collect implements prometheus.Collector.
+func (d *Disk) Collect(ch chan<- prometheus.Metric) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	low := 0.0
+	if d.low {
+		low = 1
+	}
+	ch <- prometheus.MustNewConstMetric(diskFree, prometheus.GaugeValue, float64(d.last.free))
+	ch <- prometheus.MustNewConstMetric(diskLow, prometheus.GaugeValue, low)
+}
+
+// Disk is that of the node's data folder.
+func (n *Node) Disk() *Disk { return n.disk }
+
+// heedDisk watches the disk. A leader whose disk is nearly full hands over to a voter
+// that said that its own is not: once it can not write it stops, and all that waits for
+// it would wait for an election. Where no other has space it goes on leading.
+func (n *Node) heedDisk(ctx context.Context) {
+	for looks := 0; ; {
+		n.disk.look()
+		if looks++; !n.disk.isLow() || n.session.Load() == nil {
+			looks = 0
+		}
+		if looks > 0 && looks&(looks-1) == 0 { // more and more rarely
+			n.leaveForSpace(ctx)
+		}
+		if pause(ctx, n.cfg.diskInterval) != nil {
+			return
+		}
+	}
+}
+
+func (n *Node) leaveForSpace(ctx context.Context) {
+	n.log.Warn("this node leads and its disk is nearly full: it hands leadership over, if another has space", "reason", n.disk.check().Detail)
+	err := n.handOverTo(ctx, func(s raft.Server) bool {
+		h, ok := n.heardOf(string(s.ID))
+		return ok && !h.silent && !h.Sealed && !h.LowDisk
+	})
+	if err != nil {
+		n.log.Warn("no other node takes the leadership", "error", err)
+	}
+}

@@ -1,0 +1,72 @@
+package node
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+// logStore is the log on disk. The first write that fails ends the node: Raft would go
+// on with what it believes to have written, try again for ever as a follower, and lead
+// again and again without being able to write anything.
+type logStore struct {
+	*raftboltdb.BoltStore
+
+	path string
+	fail func(error)
+}
+
+var (
+	_ raft.LogStore    = (*logStore)(nil)
+	_ raft.StableStore = (*logStore)(nil)
+)
+
+func openLog(folder string, fail func(error)) (*logStore, error) {
+	s := &logStore{path: filepath.Join(folder, "raft.db"), fail: fail}
+	var err error
+	s.BoltStore, err = raftboltdb.New(raftboltdb.Options{
+		Path:        s.path,
+		BoltOptions: &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return s, nil
+}
+
+func (s *logStore) written(err error) error {
+	if err != nil {
+		err = fmt.Errorf("write the log %s: %w", s.path, err)
+		s.fail(err)
+	}
+	return err
+}
+
+// StoreLog implements raft.LogStore.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.written(s.BoltStore.StoreLog(l)) }
+
+// StoreLogs implements raft.LogStore.
+func (s *logStore) StoreLogs(l []*raft.Log) error { return s.written(s.BoltStore.StoreLogs(l)) }
+
+// DeleteRange implements raft.LogStore.
+func (s *logStore) DeleteRange(first, last uint64) error {
+	return s.written(s.BoltStore.DeleteRange(first, last))
+}
+
+// Set implements raft.StableStore.
+func (s *logStore) Set(k, v []byte) error { return s.written(s.BoltStore.Set(k, v)) }
+
+// SetUint64 implements raft.StableStore. Raft panics if it fails for the term.
+func (s *logStore) SetUint64(k []byte, v uint64) error { return s.written(s.BoltStore.SetUint64(k, v)) }
+
+// unwritable ends the node, and says so at once: Raft may panic for the same reason.
+func (n *Node) unwritable(err error) {
+	if n.ctx.Err() == nil {
+		n.log.Error("the disk does not take what this node has to remember: it stops", "error", err, "disk", n.disk.check().Detail)
+	}
+	n.fail(err)
+}
