@@ -38,6 +38,8 @@ type serverOptions struct {
 	assignmentsPublic       bool
 	heartbeat, election     time.Duration
 	lease, shutdown         time.Duration
+	drain                   time.Duration
+	minFreeDisk             minFree
 	logFormat, logLevel     string
 	beaconAPI               string
 	auditFile               string
@@ -97,6 +99,8 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.DurationVar(&o.election, "election-timeout", node.DefaultElectionTimeout, "time after which a candidate tries again")
 	f.DurationVar(&o.lease, "lease-timeout", node.DefaultLeaseTimeout, "time without a quorum after which a leader steps down; at most half of --heartbeat-timeout")
 	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
+	f.DurationVar(&o.drain, "drain", 0, "how long a node that stops goes on serving after it has said that it is not ready, so that nobody is sent to it any more when its port closes")
+	f.Var(&o.minFreeDisk, "min-free-disk", "free space on the disk of --data-dir, such as 256Mi, below which the node is not ready and hands leadership over (default: 256Mi, or 5 % of the disk if that is less; 0: not watched)")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
@@ -161,6 +165,8 @@ func (o *serverOptions) check() error {
 	switch {
 	case o.maxConnections < 1:
 		return fmt.Errorf("--max-connections %d: at least 1", o.maxConnections)
+	case o.drain < 0:
+		return fmt.Errorf("--drain %v: not negative", o.drain)
 	case o.maxKeysPerPod < 1:
 		return fmt.Errorf("--max-keys-per-pod %d: at least 1", o.maxKeysPerPod)
 	}

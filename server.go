@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -132,7 +133,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
-		Vault: p.vault, Logger: log, Checks: p.checks,
+		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
@@ -156,7 +157,7 @@ func (o *serverOptions) vault(log *slog.Logger) (*seal.Vault, error) {
 func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.Config) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := errors.Join(registry.Register(p.link), p.certificates.register(registry), p.vault.Register(registry)); err != nil {
+	if err := errors.Join(registry.Register(p.link), registry.Register(p.node.Disk()), p.certificates.register(registry), p.vault.Register(registry)); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	seeds := ethereum.NewSeeds(p.vault, p.node)
@@ -195,7 +196,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 }
 
 // run serves until the context ends or the node can not go on, then stops in
-// this order: refuse work, hand leadership over, finish requests, leave.
+// this order: refuse work, hand leadership over, drain, finish requests, leave.
 func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	p.node.Start(p.duties()...)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -207,11 +208,17 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	var failure error
 	select {
 	case <-ctx.Done():
+		drained := time.After(o.drain)
 		handover, cancel := context.WithTimeout(background, o.shutdown)
 		if err := p.node.StepDown(handover); err != nil {
 			p.log.Warn("nobody took the leadership over", "error", err)
 		}
 		cancel()
+		select { // still served: it takes a moment until nobody is sent here any more
+		case <-drained:
+		case failure = <-p.node.Failed():
+		case <-background.Done():
+		}
 	case failure = <-p.node.Failed():
 	case <-background.Done():
 	}
