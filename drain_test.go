@@ -35,7 +35,7 @@ func running(t *testing.T, more ...string) (url string, stop func(), done <-chan
 	root := cli.New("test")
 	root.AddCommand(newServerCommand())
 	root.SetArgs(flags)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	finished := make(chan struct{})
 	go func() {
@@ -52,7 +52,7 @@ func running(t *testing.T, more ...string) (url string, stop func(), done <-chan
 // ready asks a node; status is 0 where nobody answers.
 func ready(t *testing.T, url string) (status int, lines string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url+"/readyz", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/readyz", nil)
 	require.NoError(t, err)
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
