@@ -24,7 +24,7 @@ func TestChecksOfALoneNode(t *testing.T) {
 	m := newMember(t, &wires{}, "n1")
 	m.vault.seal("no key")
 	m.up()
-	require.Equal(t, map[string]bool{"serving": true, "member": false, "leader": false, "caught-up": false, "unsealed": false}, states(m))
+	require.Equal(t, map[string]bool{"serving": true, "member": false, "leader": false, "caught-up": false, "disk": true, "unsealed": false}, states(m))
 	s := m.Status()
 	require.False(t, s.IsLeader)
 	require.Empty(t, s.LeaderID)
