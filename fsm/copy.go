@@ -33,7 +33,7 @@ func copyAllocation(a *fsmpb.Allocation) *fsmpb.Allocation {
 	return &fsmpb.Allocation{
 		Pod: a.GetPod(), State: a.GetState(), Fence: a.GetFence(), Keys: slices.Clone(a.GetKeys()),
 		SinceWallMs: a.GetSinceWallMs(), Proof: a.GetProof(), FreeAtMs: a.GetFreeAtMs(),
-		Node: a.GetNode(), KubernetesUid: a.GetKubernetesUid(), Code: a.GetCode(), Detail: a.GetDetail(),
+		Node: a.GetNode(), NodeUid: a.GetNodeUid(), KubernetesUid: a.GetKubernetesUid(), Code: a.GetCode(), Detail: a.GetDetail(),
 		LeaseUntilMs: a.GetLeaseUntilMs(), LeaseWaitMs: a.GetLeaseWaitMs(),
 	}
 }

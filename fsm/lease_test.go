@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -89,7 +90,11 @@ func TestObservePods(t *testing.T) {
 	terminated := &fsmpb.Proof{Kind: fsmpb.Proof_KIND_POD_TERMINATED, By: "n1", Detail: "all 2 containers ended"}
 	outOfService := &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OUT_OF_SERVICE, By: "n1"}
 	seen := func(kind fsmpb.PodObservation_Kind, node string, proof *fsmpb.Proof) *fsmpb.PodObservation {
-		return &fsmpb.PodObservation{Kind: kind, Node: node, Proof: proof, Code: "pod-gone", Detail: "d"}
+		return &fsmpb.PodObservation{Kind: kind, Node: node, NodeUid: "mu", Proof: proof, Code: "pod-gone", Detail: "d"}
+	}
+	onUID := func(uid string, o *fsmpb.PodObservation) *fsmpb.PodObservation {
+		o.NodeUid = uid
+		return o
 	}
 	for _, tt := range []struct {
 		name       string
@@ -105,6 +110,9 @@ func TestObservePods(t *testing.T) {
 		{"ended", "k", "1", seen(fsmpb.PodObservation_KIND_PROVEN, "m", terminated), 1, 0},
 		{"its machine is off", "k", "1", seen(fsmpb.PodObservation_KIND_PROVEN, "m", outOfService), 1, 0},
 		{"another machine is off", "k", "1", seen(fsmpb.PodObservation_KIND_PROVEN, "other", outOfService), 0, fsmpb.AllocationState_ALLOCATION_STATE_HELD},
+		{"another machine that got the name is off", "k", "1", onUID("mv", seen(fsmpb.PodObservation_KIND_PROVEN, "m", outOfService)), 0, fsmpb.AllocationState_ALLOCATION_STATE_HELD},
+		{"nobody knows which machine of the name is off", "k", "1", onUID("", seen(fsmpb.PodObservation_KIND_PROVEN, "m", outOfService)), 0, fsmpb.AllocationState_ALLOCATION_STATE_HELD},
+		{"its machine is not ready", "k", "1", &fsmpb.PodObservation{Kind: fsmpb.PodObservation_KIND_SEEN, Code: "node-unreachable"}, 1, fsmpb.AllocationState_ALLOCATION_STATE_HELD},
 		{"a machine of another Kubernetes is off", "other", "1", seen(fsmpb.PodObservation_KIND_PROVEN, "m", outOfService), 0, fsmpb.AllocationState_ALLOCATION_STATE_HELD},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,6 +131,64 @@ func TestObservePods(t *testing.T) {
 			require.Equal(t, ObservedPods(0), r.ok(command), "once more")
 		})
 	}
+}
+
+// TestOutOfServiceNeedsARecord proves nothing of a pod whose machine was not on record by
+// its UID before somebody said that it is off.
+func TestOutOfServiceNeedsARecord(t *testing.T) {
+	t.Parallel()
+	for name, recorded := range map[string]*fsmpb.PodObservation{
+		"never seen":  nil,
+		"UID unknown": {Kind: fsmpb.PodObservation_KIND_SEEN, Node: "m"},
+	} {
+		for _, uid := range []string{"", "mu"} {
+			t.Run(name+" "+uid, func(t *testing.T) {
+				t.Parallel()
+				r := newReplica(t)
+				r.stock(1)
+				r.ask("a", "1", 1)
+				observe := func(o *fsmpb.PodObservation) any {
+					o = proto.CloneOf(o)
+					o.Pod, o.Fence = testPod("a", "1"), r.View().Allocation("ns", "a").GetFence()
+					return r.ok(&fsmpb.ObservePods{KubernetesUid: "k", Pods: []*fsmpb.PodObservation{o}})
+				}
+				if recorded != nil {
+					observe(recorded)
+				}
+				require.Equal(t, ObservedPods(0), observe(&fsmpb.PodObservation{
+					Kind: fsmpb.PodObservation_KIND_PROVEN, Node: "m", NodeUid: uid, Proof: &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OUT_OF_SERVICE, By: "n1"},
+				}))
+				observe(&fsmpb.PodObservation{Kind: fsmpb.PodObservation_KIND_SEEN, Node: "m", NodeUid: "late"})
+				require.Equal(t, recorded == nil, r.View().Allocation("ns", "a").GetNodeUid() == "late", "a UID is not made up afterwards")
+			})
+		}
+	}
+}
+
+// TestHolderThatTakesItsTime is seen with a reason, which goes when it is over or when
+// the keys rest.
+func TestHolderThatTakesItsTime(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	r.stock(1)
+	r.ask("a", "1", 1)
+	see := func(kind fsmpb.PodObservation_Kind, code string) *fsmpb.Allocation {
+		o := &fsmpb.PodObservation{Kind: kind, Pod: testPod("a", "1"), Fence: r.View().Allocation("ns", "a").GetFence(), Code: code, Detail: code + "."}
+		if code == "" {
+			o.Detail = ""
+		}
+		require.Equal(t, ObservedPods(1), r.ok(&fsmpb.ObservePods{KubernetesUid: "k", Pods: []*fsmpb.PodObservation{o}}))
+		return r.View().Allocation("ns", "a")
+	}
+	a := see(fsmpb.PodObservation_KIND_SEEN, "node-unreachable")
+	require.Equal(t, fsmpb.AllocationState_ALLOCATION_STATE_HELD, a.GetState())
+	require.Equal(t, []string{"node-unreachable", "node-unreachable."}, []string{a.GetCode(), a.GetDetail()})
+	require.Empty(t, see(fsmpb.PodObservation_KIND_SEEN, "").GetCode(), "its machine is back")
+	see(fsmpb.PodObservation_KIND_SEEN, "node-unreachable")
+	r.ok(&fsmpb.Release{Namespace: "ns", Pod: "a", Fence: a.GetFence(), Proof: proof(), WaitMs: 1000})
+	a = r.View().Allocation("ns", "a")
+	require.Equal(t, fsmpb.AllocationState_ALLOCATION_STATE_RESTING, a.GetState())
+	require.Empty(t, a.GetCode()+a.GetDetail(), "what was said of its holding is no reason of its rest")
 }
 
 func TestObservePodsRefusesWhatProvesNothing(t *testing.T) {

@@ -337,7 +337,7 @@ func (l *ledger) checkAllocations(t rapid.TB, c *fsmpb.Command, before, after *w
 		require.Equal(t, h.uid, uid, "allocation %s changed its UID without proof", name)
 		require.Equal(t, h.state, a.GetState(), "allocation %s", name)
 		require.Equal(t, h.proven, a.GetProof() != nil, "allocation %s", name)
-		is := watched{a.GetNode(), a.GetKubernetesUid(), a.GetLeaseUntilMs(), a.GetLeaseWaitMs()}
+		is := watched{a.GetNode(), a.GetNodeUid(), a.GetKubernetesUid(), a.GetLeaseUntilMs(), a.GetLeaseWaitMs()}
 		require.Equal(t, h.watched, is, "allocation %s", name)
 		had := l.alive(old)
 		require.GreaterOrEqual(t, len(a.GetKeys()), len(had), "keys were taken away")

@@ -71,11 +71,11 @@ func (w *write) observePod(kubernetes string, o *fsmpb.PodObservation) bool {
 	}
 	a := copyAllocation(old)
 	if o.GetNode() != "" && old.GetNode() == "" { // a pod never moves
-		a.Node, a.KubernetesUid = brief(o.GetNode()), kubernetes
+		a.Node, a.NodeUid, a.KubernetesUid = brief(o.GetNode()), brief(o.GetNodeUid()), kubernetes
 	}
 	why := end{code: o.GetCode(), detail: o.GetDetail()}
 	if o.GetKind() == fsmpb.PodObservation_KIND_PROVEN {
-		if !counts(o, a, kubernetes) {
+		if !counts(o, old, kubernetes) {
 			return false
 		}
 		why.proof, why.waitMS = o.GetProof(), o.GetWaitMs()
@@ -88,18 +88,26 @@ func (w *write) observePod(kubernetes string, o *fsmpb.PodObservation) bool {
 }
 
 // counts reports whether the proof is about this pod: another Kubernetes may have a
-// machine of the same name.
+// machine of the same name, and in the same one the name may have gone to another machine,
+// whose node has another UID. So it has to be on record already which one the pod was on.
 func counts(o *fsmpb.PodObservation, a *fsmpb.Allocation, kubernetes string) bool {
 	return o.GetProof().GetKind() != fsmpb.Proof_KIND_OUT_OF_SERVICE ||
-		a.GetNode() != "" && a.GetNode() == o.GetNode() && a.GetKubernetesUid() == kubernetes
+		a.GetNode() != "" && a.GetNode() == o.GetNode() && a.GetKubernetesUid() == kubernetes &&
+			a.GetNodeUid() != "" && a.GetNodeUid() == o.GetNodeUid()
 }
 
 // remark writes down what does not change the state of an allocation, and reports
 // whether it is news.
 func (w *write) remark(a, old *fsmpb.Allocation, o *fsmpb.PodObservation) bool {
 	action, detail := "allocation.node", a.GetNode()+" of "+a.GetKubernetesUid()+w.held(a)
-	if o.GetKind() == fsmpb.PodObservation_KIND_GONE {
+	held := a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD
+	if o.GetKind() == fsmpb.PodObservation_KIND_GONE || held {
 		a.Code, a.Detail = brief(o.GetCode()), brief(o.GetDetail())
+	}
+	switch {
+	case held && a.GetCode() != old.GetCode():
+		action, detail = "allocation.holder", plural(len(a.GetKeys()), "key")+w.held(a)+because(a.GetCode())
+	case o.GetKind() == fsmpb.PodObservation_KIND_GONE:
 		action, detail = "allocation.rest", plural(len(a.GetKeys()), "key")+w.held(a)+because(o.GetCode())
 	}
 	if proto.Equal(a, old) {

@@ -13,8 +13,8 @@ import (
 
 // watched is what the ledger knows of how the end of a holder would be noticed.
 type watched struct {
-	node, kubernetes string
-	lease, leaseWait uint64 // cluster time at which it runs out, 0 without one
+	node, nodeUID, kubernetes string
+	lease, leaseWait          uint64 // cluster time at which it runs out, 0 without one
 }
 
 // observePods follows what a Kubernetes showed: only proof makes a rest end, and the
@@ -32,12 +32,12 @@ func (l *ledger) observePods(c *fsmpb.ObservePods, before *world) {
 		}
 		known := *h
 		if h.node == "" && o.GetNode() != "" {
-			known.node, known.kubernetes = o.GetNode(), c.GetKubernetesUid()
+			known.node, known.nodeUID, known.kubernetes = o.GetNode(), o.GetNodeUid(), c.GetKubernetesUid()
 		}
 		switch o.GetKind() { //nolint:exhaustive // the others change nothing more
 		case fsmpb.PodObservation_KIND_PROVEN:
 			if o.GetProof().GetKind() == fsmpb.Proof_KIND_OUT_OF_SERVICE &&
-				(known.node == "" || known.node != o.GetNode() || known.kubernetes != c.GetKubernetesUid()) {
+				(h.node == "" || h.node != o.GetNode() || h.nodeUID == "" || h.nodeUID != o.GetNodeUid() || h.kubernetes != c.GetKubernetesUid()) {
 				continue
 			}
 			known.prove(l.clock, o.GetWaitMs())
@@ -112,8 +112,9 @@ func drawPods(t *rapid.T, w *world) proto.Message {
 		}
 		o := &fsmpb.PodObservation{
 			Pod: pod, Fence: a.GetFence(), Code: "pod-gone", Detail: "d", Node: rapid.SampledFrom([]string{"", "n", "n", "m"}).Draw(t, "node"),
-			Kind:   fsmpb.PodObservation_Kind(rapid.SampledFrom([]int32{1, 1, 2, 3, 3, 0}).Draw(t, "what")),
-			WaitMs: rapid.SampledFrom([]uint64{0, 100, 60_000, 1 << 63}).Draw(t, "wait"),
+			Kind:    fsmpb.PodObservation_Kind(rapid.SampledFrom([]int32{1, 1, 2, 3, 3, 0}).Draw(t, "what")),
+			WaitMs:  rapid.SampledFrom([]uint64{0, 100, 60_000, 1 << 63}).Draw(t, "wait"),
+			NodeUid: rapid.SampledFrom([]string{"nu", "nu", "nv", ""}).Draw(t, "node UID"),
 		}
 		if o.GetKind() == fsmpb.PodObservation_KIND_PROVEN {
 			o.Proof = &fsmpb.Proof{Kind: fsmpb.Proof_Kind(rapid.SampledFrom([]int32{3, 3, 4, 4, 2}).Draw(t, "proof")), By: "n1"}

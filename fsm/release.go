@@ -68,6 +68,9 @@ func (w *write) rest(old *fsmpb.Allocation, why end) {
 		w.withdraw(r)
 	}
 	a := copyAllocation(old)
+	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD {
+		a.Code, a.Detail = "", "" // they were about its holding
+	}
 	if why.code != "" {
 		a.Code, a.Detail = brief(why.code), brief(why.detail)
 	}

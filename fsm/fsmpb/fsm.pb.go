@@ -385,7 +385,8 @@ type PodObservation_Kind int32
 
 const (
 	PodObservation_KIND_UNSPECIFIED PodObservation_Kind = 0
-	// The pod is there: the node that it runs on is recorded.
+	// The pod is there: the node that it runs on is recorded, and code and detail say
+	// why it takes its time to end; empty if it does not.
 	PodObservation_KIND_SEEN PodObservation_Kind = 1
 	// The pod is gone or ended, and it is not known whether it can still sign: its keys rest.
 	PodObservation_KIND_GONE PodObservation_Kind = 2
@@ -2376,7 +2377,10 @@ type PodObservation struct {
 	// With KIND_PROVEN: POD_TERMINATED or OUT_OF_SERVICE.
 	Proof *Proof `protobuf:"bytes,7,opt,name=proof,proto3" json:"proof,omitempty"`
 	// How long after the proof the keys go on resting, in cluster time.
-	WaitMs        uint64 `protobuf:"varint,8,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	WaitMs uint64 `protobuf:"varint,8,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// UID of that node's object, empty if it is not known: another machine may get the
+	// name. OUT_OF_SERVICE proves nothing of a pod that was recorded on another one.
+	NodeUid       string `protobuf:"bytes,9,opt,name=node_uid,json=nodeUid,proto3" json:"node_uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2465,6 +2469,13 @@ func (x *PodObservation) GetWaitMs() uint64 {
 		return x.WaitMs
 	}
 	return 0
+}
+
+func (x *PodObservation) GetNodeUid() string {
+	if x != nil {
+		return x.NodeUid
+	}
+	return ""
 }
 
 // RenewLease promises that the pod does not sign any more once the lease has run out.
@@ -5635,13 +5646,17 @@ type Allocation struct {
 	// (of its namespace kube-system).
 	Node          string `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
 	KubernetesUid string `protobuf:"bytes,9,opt,name=kubernetes_uid,json=kubernetesUid,proto3" json:"kubernetes_uid,omitempty"`
-	// Why the keys rest: a code, and words for people.
+	// Why the keys rest, or why the end of their holder takes its time: a code, and words
+	// for people.
 	Code   string `protobuf:"bytes,10,opt,name=code,proto3" json:"code,omitempty"`
 	Detail string `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
 	// Cluster time at which the holder's lease runs out, 0 without a lease, and how
 	// long the keys rest then.
-	LeaseUntilMs  uint64 `protobuf:"varint,12,opt,name=lease_until_ms,json=leaseUntilMs,proto3" json:"lease_until_ms,omitempty"`
-	LeaseWaitMs   uint64 `protobuf:"varint,13,opt,name=lease_wait_ms,json=leaseWaitMs,proto3" json:"lease_wait_ms,omitempty"`
+	LeaseUntilMs uint64 `protobuf:"varint,12,opt,name=lease_until_ms,json=leaseUntilMs,proto3" json:"lease_until_ms,omitempty"`
+	LeaseWaitMs  uint64 `protobuf:"varint,13,opt,name=lease_wait_ms,json=leaseWaitMs,proto3" json:"lease_wait_ms,omitempty"`
+	// UID of the node's object as it was when the node was recorded, empty if it was not
+	// known: then nothing that is said of the node is about this pod's machine.
+	NodeUid       string `protobuf:"bytes,14,opt,name=node_uid,json=nodeUid,proto3" json:"node_uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5765,6 +5780,13 @@ func (x *Allocation) GetLeaseWaitMs() uint64 {
 		return x.LeaseWaitMs
 	}
 	return 0
+}
+
+func (x *Allocation) GetNodeUid() string {
+	if x != nil {
+		return x.NodeUid
+	}
+	return ""
 }
 
 // Deposit is the stake paid for one key.
@@ -8859,7 +8881,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06detail\x18\b \x01(\tR\x06detail\"k\n" +
 	"\vObservePods\x12%\n" +
 	"\x0ekubernetes_uid\x18\x01 \x01(\tR\rkubernetesUid\x125\n" +
-	"\x04pods\x18\x02 \x03(\v2!.keysteward.fsm.v1.PodObservationR\x04pods\"\xe2\x02\n" +
+	"\x04pods\x18\x02 \x03(\v2!.keysteward.fsm.v1.PodObservationR\x04pods\"\xfd\x02\n" +
 	"\x0ePodObservation\x12:\n" +
 	"\x04kind\x18\x01 \x01(\x0e2&.keysteward.fsm.v1.PodObservation.KindR\x04kind\x12(\n" +
 	"\x03pod\x18\x02 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x14\n" +
@@ -8868,7 +8890,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12.\n" +
 	"\x05proof\x18\a \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
-	"\await_ms\x18\b \x01(\x04R\x06waitMs\"K\n" +
+	"\await_ms\x18\b \x01(\x04R\x06waitMs\x12\x19\n" +
+	"\bnode_uid\x18\t \x01(\tR\anodeUid\"K\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_SEEN\x10\x01\x12\r\n" +
@@ -9154,7 +9177,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\rKIND_OPERATOR\x10\x02\x12\x17\n" +
 	"\x13KIND_POD_TERMINATED\x10\x03\x12\x17\n" +
 	"\x13KIND_OUT_OF_SERVICE\x10\x04\x12\x16\n" +
-	"\x12KIND_LEASE_EXPIRED\x10\x05\"\xbd\x03\n" +
+	"\x12KIND_LEASE_EXPIRED\x10\x05\"\xd8\x03\n" +
 	"\n" +
 	"Allocation\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x128\n" +
@@ -9171,7 +9194,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	" \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\v \x01(\tR\x06detail\x12$\n" +
 	"\x0elease_until_ms\x18\f \x01(\x04R\fleaseUntilMs\x12\"\n" +
-	"\rlease_wait_ms\x18\r \x01(\x04R\vleaseWaitMs\"\xe6\x03\n" +
+	"\rlease_wait_ms\x18\r \x01(\x04R\vleaseWaitMs\x12\x19\n" +
+	"\bnode_uid\x18\x0e \x01(\tR\anodeUid\"\xe6\x03\n" +
 	"\aDeposit\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x125\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.keysteward.fsm.v1.DepositStateR\x05state\x12\x10\n" +

@@ -22,26 +22,38 @@ const (
 	CodeOtherKubernetes = "other-kubernetes"
 )
 
-// operator is what always ends a rest.
-const operator = "an operator's word that it is stopped (keysteward release --confirm-stopped)"
+// Holder is whose keys rest, or are held by a pod that takes its time to end.
+type Holder struct {
+	Namespace, Name, UID string
+	// Node is the machine on which the pod was recorded, by name and by the UID of its
+	// object. Without both nothing that is said of the machine counts for the pod.
+	Node, NodeUID string
+	// Lease says when the holder's lease ends, such as "in 3m0s"; empty if it has none.
+	Lease string
+}
 
-// Ends says in words what would end the rest of a pod's keys; node is its machine, if
-// that is known. The lease of a pod that has one ends it too, which is not said here.
-func Ends(code, node string) string {
-	taint := "the taint node.kubernetes.io/out-of-service on its machine"
-	if node != "" {
-		taint += " " + node
+// Endings are what would end a rest with that code, or the holding of a pod that takes
+// its time to end: the most likely first, and an operator's word last, which always does.
+func Endings(code string, h Holder) (list []string) {
+	taint := ""
+	if h.Node != "" && h.NodeUID != "" {
+		taint = "the taint node.kubernetes.io/out-of-service on the node " + h.Node + ", once its machine is off"
 	}
 	switch code {
-	case CodeReleased, CodeContainerUnknown:
-		return "Kubernetes showing that all its containers ended, when the pod is deleted; or " + operator
+	case CodeReleased:
+		list = append(list, "Kubernetes showing that all its containers ended, once the pod is deleted")
 	case CodeNodeUnreachable:
-		return "the machine coming back and stopping the pod; " + taint + ", set when it is off; or " + operator
+		list = append(list, "the machine coming back and stopping the pod")
 	case CodeOtherKubernetes:
-		return "the Kubernetes that was recorded coming back; or " + operator
-	case CodeForceDeleted, CodeCollected:
-		return taint + ", set when it is off; or " + operator
-	default:
-		return operator
+		list, taint = append(list, "the Kubernetes in which it was seen coming back"), ""
+	case CodeCollected:
+		taint = "" // its machine is not in Kubernetes any more, and nobody can taint it
 	}
+	if h.Lease != "" {
+		list = append(list, "the end of its lease, "+h.Lease)
+	}
+	if taint != "" {
+		list = append(list, taint)
+	}
+	return append(list, "keysteward release --confirm-stopped --namespace "+h.Namespace+" --pod "+h.Name+" --pod-uid "+h.UID)
 }

@@ -21,8 +21,11 @@ type Evidence struct {
 	Presence Presence
 	// Last is the last sight of the pod, if any. One of another UID counts for nothing.
 	Last Sight
-	// Machine is that of the pod, the zero value if it is not known.
+	// Machine is that which has the name of the pod's now, the zero value if it is not known.
 	Machine Machine
+	// NodeUID is the UID that the object of the pod's machine had when the pod was put on
+	// record, empty if it was not known.
+	NodeUID string
 }
 
 // Kind is what follows for a pod's keys.
@@ -60,7 +63,7 @@ type Verdict struct {
 // once it was there, does not go away with later evidence that contains the same sight.
 func Judge(uid string, e Evidence) Verdict {
 	if uid == "" || e.Last.UID != uid {
-		e.Last, e.Machine = Sight{}, Machine{}
+		e.Last, e.Machine, e.NodeUID = Sight{}, Machine{}, ""
 	}
 	switch last := e.Last; {
 	case e.Presence == Unknown:
@@ -81,10 +84,12 @@ func Judge(uid string, e Evidence) Verdict {
 }
 
 // off reports whether the pod's machine is off by an operator's word, and the pod will
-// not be started by it when it comes back.
+// not be started by it when it comes back. The machine that has the name must be the one
+// on which the pod was recorded.
 func (e *Evidence) off() bool {
 	last, m := e.Last, e.Machine
-	return last.Node != "" && m.Name == last.Node && m.Known && m.OutOfService && !m.Ready && !last.Endures && !last.Mirror &&
+	return last.Node != "" && m.Name == last.Node && m.Known && e.NodeUID != "" && m.UID == e.NodeUID &&
+		m.OutOfService && !m.Ready && !last.Endures && !last.Mirror &&
 		(e.Presence != Present || last.Deleting)
 }
 

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	uid     = "6c8f-uid"
-	machine = "node-1"
+	uid        = "6c8f-uid"
+	machine    = "node-1"
+	machineUID = "6c8f-node"
 )
 
 var at = metav1.NewTime(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
@@ -94,4 +95,4 @@ func stopped(p *core.Pod) {
 // ended is the pod as it is proven to have ended.
 func ended() *core.Pod { return with(validator(), deleting, stopped) }
 
-func off() Machine { return Machine{Name: machine, Known: true, OutOfService: true} }
+func off() Machine { return Machine{Name: machine, UID: machineUID, Known: true, OutOfService: true} }

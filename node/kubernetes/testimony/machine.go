@@ -10,6 +10,8 @@ import (
 // a machine of which nothing is known.
 type Machine struct {
 	Name string
+	// UID of its object: another machine may register under the name.
+	UID string
 	// Known: there is an object of the node.
 	Known bool
 	// Ready: its kubelet says so, and was heard of lately.
@@ -22,7 +24,7 @@ type Machine struct {
 // ReadNode takes from a node's object what it says. It keeps nothing of the object.
 func ReadNode(node *core.Node) Machine {
 	return Machine{
-		Name: node.Name, Known: true,
+		Name: node.Name, UID: string(node.UID), Known: true,
 		Ready: slices.ContainsFunc(node.Status.Conditions, func(c core.NodeCondition) bool {
 			return c.Type == core.NodeReady && c.Status == core.ConditionTrue
 		}),

@@ -155,13 +155,17 @@ func TestDoubt(t *testing.T) {
 // TestOutOfServiceNeeds takes one thing away from a pod whose machine is off.
 func TestOutOfServiceNeeds(t *testing.T) {
 	t.Parallel()
-	good := Evidence{Presence: Deleted, Last: Read(with(validator(), deleting)), Machine: off()}
+	good := Evidence{Presence: Deleted, Last: Read(with(validator(), deleting)), Machine: off(), NodeUID: machineUID}
 	require.Equal(t, OutOfService, Judge(uid, good).Kind)
 	for name, change := range map[string]func(*Evidence){
 		"taint":      func(e *Evidence) { e.Machine.OutOfService = false },
 		"ready":      func(e *Evidence) { e.Machine.Ready = true },
 		"known":      func(e *Evidence) { e.Machine.Known = false },
 		"machine":    func(e *Evidence) { e.Machine.Name = "node-2" },
+		"its UID":    func(e *Evidence) { e.Machine.UID = "new" },
+		"recorded":   func(e *Evidence) { e.NodeUID = "old" },
+		"UID":        func(e *Evidence) { e.NodeUID = "" },
+		"no UIDs":    func(e *Evidence) { e.NodeUID, e.Machine.UID = "", "" },
 		"node":       func(e *Evidence) { e.Last.Node = "node-2" },
 		"no node":    func(e *Evidence) { e.Last.Node, e.Machine.Name, e.Last.Deleting = "", "", false },
 		"uid":        func(e *Evidence) { e.Last.UID = "other" },

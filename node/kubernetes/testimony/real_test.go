@@ -61,7 +61,7 @@ func TestReal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pod := realPod(t, name)
-			e := Evidence{Presence: Deleted, Last: Read(pod), Machine: Machine{Name: pod.Spec.NodeName, Known: true}}
+			e := Evidence{Presence: Deleted, Last: Read(pod), Machine: Machine{Name: pod.Spec.NodeName, UID: machineUID, Known: true}, NodeUID: machineUID}
 			if strings.HasPrefix(name, "running") || strings.HasSuffix(name, "-being-deleted") || strings.HasSuffix(name, "-failed") && w[0] == Rests {
 				e.Presence = Present
 			}
