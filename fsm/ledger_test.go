@@ -245,7 +245,7 @@ func (l *ledger) allocate(t rapid.TB, c *fsmpb.Allocate, res Result, before, aft
 		require.LessOrEqual(t, grown, int(n))
 	}
 	if h := l.pods[name]; h != nil && h.uid == uid && h.state == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
-		*h = holding{uid: uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD, watched: watched{node: h.node, kubernetes: h.kubernetes}}
+		*h = holding{uid: uid, state: fsmpb.AllocationState_ALLOCATION_STATE_HELD, watched: watched{node: h.node, nodeUID: h.nodeUID, kubernetes: h.kubernetes}}
 	}
 }
 

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -58,11 +59,12 @@ func (c *changes) see(view *fsm.View, a *fsmpb.Allocation) {
 	}
 	switch {
 	case is.proof == fsmpb.Proof_KIND_LEASE_EXPIRED:
-		c.post(name, is.uid, true, EventLeaseRanOut, "the lease of its %d keys was not renewed and ran out: they go to another pod%s", is.keys, c.in(view, a))
+		c.post(name, is.uid, true, EventLeaseRanOut, "the lease of its %d keys was not renewed and ran out: they go to another pod%s. If it is renewed before, the pod goes on by itself. If not, it never signs again until it is deleted: %s",
+			is.keys, c.in(view, a), deletion(name))
 	case is.proof != fsmpb.Proof_KIND_UNSPECIFIED:
 		c.post(name, is.uid, false, EventKeysProven, "it can no longer sign with its %d keys (%s, by %s): they are free%s", is.keys, a.GetProof().GetDetail(), a.GetProof().GetBy(), c.in(view, a))
 	default:
-		c.post(name, is.uid, true, EventKeysRest, "its %d keys rest (%s): %s. What ends it: %s", is.keys, code(a), a.GetDetail(), testimony.Ends(a.GetCode(), a.GetNode()))
+		c.post(name, is.uid, true, EventKeysRest, "its %d keys rest (%s): %s. What ends it: %s.%s", is.keys, code(a), a.GetDetail(), ends(a), back(name, a))
 	}
 }
 
@@ -71,6 +73,35 @@ func code(a *fsmpb.Allocation) string {
 		return testimony.CodeReleased
 	}
 	return a.GetCode()
+}
+
+// holder is whose keys an allocation has. When the lease ends is not said: the same words
+// are posted once.
+func holder(a *fsmpb.Allocation) testimony.Holder {
+	p := a.GetPod()
+	h := testimony.Holder{Namespace: p.GetNamespace(), Name: p.GetName(), UID: p.GetUid(), Node: a.GetNode(), NodeUID: a.GetNodeUid()}
+	if a.GetLeaseUntilMs() > 0 {
+		h.Lease = "if it is not renewed"
+	}
+	return h
+}
+
+// ends says what would end a rest.
+func ends(a *fsmpb.Allocation) string {
+	return strings.Join(testimony.Endings(code(a), holder(a)), "; or ")
+}
+
+// back says what brings the pod itself back, which may be there although its keys rest.
+func back(name podName, a *fsmpb.Allocation) string {
+	switch code(a) {
+	case testimony.CodeReleased, testimony.CodeContainerUnknown, testimony.CodeOtherKubernetes:
+		return " This pod never signs again with a lease, until it is deleted: " + deletion(name)
+	}
+	return ""
+}
+
+func deletion(name podName) string {
+	return "kubectl delete pod -n " + name.namespace + " " + name.name
 }
 
 // in says when keys that rest with proof are free.
@@ -100,11 +131,11 @@ func (c *changes) wait(view *fsm.View, name podName, is *mark, a *fsmpb.Allocati
 		return
 	}
 	c.post(name, now.uid, true, EventKeysWaiting, "it waits for %d keys that rest from its predecessor (UID %s; %s): %s. What ends it: %s",
-		now.keys, is.uid, code(a), a.GetDetail(), testimony.Ends(a.GetCode(), a.GetNode()))
+		now.keys, is.uid, code(a), a.GetDetail(), ends(a))
 }
 
 // judge tells of a pod that can not end because its machine says nothing.
-func (c *changes) judge(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict) {
+func (c *changes) judge(a *fsmpb.Allocation, v testimony.Verdict) {
 	uid := a.GetPod().GetUid()
 	if v.Kind != testimony.Ending || v.Code == "" {
 		delete(c.held, uid)
@@ -113,7 +144,7 @@ func (c *changes) judge(a *fsmpb.Allocation, e testimony.Evidence, v testimony.V
 	if !c.held[uid] {
 		c.held[uid] = true
 		c.post(podName{a.GetPod().GetNamespace(), a.GetPod().GetName()}, uid, true, EventKeysHeld,
-			"it keeps its %d keys (%s): %s. What ends it: %s", len(a.GetKeys()), v.Code, v.Detail, testimony.Ends(v.Code, e.Last.Node))
+			"it keeps its %d keys (%s): %s. What ends it: %s", len(a.GetKeys()), v.Code, v.Detail, strings.Join(testimony.Endings(v.Code, holder(a)), "; or "))
 	}
 }
 

@@ -30,7 +30,7 @@ func decide(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict, iden
 	o := &fsmpb.PodObservation{Pod: a.GetPod(), Fence: a.GetFence(), Detail: v.Detail}
 	// A machine is written down of the pods that go with it when it is put out of service.
 	if !e.Last.Endures {
-		o.Node = e.Last.Node
+		o.Node, o.NodeUid = e.Last.Node, machineUID(e)
 	}
 	if v.Kind == testimony.Terminated {
 		return proven(o, fsmpb.Proof_KIND_POD_TERMINATED)
@@ -40,7 +40,8 @@ func decide(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict, iden
 	}
 	switch {
 	case v.Kind == testimony.OutOfService:
-		if a.GetNode() == "" || a.GetNode() == o.GetNode() {
+		if a.GetNode() == o.GetNode() {
+			o.NodeUid = e.NodeUID
 			return proven(o, fsmpb.Proof_KIND_OUT_OF_SERVICE)
 		}
 	case v.Kind == testimony.Rests:
@@ -48,11 +49,27 @@ func decide(a *fsmpb.Allocation, e testimony.Evidence, v testimony.Verdict, iden
 			o.Kind, o.Code = fsmpb.PodObservation_KIND_GONE, v.Code
 			return o
 		}
-	case e.Presence == testimony.Present && o.GetNode() != "" && a.GetNode() == "":
-		o.Kind, o.Detail = fsmpb.PodObservation_KIND_SEEN, ""
+	case e.Presence == testimony.Present && (o.GetNode() != "" && a.GetNode() == "" || slow(a, v)):
+		o.Kind, o.Code = fsmpb.PodObservation_KIND_SEEN, v.Code
 		return o
 	}
 	return nil
+}
+
+// slow reports whether it is news that a holder takes its time to end, or why, or that it
+// does not any more.
+func slow(a *fsmpb.Allocation, v testimony.Verdict) bool {
+	return a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD && a.GetCode() != v.Code
+}
+
+// machineUID is the UID of the machine that a pod is on. It can be told only while both
+// are there: of a pod that is gone nobody knows whether the machine that has the name now
+// is the one that it was on.
+func machineUID(e testimony.Evidence) string {
+	if e.Presence != testimony.Present {
+		return ""
+	}
+	return e.Machine.UID
 }
 
 func proven(o *fsmpb.PodObservation, kind fsmpb.Proof_Kind) *fsmpb.PodObservation {

@@ -28,6 +28,9 @@ func TestDecideIsSettled(t *testing.T) {
 				return
 			}
 			e := drawEvidence(rt)
+			if a.GetNode() == e.Last.Node {
+				e.NodeUID = a.GetNodeUid()
+			}
 			identity := rapid.SampledFrom([]string{"k", "k", "k", "other"}).Draw(rt, "identity")
 			v := testimony.Judge("u", e)
 			o := decide(a, e, v, identity)
@@ -39,7 +42,12 @@ func TestDecideIsSettled(t *testing.T) {
 			now := s.allocation(pod)
 			require.NotNil(rt, now, "no proof frees at once here")
 			require.Equal(rt, v.Kind.IsProof(), now.GetProof() != nil, "%+v", v)
-			require.GreaterOrEqual(rt, rank(now.GetCode()), rank(a.GetCode()))
+			if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
+				require.GreaterOrEqual(rt, rank(now.GetCode()), rank(a.GetCode()))
+			}
+			if v.Kind == testimony.OutOfService {
+				require.Equal(rt, a.GetNodeUid(), e.Machine.UID, "it is the machine on record that is off")
+			}
 			require.Nil(rt, decide(now, e, v, identity), "the state knows it")
 			require.NoError(rt, s.View().Check())
 		}
@@ -56,7 +64,7 @@ func drawEvidence(t *rapid.T) testimony.Evidence {
 			Collected: rapid.Bool().Draw(t, "collected"), Endures: rapid.Bool().Draw(t, "endures"), Doubt: "doubt",
 		},
 		Machine: testimony.Machine{
-			Name: "machine", Known: true, Ready: rapid.Bool().Draw(t, "ready"), OutOfService: rapid.Bool().Draw(t, "out of service"),
+			Name: "machine", UID: rapid.SampledFrom([]string{"m", "m", "n", ""}).Draw(t, "node UID"), Known: true, Ready: rapid.Bool().Draw(t, "ready"), OutOfService: rapid.Bool().Draw(t, "out of service"),
 		},
 	}
 	e.Last.Ended = e.Last.Deleting && e.Last.Terminal && rapid.IntRange(0, 3).Draw(t, "ended") == 0

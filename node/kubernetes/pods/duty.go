@@ -82,7 +82,7 @@ func (d *Duty) Run(ctx context.Context, s Session) error {
 type run struct {
 	w       *Watcher
 	session Session
-	told    map[telling]time.Time // what the state took, and when
+	told    map[telling]time.Time // what the state took, maybe without a change, and when
 	asker   *asker
 	changes *changes
 }
@@ -142,12 +142,22 @@ func (r *run) look(view *fsm.View, a *fsmpb.Allocation, identity string) *fsmpb.
 		return nil
 	}
 	v := testimony.Judge(a.GetPod().GetUid(), e)
-	r.changes.judge(a, e, v)
-	if v.Kind == testimony.OutOfService && !r.w.isOff(e.Machine.Name) {
+	r.changes.judge(a, v)
+	if v.Kind == testimony.OutOfService && !r.w.isOff(e.Machine) {
 		r.asker.wantMachine(e.Machine.Name)
 		return nil
 	}
-	return decide(a, e, v, identity)
+	o := decide(a, e, v, identity)
+	if o.GetKind() == fsmpb.PodObservation_KIND_SEEN && a.GetNode() == "" && o.GetNode() != "" {
+		// Its machine is written down once, so it has to be known which one that is.
+		if met, ask := r.w.isMet(e); !met {
+			if ask {
+				r.asker.wantMachine(o.GetNode())
+			}
+			return nil
+		}
+	}
+	return o
 }
 
 // known is which Kubernetes the watcher knows the pods of, empty if it knows none.
@@ -172,16 +182,18 @@ func (r *run) propose(ctx context.Context, identity string, list []*fsmpb.PodObs
 				o.Proof.By = "node " + r.w.cfg.Node
 			}
 		}
-		_, err := r.session.Propose(ctx, &fsmpb.Command{
+		value, err := r.session.Propose(ctx, &fsmpb.Command{
 			Caller: dutyCaller(),
 			Body:   &fsmpb.Command_ObservePods{ObservePods: &fsmpb.ObservePods{KubernetesUid: identity, Pods: list[:n]}},
 		})
 		if err != nil {
 			return fmt.Errorf("propose what was seen of %d pods: %w", n, err)
 		}
-		now := time.Now()
+		now, changed := time.Now(), value == fsm.ObservedPods(n)
 		for _, o := range list[:n] {
-			r.told[tellingOf(o)] = now
+			if !changed {
+				r.told[tellingOf(o)] = now
+			}
 			r.note(o)
 		}
 		list = list[n:]
@@ -198,9 +210,9 @@ func (r *run) note(o *fsmpb.PodObservation) {
 		r.w.log.Info("a pod that held keys can no longer sign", "pod", pod, "uid", o.GetPod().GetUid(), "proof", o.GetProof().GetKind().String(), "seen", o.GetProof().GetDetail())
 	case fsmpb.PodObservation_KIND_GONE:
 		r.w.log.Warn("the keys of a pod rest", "pod", pod, "uid", o.GetPod().GetUid(), "code", o.GetCode(), "reason", o.GetDetail(),
-			"ended by", testimony.Ends(o.GetCode(), o.GetNode()))
+			"ended by", ends(r.session.View().Allocation(o.GetPod().GetNamespace(), o.GetPod().GetName())))
 	default:
-		r.w.log.Debug("a pod that holds keys was seen", "pod", pod, "uid", o.GetPod().GetUid(), "node", o.GetNode())
+		r.w.log.Debug("a pod that holds keys was seen", "pod", pod, "uid", o.GetPod().GetUid(), "node", o.GetNode(), "code", o.GetCode())
 	}
 }
 

@@ -48,6 +48,9 @@ func (w *Watcher) evidence(a *fsmpb.Allocation, identity string) (e testimony.Ev
 	if w.nodes().synced {
 		e.Machine = w.machines[e.Last.Node]
 	}
+	if a.GetNode() == e.Last.Node {
+		e.NodeUID = a.GetNodeUid()
+	}
 	return e, false
 }
 
@@ -95,13 +98,29 @@ func (w *Watcher) confirm(ctx context.Context, pod *fsmpb.Pod) (gone bool, err e
 	return true, nil
 }
 
-// isOff reports whether a consistent read said just now that a machine is out of service
-// and not ready. What a watch said may be old, and a machine that is back is no proof.
-func (w *Watcher) isOff(machine string) bool {
+// word is what a consistent read said of a machine that is out of service and not ready.
+type word struct {
+	uid string
+	at  time.Time
+}
+
+// isOff reports whether a consistent read said just now that this very machine is out of
+// service and not ready. What a watch said may be old, and a machine that is back is no proof.
+func (w *Watcher) isOff(m testimony.Machine) bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	at, known := w.off[machine]
-	return known && w.cfg.now().Sub(at) < offFor
+	said, known := w.off[m.Name]
+	return known && said.uid == m.UID && w.cfg.now().Sub(said.at) < offFor
+}
+
+// isMet reports whether it is known whether the pod's machine has an object, and which. A
+// watch of nodes may be a little behind that of pods. Where this server may not read nodes
+// it never will be.
+func (w *Watcher) isMet(e testimony.Evidence) (met, ask bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	nodes := w.nodes()
+	return e.Machine.Name != "" || nodes.trouble.code == CodeForbidden, nodes.synced
 }
 
 // confirmOff asks Kubernetes for a machine by a consistent read.
@@ -127,11 +146,11 @@ func (w *Watcher) confirmOff(ctx context.Context, machine string) error {
 	case now != before || now != w.identity:
 		return fmt.Errorf("another Kubernetes answers: %s, not %s", now, before)
 	case m.Known && m.OutOfService && !m.Ready:
-		w.off[machine] = asked
+		w.off[machine] = word{m.UID, asked}
 	default:
 		delete(w.off, machine)
-		w.putMachineLocked(&m)
 	}
+	w.putMachineLocked(&m)
 	return nil
 }
 

@@ -345,6 +345,14 @@ func (k *kube) node(name string, ready core.ConditionStatus, taints ...string) {
 	require.NoError(k.t, err)
 }
 
+// machine is the UID of the object of a machine.
+func (k *kube) machine(name string) string {
+	k.t.Helper()
+	node, err := k.client.Nodes().Get(context.Background(), name, metav1.GetOptions{})
+	require.NoError(k.t, err)
+	return string(node.UID)
+}
+
 func eventually(t testing.TB, done func() bool, format string, args ...any) {
 	t.Helper()
 	require.Eventuallyf(t, done, patience, glance, format, args...)
@@ -353,6 +361,13 @@ func eventually(t testing.TB, done func() bool, format string, args ...any) {
 func (s *state) awaitProof(pod *core.Pod, kind fsmpb.Proof_Kind) {
 	s.t.Helper()
 	eventually(s.t, func() bool { return s.allocation(pod).GetProof().GetKind() == kind }, "%s/%s should be proven by %v", pod.Namespace, pod.Name, kind)
+}
+
+// awaitMachine waits until it is on record on which machine a pod is.
+func (s *scene) awaitMachine(pod *core.Pod) {
+	s.t.Helper()
+	uid := s.machine(pod.Spec.NodeName)
+	eventually(s.t, func() bool { return s.allocation(pod).GetNodeUid() == uid }, "the machine of %s/%s should be on record", pod.Namespace, pod.Name)
 }
 
 func (s *state) awaitRest(t testing.TB, pod *core.Pod, code string) {

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -134,6 +135,8 @@ var ways = map[string]func(*scene, string){
 		s.report(pod)
 		s.remove(pod, 0)
 		s.awaitRest(s.t, pod, testimony.CodeCollected)
+		eventually(s.t, func() bool { return s.events(pod)[EventKeysRest] != "" }, "an Event should say so")
+		require.NotContains(s.t, s.events(pod)[EventKeysRest], "taint", "nobody can taint what is not there")
 	},
 	"a container of which nobody knows how it ended": func(s *scene, ns string) {
 		pod := s.holder(ns)
@@ -151,7 +154,13 @@ var ways = map[string]func(*scene, string){
 		s.node(ns, core.ConditionUnknown, core.TaintNodeUnreachable)
 		s.remove(pod, 30)
 		eventually(s.t, func() bool { return s.events(pod)[EventKeysHeld] != "" }, "an Event should say what it waits for")
+		require.Contains(s.t, s.events(pod)[EventKeysHeld], "out-of-service on the node "+ns)
 		s.requireHeld(s.t, pod)
+		eventually(s.t, func() bool { return s.allocation(pod).GetCode() == testimony.CodeNodeUnreachable }, "the state should say so, too")
+		s.node(ns, core.ConditionTrue)
+		eventually(s.t, func() bool { return s.allocation(pod).GetCode() == "" }, "it is over")
+		s.node(ns, core.ConditionUnknown, core.TaintNodeUnreachable)
+		eventually(s.t, func() bool { return s.allocation(pod).GetCode() == testimony.CodeNodeUnreachable }, "again")
 		s.node(ns, core.ConditionTrue)
 		s.end(pod)
 		s.awaitProof(pod, terminated)
@@ -159,6 +168,7 @@ var ways = map[string]func(*scene, string){
 	"a machine that is out of service": func(s *scene, ns string) {
 		s.node(ns, core.ConditionTrue)
 		pod := s.holder(ns, on(ns))
+		s.awaitMachine(pod)
 		s.node(ns, core.ConditionUnknown, core.TaintNodeUnreachable, core.TaintNodeOutOfService)
 		s.requireNothingNew(pod)
 		s.requireHeld(s.t, pod)
@@ -168,10 +178,28 @@ var ways = map[string]func(*scene, string){
 	"force-deleted, and then its machine is put out of service": func(s *scene, ns string) {
 		s.node(ns, core.ConditionUnknown)
 		pod := s.holder(ns, on(ns))
+		s.awaitMachine(pod)
 		s.remove(pod, 0)
 		s.awaitRest(s.t, pod, testimony.CodeForceDeleted)
 		s.node(ns, core.ConditionUnknown, core.TaintNodeOutOfService)
 		s.awaitProof(pod, outOfService)
+	},
+	"force-deleted, and another machine that got the name is put out of service": func(s *scene, ns string) {
+		s.node(ns, core.ConditionUnknown)
+		pod := s.holder(ns, on(ns))
+		s.awaitMachine(pod)
+		s.remove(pod, 0)
+		s.awaitRest(s.t, pod, testimony.CodeForceDeleted)
+		require.NoError(s.t, s.client.Nodes().Delete(context.Background(), ns, metav1.DeleteOptions{}))
+		s.node(ns, core.ConditionUnknown, core.TaintNodeOutOfService)
+		s.requireNothingNew(pod)
+		require.NotEqual(s.t, s.machine(ns), s.allocation(pod).GetNodeUid())
+		next := s.run(ns, "validator-1", on(ns))
+		s.allocate(next, 1)
+		eventually(s.t, func() bool { return s.allocation(next).GetNodeUid() == s.machine(ns) }, "a pod of the new machine should be recorded there")
+		s.remove(next, 30)
+		s.awaitProof(next, outOfService) // so the taint has been looked at
+		s.requireNothingNew(pod)
 	},
 	"a pod that does not mind that its machine is out of service": func(s *scene, ns string) {
 		s.node(ns, core.ConditionUnknown, core.TaintNodeOutOfService)
@@ -189,6 +217,8 @@ var ways = map[string]func(*scene, string){
 		}}})
 		s.awaitRest(s.t, pod, testimony.CodeReleased)
 		s.requireNothingNew(pod)
+		eventually(s.t, func() bool { return s.events(pod)[EventKeysRest] != "" }, "an Event should say so")
+		require.Contains(s.t, s.events(pod)[EventKeysRest], "kubectl delete pod -n "+ns+" validator-0")
 		s.remove(pod, 30)
 		s.end(pod)
 		s.awaitProof(pod, terminated)
@@ -216,6 +246,7 @@ var ways = map[string]func(*scene, string){
 		eventually(s.t, func() bool { return s.allocation(pod).GetNode() != "" }, "it should be seen")
 		s.tick(2 * time.Second)
 		eventually(s.t, func() bool { return s.events(pod)[EventLeaseRanOut] != "" }, "an Event should say so")
+		require.Contains(s.t, s.events(pod)[EventLeaseRanOut], "kubectl delete pod -n "+ns+" validator-0")
 	},
 }
 

@@ -40,6 +40,12 @@ const (
 	maxPrefix   = 200  // bytes of a pod's name in that of its Event
 	postsPerSec = 10
 	postsBurst  = 50
+
+	// Pods of any namespace can have Events of the reason EventNotAllowed posted, as many as
+	// there are pods, and must not keep back what others have to know.
+	maxRefusals    = 32
+	refusalsPerSec = 1
+	refusalsBurst  = 10
 )
 
 // poster posts Events on pods as well as it can: what does not get through is dropped, and
@@ -53,8 +59,8 @@ type poster struct {
 	posted map[string]bool // names of Events
 }
 
-func newPoster(w *Watcher) *poster {
-	return &poster{w: w, queue: make(chan *core.Event, maxPosts), limiter: rate.NewLimiter(postsPerSec, postsBurst), posted: make(map[string]bool)}
+func newPoster(w *Watcher, most, perSec, burst int) *poster {
+	return &poster{w: w, queue: make(chan *core.Event, most), limiter: rate.NewLimiter(rate.Limit(perSec), burst), posted: make(map[string]bool)}
 }
 
 // Post posts an Event of type Warning or Normal on a pod, once, if Kubernetes takes it. It
@@ -80,6 +86,9 @@ func (w *Watcher) Post(namespace, name, uid string, warning bool, reason, messag
 		e.Type = core.EventTypeWarning
 	}
 	p := w.poster
+	if reason == EventNotAllowed {
+		p = w.refusals
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.posted[e.Name] {

@@ -59,6 +59,43 @@ func TestPostsAreBounded(t *testing.T) {
 	})
 }
 
+// TestRefusalsHideNothing has a flood of pods that may not ask for keys: what became of
+// keys is posted all the same, and at once.
+func TestRefusalsHideNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sent []string
+		w, err := New(Config{
+			Kubernetes: &rest.Config{Host: "https://127.0.0.1:1"}, View: newState(t, 1).View,
+			wrap: func(http.RoundTripper) http.RoundTripper {
+				return roundTrip(func(r *http.Request) (*http.Response, error) {
+					sent = append(sent, r.URL.Path)
+					return nil, http.ErrServerClosed
+				})
+			},
+		})
+		require.NoError(t, err)
+		for i := range 2 * maxPosts {
+			w.Post("anybody", fmt.Sprint("p-", i), fmt.Sprint("uid-", i), true, EventNotAllowed, "no")
+		}
+		w.Post("important", "p", "uid", true, EventKeysRest, "they rest")
+		require.InDelta(t, 2*maxPosts-maxRefusals, testutil.ToFloat64(w.metrics.events.WithLabelValues(EventNotAllowed, "dropped")), 0)
+		require.Zero(t, testutil.ToFloat64(w.metrics.events.WithLabelValues(EventKeysRest, "dropped")))
+		require.Len(t, w.poster.queue, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.refusals.run(ctx)
+		}()
+		<-time.After(5 * time.Second) // of the bubble
+		synctest.Wait()
+		stop()
+		<-done
+		require.InDelta(t, refusalsBurst+5*refusalsPerSec, len(sent), 1)
+	})
+}
+
 // fakeWatch is a watch that tells what it was given.
 type fakeWatch struct{ events chan watch.Event }
 

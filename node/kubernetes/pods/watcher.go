@@ -24,18 +24,20 @@ type Watcher struct {
 	client  *client
 	metrics *metrics
 	poster  *poster
-	feeds   []*feed // of pods, and last of nodes
+	// refusals posts Events of the reason EventNotAllowed.
+	refusals *poster
+	feeds    []*feed // of pods, and last of nodes
 
 	mu           sync.RWMutex
 	identity     string // of the Kubernetes that all that follows is about
 	pods         map[podName]*testimony.Sight
 	machines     map[string]testimony.Machine
-	memories     map[string]*memory   // by UID
-	memoriesMost int                  // before it is looked what can be forgotten
-	absent       map[string]absence   // by UID
-	off          map[string]time.Time // machines, and when a consistent read said so
-	lists        int                  // how often pods were listed
-	asking       reason               // why pods can not be asked for
+	memories     map[string]*memory // by UID
+	memoriesMost int                // before it is looked what can be forgotten
+	absent       map[string]absence // by UID
+	off          map[string]word    // by name of a machine
+	lists        int                // how often pods were listed
+	asking       reason             // why pods can not be asked for
 	changed      chan struct{}
 }
 
@@ -49,7 +51,7 @@ func New(cfg Config) (*Watcher, error) {
 	quiet()
 	w := &Watcher{
 		cfg: cfg, log: cfg.Logger, pods: make(map[podName]*testimony.Sight), machines: make(map[string]testimony.Machine),
-		memories: make(map[string]*memory), absent: make(map[string]absence), off: make(map[string]time.Time), memoriesMost: maxFresh, changed: make(chan struct{}, 1),
+		memories: make(map[string]*memory), absent: make(map[string]absence), off: make(map[string]word), memoriesMost: maxFresh, changed: make(chan struct{}, 1),
 	}
 	if w.client, err = newClient(cfg.Kubernetes, cfg.wrap); err != nil {
 		return nil, err
@@ -61,7 +63,8 @@ func New(cfg Config) (*Watcher, error) {
 		w.feeds = append(w.feeds, w.podFeed(""))
 	}
 	w.feeds = append(w.feeds, w.nodeFeed())
-	w.poster = newPoster(w)
+	w.poster = newPoster(w, maxPosts, postsPerSec, postsBurst)
+	w.refusals = newPoster(w, maxRefusals, refusalsPerSec, refusalsBurst)
 	w.metrics, err = newMetrics(cfg.Metrics, w)
 	return w, err
 }
@@ -75,6 +78,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		owned.Go(func() { f.run(ctx) })
 	}
 	owned.Go(func() { w.poster.run(ctx) })
+	owned.Go(func() { w.refusals.run(ctx) })
 	tick := time.NewTicker(forgetEvery)
 	defer tick.Stop()
 	for {
