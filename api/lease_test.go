@@ -49,6 +49,7 @@ func TestLease(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, h.release("default", "web-0", a.Fence, "").Code)
 	requireProblem(t, h.lease("web-0", "podUid=uid-1"), 409, notTheHolder, "")
 	require.Equal(t, wire.Rest{Code: "released", Detail: "by the-operator", EndedBy: []string{
+		"Kubernetes showing that all its containers ended, once the pod is deleted",
 		"the end of its lease, in 4m0s of cluster time",
 		"keysteward release --confirm-stopped --namespace default --pod web-0 --pod-uid uid-1",
 	}}, status().Rest)
@@ -74,7 +75,7 @@ func TestRestShownByKubernetes(t *testing.T) {
 	a := h.held("web-0", "uid-1", 1)
 	h.node.must(&fsmpb.Command{Body: &fsmpb.Command_ObservePods{ObservePods: &fsmpb.ObservePods{
 		KubernetesUid: "k", Pods: []*fsmpb.PodObservation{{
-			Pod: &fsmpb.Pod{Namespace: "default", Name: "web-0", Uid: "uid-1"}, Fence: uint64(a.Fence), Node: "m1",
+			Pod: &fsmpb.Pod{Namespace: "default", Name: "web-0", Uid: "uid-1"}, Fence: uint64(a.Fence), Node: "m1", NodeUid: "m1-uid",
 			Kind: fsmpb.PodObservation_KIND_GONE, Code: "pod-gone", Detail: "it vanished",
 		}},
 	}}})
@@ -84,6 +85,33 @@ func TestRestShownByKubernetes(t *testing.T) {
 	require.Len(t, got.Rest.EndedBy, 2)
 	require.Contains(t, got.Rest.EndedBy[0], "out-of-service on the node m1")
 	require.Contains(t, got.RestsUntil, got.Rest.EndedBy[0]+", or keysteward release")
+}
+
+// A pod that is being deleted on a machine that says nothing holds its keys, and it is
+// said why that takes its time.
+func TestHolderThatTakesItsTime(t *testing.T) {
+	t.Parallel()
+	h := seeded(t)
+	a := h.held("web-0", "uid-1", 1)
+	see := func(code, detail string) wire.Allocation {
+		h.node.must(&fsmpb.Command{Body: &fsmpb.Command_ObservePods{ObservePods: &fsmpb.ObservePods{
+			KubernetesUid: "k", Pods: []*fsmpb.PodObservation{{
+				Pod: &fsmpb.Pod{Namespace: "default", Name: "web-0", Uid: "uid-1"}, Fence: uint64(a.Fence), Node: "m1", NodeUid: "m1-uid",
+				Kind: fsmpb.PodObservation_KIND_SEEN, Code: code, Detail: detail,
+			}},
+		}}})
+		return read[wire.PodStatus](t, h.get("/v1/allocations/default/web-0")).Allocation
+	}
+	got := see("node-unreachable", "m1 is not ready")
+	require.Equal(t, wire.AllocationStateHeld, got.State)
+	require.Zero(t, got.Rest)
+	require.Equal(t, wire.Rest{Code: "node-unreachable", Detail: "m1 is not ready", EndedBy: []string{
+		"the machine coming back and stopping the pod",
+		"the taint node.kubernetes.io/out-of-service on the node m1, once its machine is off",
+		"keysteward release --confirm-stopped --namespace default --pod web-0 --pod-uid uid-1",
+	}}, got.Holder)
+	require.Contains(t, h.get("/assignments").Body.String(), "node-unreachable: m1 is not ready")
+	require.Zero(t, see("", "").Holder)
 }
 
 func TestWatermarks(t *testing.T) {

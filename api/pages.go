@@ -128,6 +128,8 @@ func (r reading) rows() iter.Seq[pageRow] {
 			}
 			if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
 				row.State, row.Rests = "resting", "until "+restsUntil(m, a)
+			} else if a.GetCode() != "" {
+				row.Rests = a.GetCode() + ": " + a.GetDetail()
 			}
 			for _, pubkey := range a.GetKeys() {
 				row.Pubkey = hexText(pubkey)

@@ -46,6 +46,8 @@ func allocationOf(m *fsmpb.Meta, a *fsmpb.Allocation) wire.Allocation {
 	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_RESTING {
 		w.State = wire.AllocationStateResting
 		w.RestsUntil, w.Rest = restsUntil(m, a), restOf(m, a)
+	} else {
+		w.Holder = slowOf(m, a)
 	}
 	return w
 }

@@ -846,6 +846,10 @@ type Allocation struct {
 	// Fence Grows with every change of this allocation.
 	Fence int64 `json:"fence"`
 
+	// Holder Why keys rest (`rest`), or why a pod that is being deleted takes its time to end and
+	// keeps them (`holder`), and what would end that.
+	Holder Rest `json:"holder,omitempty,omitzero"`
+
 	// Keys Public keys (0x…), in an order that never changes.
 	Keys []string `json:"keys"`
 
@@ -861,7 +865,8 @@ type Allocation struct {
 	// Proof Why it is sure that the pod can no longer sign.
 	Proof Proof `json:"proof,omitempty,omitzero"`
 
-	// Rest Why keys rest, and what would end it.
+	// Rest Why keys rest (`rest`), or why a pod that is being deleted takes its time to end and
+	// keeps them (`holder`), and what would end that.
 	Rest Rest `json:"rest,omitempty,omitzero"`
 
 	// RestsUntil What ends the rest, in words that go on after "until".
@@ -1599,7 +1604,8 @@ type Recipient struct {
 // RecipientKem 32 is X25519, 25722 is ML-KEM-768 with X25519.
 type RecipientKem int
 
-// Rest Why keys rest, and what would end it.
+// Rest Why keys rest (`rest`), or why a pod that is being deleted takes its time to end and
+// keeps them (`holder`), and what would end that.
 type Rest struct {
 	// Code `released` (by the pod or an operator), `lease-expired`, or what Kubernetes
 	// showed: `pod-gone` (it vanished before its end was seen), `force-deleted`,

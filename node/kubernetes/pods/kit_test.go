@@ -345,8 +345,8 @@ func (k *kube) node(name string, ready core.ConditionStatus, taints ...string) {
 	require.NoError(k.t, err)
 }
 
-// machine is the UID of the object of a machine.
-func (k *kube) machine(name string) string {
+// nodeUID is the UID of the object of a machine.
+func (k *kube) nodeUID(name string) string {
 	k.t.Helper()
 	node, err := k.client.Nodes().Get(context.Background(), name, metav1.GetOptions{})
 	require.NoError(k.t, err)
@@ -366,7 +366,7 @@ func (s *state) awaitProof(pod *core.Pod, kind fsmpb.Proof_Kind) {
 // awaitMachine waits until it is on record on which machine a pod is.
 func (s *scene) awaitMachine(pod *core.Pod) {
 	s.t.Helper()
-	uid := s.machine(pod.Spec.NodeName)
+	uid := s.nodeUID(pod.Spec.NodeName)
 	eventually(s.t, func() bool { return s.allocation(pod).GetNodeUid() == uid }, "the machine of %s/%s should be on record", pod.Namespace, pod.Name)
 }
 

@@ -193,10 +193,10 @@ var ways = map[string]func(*scene, string){
 		require.NoError(s.t, s.client.Nodes().Delete(context.Background(), ns, metav1.DeleteOptions{}))
 		s.node(ns, core.ConditionUnknown, core.TaintNodeOutOfService)
 		s.requireNothingNew(pod)
-		require.NotEqual(s.t, s.machine(ns), s.allocation(pod).GetNodeUid())
+		require.NotEqual(s.t, s.nodeUID(ns), s.allocation(pod).GetNodeUid())
 		next := s.run(ns, "validator-1", on(ns))
 		s.allocate(next, 1)
-		eventually(s.t, func() bool { return s.allocation(next).GetNodeUid() == s.machine(ns) }, "a pod of the new machine should be recorded there")
+		eventually(s.t, func() bool { return s.allocation(next).GetNodeUid() == s.nodeUID(ns) }, "a pod of the new machine should be recorded there")
 		s.remove(next, 30)
 		s.awaitProof(next, outOfService) // so the taint has been looked at
 		s.requireNothingNew(pod)
