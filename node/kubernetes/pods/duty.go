@@ -85,6 +85,8 @@ type run struct {
 	told    map[telling]time.Time // what the state took, maybe without a change, and when
 	asker   *asker
 	changes *changes
+	// elsewhere is what was told of pods that are not followed.
+	elsewhere string
 }
 
 // telling names an observation.
@@ -126,6 +128,7 @@ func (r *run) pass(view *fsm.View) (identity string, list []*fsmpb.PodObservatio
 	}
 	r.asker.end()
 	r.changes.end(view)
+	r.tellElsewhere(view)
 	return identity, list
 }
 

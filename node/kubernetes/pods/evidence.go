@@ -203,5 +203,8 @@ func (w *Watcher) Check() node.Check {
 	if s.Code != "" {
 		return node.Check{Name: "pods", Detail: s.Code + ": " + s.Detail}
 	}
+	if missed := w.elsewhere(w.cfg.View()).String(); missed != "" {
+		return node.Check{Name: "pods", Detail: CodeNotFollowed + ": " + missed}
+	}
 	return node.Check{Name: "pods", OK: true, Detail: fmt.Sprintf("%d followed", s.Pods)}
 }

@@ -58,16 +58,25 @@ func newState(t testing.TB, keys int) *state {
 // add puts free keys into the pool.
 func (s *state) add(n int) {
 	s.t.Helper()
+	for _, key := range s.imports(n) {
+		s.do(&fsmpb.Command{Body: &fsmpb.Command_ConfirmStopped{ConfirmStopped: &fsmpb.ConfirmStopped{
+			Pubkey: key, Fence: s.View().Key(key).GetFence(), Proof: &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "op"},
+		}}})
+	}
+}
+
+// imports imports keys, which rest until somebody says that nobody else signs with them.
+func (s *state) imports(n int) (keys [][]byte) {
+	s.t.Helper()
 	for range n {
 		s.stock++
 		sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(s.stock)))
 		key := append(sum[:], sum[:fsm.PubkeyLength-len(sum)]...)
 		sealed := append(binary.BigEndian.AppendUint32(nil, 1), "sealed"...)
 		s.do(&fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{Keys: []*fsmpb.ImportedKey{{Pubkey: key, Sealed: sealed}}}}})
-		s.do(&fsmpb.Command{Body: &fsmpb.Command_ConfirmStopped{ConfirmStopped: &fsmpb.ConfirmStopped{
-			Pubkey: key, Fence: s.View().Key(key).GetFence(), Proof: &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "op"},
-		}}})
+		keys = append(keys, key)
 	}
+	return keys
 }
 
 // View returns the applied state.

@@ -23,6 +23,7 @@ var (
 	descFollowed = describe("pods_followed", "Pods of Kubernetes that this node follows.")
 	descUp       = describe("pod_watch_up", "1 while this node knows of the pods of Kubernetes, 0 while it does not; the label says why.", "code")
 	descAge      = describe("pod_watch_age_seconds", "Time since the last word of the watch of pods or nodes that was silent for longest.")
+	descMissed   = describe("pods_not_followed", "Pods that hold keys, or whose keys rest without proof, in namespaces that are not followed: nobody sees them end.")
 	descResting  = describe("keys_resting", "Keys that rest without proof that their holder can no longer sign, by the reason, on the leader.", "code")
 	descProven   = describe("keys_proven", "Keys that rest after such a proof until they are free, by its kind, on the leader.", "kind")
 )
@@ -60,7 +61,7 @@ func (m *metrics) proof(kind fsmpb.Proof_Kind) { m.proofs.WithLabelValues(proofW
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descFollowed, descUp, descAge, descResting, descProven} {
+	for _, d := range []*prometheus.Desc{descFollowed, descUp, descAge, descMissed, descResting, descProven} {
 		ch <- d
 	}
 }
@@ -78,6 +79,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(descFollowed, float64(status.Pods))
 	gauge(descUp, up, status.Code)
 	gauge(descAge, status.Age.Seconds())
+	gauge(descMissed, float64(m.w.elsewhere(m.w.cfg.View()).pods))
 	s := m.session.Load()
 	if s == nil {
 		return

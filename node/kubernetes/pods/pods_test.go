@@ -151,6 +151,7 @@ var ways = map[string]func(*scene, string){
 	"a machine that is not ready and comes back": func(s *scene, ns string) {
 		s.node(ns, core.ConditionTrue)
 		pod := s.holder(ns, on(ns))
+		s.awaitMachine(pod)
 		s.node(ns, core.ConditionUnknown, core.TaintNodeUnreachable)
 		s.remove(pod, 30)
 		eventually(s.t, func() bool { return s.events(pod)[EventKeysHeld] != "" }, "an Event should say what it waits for")

@@ -27,6 +27,8 @@ const (
 	CodeForbidden = "kubernetes-forbidden"
 	// CodeContradiction: the API server lists no pod that it has when asked for it.
 	CodeContradiction = "kubernetes-contradiction"
+	// CodeNotFollowed: pods that hold keys are in namespaces that are not followed.
+	CodeNotFollowed = "namespaces-not-followed"
 )
 
 // reason is why something is not as it should be; the zero value is none.

@@ -259,11 +259,19 @@ func testNamespaces(t *testing.T, cluster *kubetest.Cluster) {
 	s.lead(w)
 	awaitSynced(t, w)
 	require.Equal(t, 1, w.Status().Pods)
+	check := w.Check()
+	require.False(t, check.OK)
+	require.Contains(t, check.Detail, CodeNotFollowed+": 1 pods that hold keys are in namespaces that are not followed: not-followed")
+	require.InDelta(t, 1, gaugeOf(t, w, "keysteward_pods_not_followed", ""), 0)
 	s.remove(out, 0)
 	s.remove(in, 30)
 	s.end(in)
 	s.awaitProof(in, terminated)
 	s.requireHeld(t, out)
+	s.do(&fsmpb.Command{Body: &fsmpb.Command_Release{Release: &fsmpb.Release{
+		Namespace: out.Namespace, Pod: out.Name, Fence: s.allocation(out).GetFence(), Proof: &fsmpb.Proof{Kind: fsmpb.Proof_KIND_OPERATOR, By: "op"}, WaitMs: 1000,
+	}}})
+	require.True(t, w.Check().OK, "an operator said so")
 }
 
 // testLeaders changes leaders while pods end: the next one saw it as a follower.
