@@ -53,6 +53,7 @@ lint: setup ## check scripts, generated code, go.mod, style and architecture
 	@echo "linting (the first time: several minutes, the linter is compiled)"
 	@$(GOLANGCI) run
 	@$(GOLANGCI) run --build-tags failpoints ./node/failpoint/...
+	@$(GOLANGCI) run --build-tags e2e ./cluster/deploy/e2e/...
 	@go mod tidy -diff >/dev/null || { echo "go.mod is not tidy: run 'make fix'" >&2; exit 1; }
 
 .PHONY: fix
