@@ -65,7 +65,7 @@ func (s *state) add(n int) {
 	}
 }
 
-// imports imports keys, which rest until somebody says that nobody else signs with them.
+// imports puts in keys from elsewhere, which rest until somebody says that nobody else signs with them.
 func (s *state) imports(n int) (keys [][]byte) {
 	s.t.Helper()
 	for range n {
@@ -354,14 +354,6 @@ func (k *kube) node(name string, ready core.ConditionStatus, taints ...string) {
 	require.NoError(k.t, err)
 }
 
-// nodeUID is the UID of the object of a machine.
-func (k *kube) nodeUID(name string) string {
-	k.t.Helper()
-	node, err := k.client.Nodes().Get(context.Background(), name, metav1.GetOptions{})
-	require.NoError(k.t, err)
-	return string(node.UID)
-}
-
 func eventually(t testing.TB, done func() bool, format string, args ...any) {
 	t.Helper()
 	require.Eventuallyf(t, done, patience, glance, format, args...)
@@ -370,13 +362,6 @@ func eventually(t testing.TB, done func() bool, format string, args ...any) {
 func (s *state) awaitProof(pod *core.Pod, kind fsmpb.Proof_Kind) {
 	s.t.Helper()
 	eventually(s.t, func() bool { return s.allocation(pod).GetProof().GetKind() == kind }, "%s/%s should be proven by %v", pod.Namespace, pod.Name, kind)
-}
-
-// awaitMachine waits until it is on record on which machine a pod is.
-func (s *scene) awaitMachine(pod *core.Pod) {
-	s.t.Helper()
-	uid := s.nodeUID(pod.Spec.NodeName)
-	eventually(s.t, func() bool { return s.allocation(pod).GetNodeUid() == uid }, "the machine of %s/%s should be on record", pod.Namespace, pod.Name)
 }
 
 func (s *state) awaitRest(t testing.TB, pod *core.Pod, code string) {

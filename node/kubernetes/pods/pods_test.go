@@ -267,3 +267,18 @@ func (s *scene) requireNothingNew(pod *core.Pod) {
 	require.Equal(s.t, before.GetCode(), now.GetCode())
 	require.Equal(s.t, before.GetState(), now.GetState())
 }
+
+// nodeUID is the UID of the object of a machine.
+func (k *kube) nodeUID(name string) string {
+	k.t.Helper()
+	node, err := k.client.Nodes().Get(context.Background(), name, metav1.GetOptions{})
+	require.NoError(k.t, err)
+	return string(node.UID)
+}
+
+// awaitMachine waits until it is on record on which machine a pod is.
+func (s *scene) awaitMachine(pod *core.Pod) {
+	s.t.Helper()
+	uid := s.nodeUID(pod.Spec.NodeName)
+	eventually(s.t, func() bool { return s.allocation(pod).GetNodeUid() == uid }, "the machine of %s/%s should be on record", pod.Namespace, pod.Name)
+}
