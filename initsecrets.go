@@ -26,7 +26,8 @@ and the certificate of a first admin (--admin, in PREFIX-admin).
 
 Nothing that is there is changed, so it can be repeated at any time: a certificate
 that was deleted is made anew by the same authority. A key-encryption key that was
-made once and is gone is not made anew, since another one could open nothing.
+made once and is gone is not made anew, since another one could open nothing. Nor is
+one that is --given: it has to be there.
 
 The Helm chart and the kustomize base run it as a Job.`
 
@@ -68,6 +69,7 @@ func newInitSecretsCommand() *cobra.Command {
 	f.StringVar(&plan.KEK, "kek", "", "Secret for the key-encryption key; none is made without it")
 	f.StringVar(&plan.APITLS, "api-tls", "", "Secret for the certificate of the API; none is made without it")
 	f.StringVar(&plan.RaftTLS, "raft-tls", "", "Secret for the certificate for the other members; none is made without it")
+	f.StringSliceVar(&plan.Given, "given", nil, "those of the Secrets above that somebody else makes: if one is missing nothing is made")
 	f.StringSliceVar(&plan.Hosts, "hosts", nil, "hosts of all nodes")
 	f.StringSliceVar(&plan.APINames, "api-names", nil, "further names of the API, such as those of Services")
 	f.DurationVar(&plan.Lifetime, "lifetime", pki.Lifetime, "how long the nodes' certificates are valid")

@@ -73,6 +73,7 @@ var (
 	descTolerance = describe("failure_tolerance", "How many voters may be lost before the cluster stops; the leader leaves out those that do not answer it.")
 	descAudit     = describe("audit_last_seq", "Sequence number of the newest audit record.")
 	descAuditKept = describe("audit_records", "Audit records that are kept in the state.")
+	descReady     = describe("ready", "1 while a check of /readyz is well, for each check.", "check")
 	descBuild     = describe("build_info", "1; the version of the program.", "version")
 )
 
@@ -86,7 +87,7 @@ type stateCollector struct{ s *Server }
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descDataKey, descOutdated, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descBuild,
+		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descDataKey, descOutdated, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descReady, descBuild,
 	} {
 		ch <- d
 	}
@@ -124,6 +125,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descTolerance, float64(status.FailureTolerance()))
 	gauge(descAudit, float64(m.GetNextAudit()))
 	gauge(descAuditKept, float64(m.GetNextAudit()-view.AuditAnchor().Seq))
+	for _, check := range c.s.node.Checks() {
+		gauge(descReady, oneIf(check.OK), check.Name)
+	}
 	gauge(descBuild, 1, c.s.cfg.Version)
 }
 

@@ -6,5 +6,6 @@
 // several at once: whoever comes second takes what the first has made. A Secret that was
 // deleted is made anew, with one exception: a key-encryption key that was made once
 // and is gone is not replaced, because another one opens nothing of what the lost one
-// has sealed. The Secret PREFIX-init remembers that there was one.
+// has sealed. The Secret PREFIX-init remembers that there was one. Nor is anything made under a name that
+// somebody gave for a Secret of his own.
 package secrets

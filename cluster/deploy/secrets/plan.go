@@ -30,6 +30,9 @@ type Plan struct {
 	// Admin is the name of the first admin, whose certificate is PREFIX-admin.
 	Admin         string
 	AdminLifetime time.Duration
+	// Given are those of KEK, APITLS and RaftTLS that somebody else makes: they have
+	// to be there.
+	Given []string
 }
 
 // Check finds what is wrong with a plan. Errors wrap [ErrPlan].
@@ -42,6 +45,11 @@ func (p Plan) Check() error {
 		return fmt.Errorf("%w: certificates of nodes need the nodes' hosts", ErrPlan)
 	case nodes && p.Lifetime <= 0, p.Admin != "" && p.AdminLifetime <= 0:
 		return fmt.Errorf("%w: a certificate needs a lifetime above 0", ErrPlan)
+	}
+	for _, name := range p.Given {
+		if name == "" || name != p.KEK && name != p.APITLS && name != p.RaftTLS {
+			return fmt.Errorf("%w: the Secret %q is given, and not asked for", ErrPlan, name)
+		}
 	}
 	return p.checkNames()
 }

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -16,6 +17,23 @@ type store struct {
 	secrets core.SecretInterface
 	labels  map[string]string
 	said    io.Writer
+}
+
+// ErrMissing says that a Secret that somebody else makes is not there.
+var ErrMissing = errors.New("the Secret is not there")
+
+// requireGiven fails, before anything is made, if a Secret of somebody else is missing: its
+// name may be mistyped, and what is made in its place would not be what he meant.
+func (s *store) requireGiven(ctx context.Context, names []string) error {
+	var errs []error
+	for _, name := range names {
+		secret, err := s.get(ctx, name)
+		if err == nil && secret == nil {
+			err = fmt.Errorf("%w: %s was named to be used, so none is made under that name. Make it, or name none to have one made", ErrMissing, name)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // get returns nil for a Secret that is not there.

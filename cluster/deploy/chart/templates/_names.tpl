@@ -26,9 +26,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
 
-{{- /* What is cluster-wide has the namespace in its name: several releases do not meet. */ -}}
+{{- /* What is cluster-wide has the namespace in its name, behind a colon, which is in no other name: no two
+releases meet. */ -}}
 {{- define "keysteward.clusterName" -}}
-{{ .Release.Namespace }}-{{ include "keysteward.fullname" . }}
+{{ .Release.Namespace }}:{{ include "keysteward.fullname" . }}
 {{- end -}}
 
 {{- define "keysteward.secret.apiTls" -}}

@@ -8,7 +8,8 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 priorityClassName: {{ . }}
 {{- end }}
 securityContext: {{- include "keysteward.podSecurity" . | nindent 2 }}
-# Handing the leadership over, finishing requests, and time to spare.
+# The sleep of preStop, handing the leadership over (--shutdown-timeout, 10 s), finishing requests, and
+# time to spare.
 terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 {{- include "keysteward.placement" . }}
 containers:
@@ -30,6 +31,8 @@ containers:
     ports:
       - {name: api, containerPort: 8200}
       - {name: raft, containerPort: 8300}
+    # A pod that ends is taken from the Services while it still listens.
+    lifecycle: {preStop: {sleep: {seconds: 2}}}
     {{- include "keysteward.probes" . | nindent 4 }}
     resources: {{- toYaml .Values.resources | nindent 6 }}
     securityContext: {{- include "keysteward.containerSecurity" . | nindent 6 }}
