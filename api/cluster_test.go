@@ -178,6 +178,7 @@ func TestMetrics(t *testing.T) {
 		`keysteward_deposits{state="final"} 2`, `keysteward_deposits_waiting{reason="too-little-money"} 1`,
 		`keysteward_cluster_time_seconds 0`, `keysteward_sealed 1`, `keysteward_leader 1`,
 		`keysteward_failure_tolerance 1`, `keysteward_build_info{version="v-test"} 1`,
+		`keysteward_ready{check="` + h.node.checks[0].Name + `"} 1`,
 	} {
 		require.Contains(t, text, line+"\n")
 	}

@@ -62,6 +62,11 @@ func TestBadValuesAreRefusedInWords(t *testing.T) {
 		"no payer":                {"network.name=hoodi,deposits.executionRpc={http://geth:8545},deposits.blsWithdrawal=true", "name the account that pays"},
 		"beacon of nowhere":       {"beaconApi=http://beacon:5052", "name the network"},
 		"unknown custom network":  {"network.name=custom", "chainId, depositContract and forkVersion are needed"},
+		"too short a lease":       {"network.name=hoodi,witness.leaseDuration=1m59.5s", "witness.leaseDuration 1m59.5s: \"0\" for none, or at least 3m"},
+		"a selector's label":      {`podLabels.app\.kubernetes\.io/instance=x`, "podLabels: app.kubernetes.io/instance is the chart's own"},
+		"the leader's label":      {`podLabels.keysteward\.io/role=leader`, "podLabels: keysteward.io/role is the chart's own"},
+		"the chart's annotation":  {`podAnnotations.keysteward\.io/configuration=x`, "podAnnotations: keysteward.io/configuration"},
+		"volumes that move":       {"persistence.whenScaled=Move", "'/persistence/whenScaled'"},
 		"metrics without a token": {"metrics.serviceMonitor.enabled=true", "takes a token of the role viewer"},
 	}
 	for name, test := range tests {
@@ -74,6 +79,49 @@ func TestBadValuesAreRefusedInWords(t *testing.T) {
 	}
 }
 
+// Durations are read as the server reads them.
+func TestLeasesThatAreLongEnough(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{"witness.leaseDuration=3m", "witness.leaseDuration=0.05h", "witness.leaseDuration=2m60s", "witness.leaseDuration=0s"} {
+		_, _ = rendered(t, "--set", set)
+	}
+	rendered(t, "--set", "witness.leaseDuration=40s,network.name=custom,network.custom.chainId=5,network.custom.forkVersion=0x00000005,network.custom.depositContract=0x00000000219ab540356cBB839Cbe05303d7705Fa")
+}
+
+// Two releases never share what is cluster-wide, however namespaces and names are put together.
+func TestReleasesDoNotMeet(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{}
+	for _, release := range [][2]string{{"a", "b-c"}, {"a-b", "c"}, {"a", "b-c-clouds"}, {"a-b", "c-clouds"}} {
+		text, err := run(t, nil, tool(t, "helm"), "template", "r", chart, "--namespace", release[0], "--set", "logicalClouds.enabled=true,fullnameOverride="+release[1])
+		require.NoError(t, err, text)
+		for _, o := range parse(t, text) {
+			if o.GetKind() != "ClusterRole" {
+				continue
+			}
+			require.Empty(t, seen[o.GetName()], o.GetName())
+			seen[o.GetName()] = release[0] + " " + release[1]
+		}
+	}
+	require.Len(t, seen, 8)
+}
+
+// A Secret of yours is not made by the job, nor an admin whom your authority does not know.
+func TestSecretsOfYours(t *testing.T) {
+	t.Parallel()
+	args := func(set string) []string {
+		objects, _ := rendered(t, "--set", set)
+		return templates(t, objects)[job(t, objects)].Spec.Containers[0].Args
+	}
+	require.NotContains(t, strings.Join(args("replicas=3"), " "), "--given")
+	require.Contains(t, args("secrets.kek=mine"), "--given=mine")
+	require.Contains(t, args("secrets.kek=mine"), "--admin=admin")
+	own := args("secrets.apiTls=api,secrets.raftTls=raft")
+	require.Contains(t, own, "--given=api,raft")
+	require.NotContains(t, strings.Join(own, " "), "--admin")
+	require.NotContains(t, strings.Join(args("secrets.apiTls=api,certManager.enabled=true"), " "), "--given", "cert-manager makes it")
+}
+
 func TestStatefulSet(t *testing.T) {
 	t.Parallel()
 	for name, values := range both() {
@@ -84,9 +132,12 @@ func TestStatefulSet(t *testing.T) {
 			require.Equal(t, "keysteward", set.Name)
 			require.Equal(t, appsv1.ParallelPodManagement, set.Spec.PodManagementPolicy)
 			require.Equal(t, "keysteward-peers", set.Spec.ServiceName)
-			require.Equal(t, appsv1.RetainPersistentVolumeClaimRetentionPolicyType, set.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled)
+			require.Equal(t, appsv1.RetainPersistentVolumeClaimRetentionPolicyType, set.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled, "scaled to 0 is a stop, and not the end")
 			require.Equal(t, appsv1.RetainPersistentVolumeClaimRetentionPolicyType, set.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted)
 			server := set.Spec.Template.Spec.Containers[0]
+			pause := server.Lifecycle.PreStop.Sleep.Seconds
+			require.Positive(t, pause, "Services stop sending before the listener closes")
+			require.Greater(t, *set.Spec.Template.Spec.TerminationGracePeriodSeconds, pause+10, "--shutdown-timeout fits in")
 			require.Equal(t, "/livez", server.LivenessProbe.HTTPGet.Path, "a restart mends no missing leader")
 			require.Equal(t, "/livez", server.StartupProbe.HTTPGet.Path)
 			require.Equal(t, "/readyz", server.ReadinessProbe.HTTPGet.Path)
@@ -149,7 +200,7 @@ func TestRights(t *testing.T) {
 					for _, word := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs, rule.NonResourceURLs) {
 						require.NotContains(t, word, "*", role)
 					}
-					if role == "keysteward-keysteward-clouds" {
+					if role == "keysteward:keysteward:clouds" {
 						continue
 					}
 					require.NotContains(t, rule.Resources, "certificatesigningrequests", role)
@@ -161,12 +212,12 @@ func TestRights(t *testing.T) {
 					}
 				}
 			}
-			require.Equal(t, name == "everything", rules["keysteward-keysteward-clouds"] != nil)
+			require.Equal(t, name == "everything", rules["keysteward:keysteward:clouds"] != nil)
 			bound := of[rbacv1.ClusterRoleBinding](t, objects, "ClusterRoleBinding")
 			for _, b := range bound {
-				require.Equal(t, b.RoleRef.Name == "keysteward-keysteward-clouds", b.Subjects[0].Name == "keysteward-clouds")
+				require.Equal(t, b.RoleRef.Name == "keysteward:keysteward:clouds", b.Subjects[0].Name == "keysteward-clouds")
 			}
-			watched := rules["validators/keysteward-keysteward"]
+			watched := rules["validators/keysteward:keysteward"]
 			require.Equal(t, name == "everything", watched != nil, "pods are seen in the allowed namespaces only")
 		})
 	}

@@ -44,6 +44,11 @@ func TestValidators(t *testing.T) {
 			require.Len(t, spec.Containers, 1)
 			validator := spec.Containers[0]
 			require.Equal(t, hold.Ports[0].ContainerPort, validator.LivenessProbe.HTTPGet.Port.IntVal, "Kubernetes ends the validator when the sidecar is gone")
+			require.Equal(t, "/alive", hold.LivenessProbe.HTTPGet.Path, "a sidecar whose lease is over runs on")
+			require.Equal(t, "/livez", hold.StartupProbe.HTTPGet.Path)
+			ask := validator.LivenessProbe
+			require.Equal(t, "/livez", ask.HTTPGet.Path)
+			require.Less(t, int64(ask.PeriodSeconds*ask.FailureThreshold)+*ask.TerminationGracePeriodSeconds, int64(90), "half of the shortest lease")
 			for _, c := range containers(spec) {
 				require.Nil(t, c.SecurityContext.RunAsUser, "%s: all are of one user, so that the sidecar may end them", c.Name)
 			}

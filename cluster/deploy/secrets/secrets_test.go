@@ -282,6 +282,33 @@ func TestOnlyWhatIsWantedIsMade(t *testing.T) {
 	require.Len(t, all(t, secrets), 2, "others make the certificates")
 }
 
+// A name that somebody gave may be mistyped: what it means is not made, and nothing else is.
+func TestSecretsThatAreGivenAreNotMade(t *testing.T) {
+	t.Parallel()
+	_, secrets := namespace()
+	p := plan()
+	p.KEK, p.RaftTLS, p.Given = "his-kek", "his-raft", []string{"his-kek", "his-raft"}
+	_, err := ensure(t, secrets, p)
+	require.ErrorIs(t, err, ErrMissing)
+	require.ErrorContains(t, err, "his-kek")
+	require.ErrorContains(t, err, "his-raft", "all that is missing is named at once")
+	require.Empty(t, all(t, secrets))
+
+	made := plan()
+	made.KEK, made.RaftTLS = p.KEK, p.RaftTLS
+	_, err = ensure(t, secrets, made)
+	require.NoError(t, err)
+	before := all(t, secrets)
+	said, err := ensure(t, secrets, p)
+	require.NoError(t, err)
+	require.NotContains(t, said, "made")
+	require.Equal(t, before, all(t, secrets))
+
+	p.Given = []string{"other"}
+	_, err = ensure(t, secrets, p)
+	require.ErrorIs(t, err, ErrPlan)
+}
+
 func TestKubernetesSaysNo(t *testing.T) {
 	t.Parallel()
 	clientset, secrets := namespace()
