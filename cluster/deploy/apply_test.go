@@ -124,6 +124,10 @@ func TestAPIServerTakesIt(t *testing.T) {
 		t.Parallel()
 		a.upgrades(t)
 	})
+	t.Run("scale", func(t *testing.T) {
+		t.Parallel()
+		a.scales(t)
+	})
 	t.Run("rights", func(t *testing.T) {
 		t.Parallel()
 		a.rights(t)

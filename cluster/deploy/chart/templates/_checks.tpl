@@ -59,6 +59,7 @@ nobody is left to agree on their removal. Only where helm asks a Kubernetes (loo
 {{- if lt $new $old -}}
 {{- if or (lt $new 3) (gt (sub $old $new) (div (sub $old 1) 2)) -}}
 {{- $least := max 3 (sub $old (div (sub $old 1) 2)) -}}
+{{- $least = add $least (sub 1 (mod $least 2)) -}}{{- /* odd, as the schema wants it */ -}}
 {{- fail (printf "replicas %d, where %d pods run: those who remain would be no majority, and nobody could agree on anything any more. From %d go to %d at the least, and on when `keysteward cluster status` shows no more than that" $new $old $old (min $old $least)) -}}
 {{- end -}}
 {{- end -}}
