@@ -3,6 +3,7 @@ package secrets
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -46,11 +47,6 @@ func (p Plan) Check() error {
 	case nodes && p.Lifetime <= 0, p.Admin != "" && p.AdminLifetime <= 0:
 		return fmt.Errorf("%w: a certificate needs a lifetime above 0", ErrPlan)
 	}
-	for _, name := range p.Given {
-		if name == "" || name != p.KEK && name != p.APITLS && name != p.RaftTLS {
-			return fmt.Errorf("%w: the Secret %q is given, and not asked for", ErrPlan, name)
-		}
-	}
 	return p.checkNames()
 }
 
@@ -58,6 +54,11 @@ func (p Plan) checkNames() error {
 	for _, name := range []string{p.record(), p.KEK, p.APITLS, p.RaftTLS} {
 		if problems := validation.IsDNS1123Subdomain(name); name != "" && len(problems) > 0 {
 			return fmt.Errorf("%w: no name of a Secret: %q: %s", ErrPlan, name, problems[0])
+		}
+	}
+	for _, name := range p.Given {
+		if name == "" || !slices.Contains([]string{p.KEK, p.APITLS, p.RaftTLS}, name) {
+			return fmt.Errorf("%w: the Secret %q is given, and not asked for", ErrPlan, name)
 		}
 	}
 	if p.Admin == "" {
