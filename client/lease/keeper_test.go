@@ -284,11 +284,11 @@ func TestWithoutLeasesNothingIsKilled(t *testing.T) {
 
 		// One that was promised runs out, whatever the servers know of leases later.
 		p.answers(func() (time.Duration, error) { return 5 * time.Minute, nil })
-		pass(2 * time.Second)
+		pass(offEvery + 2*time.Second)
 		p.answers(func() (time.Duration, error) { return 0, ErrOff })
-		pass(2 * time.Minute)
+		pass(100 * time.Second)
 		require.False(t, p.isKilled())
-		pass(time.Minute)
+		pass(90 * time.Second)
 		require.True(t, p.isKilled())
 	})
 }
