@@ -163,7 +163,7 @@ func (a *api) upgrades(t *testing.T) {
 		args = append([]string{verb, "upgrades", chart, "--namespace", "more", "--kubeconfig", a.cluster.AdminKubeconfig}, args...)
 		out, err := run(t, nil, tool(t, "helm"), args...)
 		require.NoError(t, err, out)
-		jobs, err := a.admin.BatchV1().Jobs("more").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=init"})
+		jobs, err := a.admin.BatchV1().Jobs("more").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=init,app.kubernetes.io/instance=upgrades"})
 		require.NoError(t, err)
 		var names []string
 		for _, j := range jobs.Items {
