@@ -325,9 +325,11 @@ func leasesRunOut(t *testing.T, s *site) {
 	s.kubectl(t, "uncordon", "node-2")
 	lost, _ := s.onNode2(t)
 	before := s.agree(t)
-	assigned, err := s.assignments(t.Context())
-	require.NoError(t, err)
-	require.Positive(t, assigned[lost.Name].LeaseEndsInMs, "its sidecar found out that there are leases now")
+	await(t, time.Minute, "its sidecar has found out that there are leases now", func(c *assert.CollectT) {
+		assigned, err := s.assignments(t.Context())
+		require.NoError(c, err)
+		require.Positive(c, assigned[lost.Name].LeaseEndsInMs)
+	})
 
 	s.kubectl(t, "cordon", "node-2")
 	s.run(t, "scripts/node", "cut", s.dir, "2")
@@ -335,7 +337,7 @@ func leasesRunOut(t *testing.T, s *site) {
 	s.awaitResting(t, lost)
 	s.awaitReady(t, validators, lost.Name, string(lost.UID))
 	s.signedOnce(t)
-	assigned, err = s.assignments(t.Context())
+	assigned, err := s.assignments(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before[lost.Name], assigned[lost.Name].Keys)
 	s.run(t, "scripts/node", "up", s.dir)
