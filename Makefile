@@ -40,8 +40,8 @@ test: setup ## run all tests under the race detector, then each fuzz target for 
 	@echo "testing (the first time: several minutes, everything is compiled for the race detector)"
 	@# Untrimmed like a plain `go test -race ./some/package`, so that both share the build cache.
 	@go test -trimpath=false -race -timeout 20m ./...
-	@# In full without the race detector, which has nothing to find in one goroutine.
-	@go test -trimpath=false -timeout 10m ./fsm
+	@# In full without the race detector, which has nothing to find there and makes all ten times slower.
+	@go test -trimpath=false -timeout 10m ./fsm ./node/ethereum
 	@echo "fuzzing every target for $(TESTFUZZTIME) (the first time: some minutes more, everything is compiled again)"
 	@scripts/fuzz $(TESTFUZZTIME)
 

@@ -39,6 +39,7 @@ type depositor struct {
 	t        *testing.T
 	client   *ethclient.Client
 	key      *ecdsa.PrivateKey
+	nonce    uint64 // of the next transaction
 	chainID  *big.Int
 	contract common.Address
 	abi      abi.ABI
@@ -63,10 +64,12 @@ func newDepositor(t *testing.T, url string, key *ecdsa.PrivateKey) *depositor {
 	t.Cleanup(client.Close)
 	chainID, err := client.ChainID(t.Context())
 	require.NoError(t, err)
+	nonce, err := client.PendingNonceAt(t.Context(), address(key))
+	require.NoError(t, err)
 	parsed, err := abi.JSON(strings.NewReader(contractJSON))
 	require.NoError(t, err)
 	return &depositor{
-		t: t, client: client, key: key, chainID: chainID, abi: parsed,
+		t: t, client: client, key: key, nonce: nonce, chainID: chainID, abi: parsed,
 		contract: common.HexToAddress("0x00000000219ab540356cBB839Cbe05303d7705Fa"),
 	}
 }
@@ -108,12 +111,14 @@ func join(parts ...[]byte) []byte {
 
 func stake() *big.Int { return new(big.Int).Mul(big.NewInt(32), big.NewInt(params.Ether)) }
 
-// send sends the deposit numbered n with the next nonce and returns its hash.
+// send sends the deposit numbered n with the next nonce, of an account that nobody else
+// uses, and returns its hash. The client is not asked for each nonce: while a block is
+// mined, its answer may leave out what was sent just before.
 func (d *depositor) send(n byte) common.Hash {
 	d.t.Helper()
 	ctx := d.t.Context()
-	nonce, err := d.client.PendingNonceAt(ctx, address(d.key))
-	require.NoError(d.t, err)
+	nonce := d.nonce
+	d.nonce++
 	tx, err := types.SignNewTx(d.key, types.LatestSignerForChainID(d.chainID), &types.DynamicFeeTx{
 		ChainID: d.chainID, Nonce: nonce, To: &d.contract, Value: stake(), Data: d.input(n, false),
 		Gas: 400_000, GasTipCap: big.NewInt(params.GWei), GasFeeCap: big.NewInt(10 * params.GWei),

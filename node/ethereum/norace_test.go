@@ -1,0 +1,5 @@
+//go:build !race
+
+package ethereum
+
+const underRace = false
