@@ -116,11 +116,7 @@ func TestIndexReadsInBoundedRanges(t *testing.T) {
 // A process that starts again goes on where the one before was, whenever that ended.
 func TestIndexGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
-	blocks := uint64(4000)
-	if underRace {
-		blocks = 2400
-	}
-	s := newIndexScene(t, blocks, 8)
+	s := newIndexScene(t, 4000, 8)
 	next := uint64(0)
 	rounds := 0
 	for complete := false; !complete; rounds++ {
