@@ -64,6 +64,9 @@ func anyCommands(t *rapid.T) {
 			c := &fsmpb.Command{}
 			drawMessage(t, c.ProtoReflect(), 0)
 			c.Version, c.Session = CommandVersion, 1
+			if f := c.GetRaiseFeatureLevel(); f != nil {
+				f.Level = min(f.GetLevel(), FeatureLevel) // a higher one stops the node, as it should
+			}
 			if c.GetBody() != nil {
 				batch.Commands = append(batch.Commands, c)
 			}

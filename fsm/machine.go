@@ -91,16 +91,23 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 		if c.GetVersion() == 0 || c.GetVersion() > CommandVersion || c.GetBody() == nil {
 			return nil, fmt.Errorf("log entry %d, command version %d: %w: upgrade this node", index, c.GetVersion(), ErrUnknownCommand)
 		}
+		if err := knows(c.GetRaiseFeatureLevel().GetLevel()); err != nil {
+			return nil, fmt.Errorf("log entry %d: %w", index, err)
+		}
 	}
 	w := beginWrite(m.store.Load().db, index, term)
 	defer w.abort()
 	results := make([]Result, len(batch.GetCommands()))
 	for i, c := range batch.GetCommands() {
+		if err := w.differs(c); err != nil {
+			return nil, err
+		}
 		results[i] = w.apply(c)
 		if no := results[i].Refusal; no != nil {
 			w.refused(no)
 		}
 	}
+	w.run(entry, results)
 	w.commit()
 	return results, nil
 }
@@ -174,6 +181,10 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.createToken(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return w.revokeToken(b.RevokeToken)
+	case *fsmpb.Command_RaiseFeatureLevel:
+		return w.raiseFeatureLevel(b.RaiseFeatureLevel)
+	case *fsmpb.Command_Checkpoint:
+		return w.checkpoint(b.Checkpoint)
 	}
 	return w.applyPods(c)
 }

@@ -76,7 +76,7 @@ func checkMeta(txn *memdb.Txn) error {
 	if len(meta.GetKeyCounts()) != len(fsmpb.KeyState_name) || len(meta.GetDepositCounts()) != len(fsmpb.DepositState_name) {
 		return fmt.Errorf("counters of %d key and %d deposit states: %w", len(meta.GetKeyCounts()), len(meta.GetDepositCounts()), ErrDamaged)
 	}
-	return nil
+	return knows(meta.GetFeatureLevel())
 }
 
 func insertRecord(txn *memdb.Txn, rec *fsmpb.Record) error {

@@ -378,7 +378,7 @@ func (x UpdateKeyring_Change) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpdateKeyring_Change.Descriptor instead.
 func (UpdateKeyring_Change) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13, 0}
 }
 
 type PodObservation_Kind int32
@@ -434,7 +434,7 @@ func (x PodObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PodObservation_Kind.Descriptor instead.
 func (PodObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20, 0}
 }
 
 type Observation_Kind int32
@@ -496,7 +496,7 @@ func (x Observation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Observation_Kind.Descriptor instead.
 func (Observation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27, 0}
 }
 
 type Proof_Kind int32
@@ -559,7 +559,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59, 0}
 }
 
 type ActOnCloud_Action int32
@@ -614,7 +614,7 @@ func (x ActOnCloud_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ActOnCloud_Action.Descriptor instead.
 func (ActOnCloud_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86, 0}
 }
 
 type CertificateObservation_Kind int32
@@ -693,7 +693,7 @@ func (x CertificateObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateObservation_Kind.Descriptor instead.
 func (CertificateObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -794,6 +794,8 @@ type Command struct {
 	//	*Command_IdentifyCluster
 	//	*Command_ObservePods
 	//	*Command_RenewLease
+	//	*Command_RaiseFeatureLevel
+	//	*Command_Checkpoint
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1213,6 +1215,24 @@ func (x *Command) GetRenewLease() *RenewLease {
 	return nil
 }
 
+func (x *Command) GetRaiseFeatureLevel() *RaiseFeatureLevel {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RaiseFeatureLevel); ok {
+			return x.RaiseFeatureLevel
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1369,6 +1389,14 @@ type Command_RenewLease struct {
 	RenewLease *RenewLease `protobuf:"bytes,101,opt,name=renew_lease,json=renewLease,proto3,oneof"`
 }
 
+type Command_RaiseFeatureLevel struct {
+	RaiseFeatureLevel *RaiseFeatureLevel `protobuf:"bytes,110,opt,name=raise_feature_level,json=raiseFeatureLevel,proto3,oneof"`
+}
+
+type Command_Checkpoint struct {
+	Checkpoint *Checkpoint `protobuf:"bytes,111,opt,name=checkpoint,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -1445,6 +1473,156 @@ func (*Command_ObservePods) isCommand_Body() {}
 
 func (*Command_RenewLease) isCommand_Body() {}
 
+func (*Command_RaiseFeatureLevel) isCommand_Body() {}
+
+func (*Command_Checkpoint) isCommand_Body() {}
+
+// RaiseFeatureLevel lets commands be proposed that older programs do not know. A node
+// whose program does not know the level stops.
+type RaiseFeatureLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseFeatureLevel) Reset() {
+	*x = RaiseFeatureLevel{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseFeatureLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseFeatureLevel) ProtoMessage() {}
+
+func (x *RaiseFeatureLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseFeatureLevel.ProtoReflect.Descriptor instead.
+func (*RaiseFeatureLevel) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RaiseFeatureLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// Checkpoint marks the running hash before its own entry, and says what most voters
+// had at the mark before. A node that had something else differs from them and stops.
+type Checkpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The mark that is confirmed; absent while there is none, or most could not be asked.
+	Confirmed     *Mark `protobuf:"bytes,1,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Checkpoint) GetConfirmed() *Mark {
+	if x != nil {
+		return x.Confirmed
+	}
+	return nil
+}
+
+// Mark is the running hash as it was before the log entry of this index.
+type Mark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Mark) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Mark) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
 type Caller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1462,7 +1640,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[2]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1652,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[2]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1665,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{2}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Caller) GetName() string {
@@ -1536,7 +1714,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1726,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[3]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1739,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{3}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateToken) GetToken() *Token {
@@ -1581,7 +1759,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1771,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[4]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1784,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{4}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RevokeToken) GetId() string {
@@ -1628,7 +1806,7 @@ type BeginSession struct {
 
 func (x *BeginSession) Reset() {
 	*x = BeginSession{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1818,7 @@ func (x *BeginSession) String() string {
 func (*BeginSession) ProtoMessage() {}
 
 func (x *BeginSession) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[5]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1831,7 @@ func (x *BeginSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSession.ProtoReflect.Descriptor instead.
 func (*BeginSession) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{5}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BeginSession) GetNodeId() string {
@@ -1680,7 +1858,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1870,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[6]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1883,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{6}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Tick) GetElapsedMs() uint64 {
@@ -1724,7 +1902,7 @@ type SetMember struct {
 
 func (x *SetMember) Reset() {
 	*x = SetMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1914,7 @@ func (x *SetMember) String() string {
 func (*SetMember) ProtoMessage() {}
 
 func (x *SetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[7]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1927,7 @@ func (x *SetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
 func (*SetMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{7}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetMember) GetMember() *Member {
@@ -1768,7 +1946,7 @@ type RemoveMember struct {
 
 func (x *RemoveMember) Reset() {
 	*x = RemoveMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1958,7 @@ func (x *RemoveMember) String() string {
 func (*RemoveMember) ProtoMessage() {}
 
 func (x *RemoveMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1971,7 @@ func (x *RemoveMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMember.ProtoReflect.Descriptor instead.
 func (*RemoveMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemoveMember) GetNodeId() string {
@@ -1813,7 +1991,7 @@ type InstallKeyring struct {
 
 func (x *InstallKeyring) Reset() {
 	*x = InstallKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2003,7 @@ func (x *InstallKeyring) String() string {
 func (*InstallKeyring) ProtoMessage() {}
 
 func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2016,7 @@ func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallKeyring.ProtoReflect.Descriptor instead.
 func (*InstallKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *InstallKeyring) GetSealed() []byte {
@@ -1866,7 +2044,7 @@ type UpdateKeyring struct {
 
 func (x *UpdateKeyring) Reset() {
 	*x = UpdateKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2056,7 @@ func (x *UpdateKeyring) String() string {
 func (*UpdateKeyring) ProtoMessage() {}
 
 func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2069,7 @@ func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyring.ProtoReflect.Descriptor instead.
 func (*UpdateKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateKeyring) GetSealed() []byte {
@@ -1946,7 +2124,7 @@ type Reseal struct {
 
 func (x *Reseal) Reset() {
 	*x = Reseal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2136,7 @@ func (x *Reseal) String() string {
 func (*Reseal) ProtoMessage() {}
 
 func (x *Reseal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2149,7 @@ func (x *Reseal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
 func (*Reseal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Reseal) GetRecords() []*Resealed {
@@ -1999,7 +2177,7 @@ type Resealed struct {
 
 func (x *Resealed) Reset() {
 	*x = Resealed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2189,7 @@ func (x *Resealed) String() string {
 func (*Resealed) ProtoMessage() {}
 
 func (x *Resealed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2202,7 @@ func (x *Resealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resealed.ProtoReflect.Descriptor instead.
 func (*Resealed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Resealed) GetSecret() string {
@@ -2080,7 +2258,7 @@ type InstallSeed struct {
 
 func (x *InstallSeed) Reset() {
 	*x = InstallSeed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2270,7 @@ func (x *InstallSeed) String() string {
 func (*InstallSeed) ProtoMessage() {}
 
 func (x *InstallSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2283,7 @@ func (x *InstallSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSeed.ProtoReflect.Descriptor instead.
 func (*InstallSeed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InstallSeed) GetSealed() []byte {
@@ -2140,7 +2318,7 @@ type Allocate struct {
 
 func (x *Allocate) Reset() {
 	*x = Allocate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2330,7 @@ func (x *Allocate) String() string {
 func (*Allocate) ProtoMessage() {}
 
 func (x *Allocate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2343,7 @@ func (x *Allocate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocate.ProtoReflect.Descriptor instead.
 func (*Allocate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Allocate) GetPod() *Pod {
@@ -2224,7 +2402,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2414,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2427,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Release) GetNamespace() string {
@@ -2321,7 +2499,7 @@ type ObservePods struct {
 
 func (x *ObservePods) Reset() {
 	*x = ObservePods{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2511,7 @@ func (x *ObservePods) String() string {
 func (*ObservePods) ProtoMessage() {}
 
 func (x *ObservePods) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2524,7 @@ func (x *ObservePods) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservePods.ProtoReflect.Descriptor instead.
 func (*ObservePods) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ObservePods) GetKubernetesUid() string {
@@ -2387,7 +2565,7 @@ type PodObservation struct {
 
 func (x *PodObservation) Reset() {
 	*x = PodObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2577,7 @@ func (x *PodObservation) String() string {
 func (*PodObservation) ProtoMessage() {}
 
 func (x *PodObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2590,7 @@ func (x *PodObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodObservation.ProtoReflect.Descriptor instead.
 func (*PodObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PodObservation) GetKind() PodObservation_Kind {
@@ -2495,7 +2673,7 @@ type RenewLease struct {
 
 func (x *RenewLease) Reset() {
 	*x = RenewLease{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2685,7 @@ func (x *RenewLease) String() string {
 func (*RenewLease) ProtoMessage() {}
 
 func (x *RenewLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2698,7 @@ func (x *RenewLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
 func (*RenewLease) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RenewLease) GetPod() *Pod {
@@ -2562,7 +2740,7 @@ type GenerateKeys struct {
 
 func (x *GenerateKeys) Reset() {
 	*x = GenerateKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2752,7 @@ func (x *GenerateKeys) String() string {
 func (*GenerateKeys) ProtoMessage() {}
 
 func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2765,7 @@ func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeys.ProtoReflect.Descriptor instead.
 func (*GenerateKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GenerateKeys) GetFirstIndex() uint64 {
@@ -2614,7 +2792,7 @@ type OpenAccount struct {
 
 func (x *OpenAccount) Reset() {
 	*x = OpenAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2804,7 @@ func (x *OpenAccount) String() string {
 func (*OpenAccount) ProtoMessage() {}
 
 func (x *OpenAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2817,7 @@ func (x *OpenAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccount.ProtoReflect.Descriptor instead.
 func (*OpenAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OpenAccount) GetAccount() *Account {
@@ -2661,7 +2839,7 @@ type SignDeposits struct {
 
 func (x *SignDeposits) Reset() {
 	*x = SignDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +2851,7 @@ func (x *SignDeposits) String() string {
 func (*SignDeposits) ProtoMessage() {}
 
 func (x *SignDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +2864,7 @@ func (x *SignDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDeposits.ProtoReflect.Descriptor instead.
 func (*SignDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SignDeposits) GetChainId() uint64 {
@@ -2723,7 +2901,7 @@ type SignedDeposit struct {
 
 func (x *SignedDeposit) Reset() {
 	*x = SignedDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2913,7 @@ func (x *SignedDeposit) String() string {
 func (*SignedDeposit) ProtoMessage() {}
 
 func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2926,7 @@ func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedDeposit.ProtoReflect.Descriptor instead.
 func (*SignedDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignedDeposit) GetPubkey() []byte {
@@ -2796,7 +2974,7 @@ type ObserveDeposits struct {
 
 func (x *ObserveDeposits) Reset() {
 	*x = ObserveDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2986,7 @@ func (x *ObserveDeposits) String() string {
 func (*ObserveDeposits) ProtoMessage() {}
 
 func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2999,7 @@ func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDeposits.ProtoReflect.Descriptor instead.
 func (*ObserveDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ObserveDeposits) GetObservations() []*Observation {
@@ -2848,7 +3026,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3038,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +3051,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Observation) GetPubkey() []byte {
@@ -2938,7 +3116,7 @@ type SetDepositStatus struct {
 
 func (x *SetDepositStatus) Reset() {
 	*x = SetDepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2950,7 +3128,7 @@ func (x *SetDepositStatus) String() string {
 func (*SetDepositStatus) ProtoMessage() {}
 
 func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2963,7 +3141,7 @@ func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDepositStatus.ProtoReflect.Descriptor instead.
 func (*SetDepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetDepositStatus) GetCode() string {
@@ -2998,7 +3176,7 @@ type SetSpareKeys struct {
 
 func (x *SetSpareKeys) Reset() {
 	*x = SetSpareKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3188,7 @@ func (x *SetSpareKeys) String() string {
 func (*SetSpareKeys) ProtoMessage() {}
 
 func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3201,7 @@ func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSpareKeys.ProtoReflect.Descriptor instead.
 func (*SetSpareKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetSpareKeys) GetKeys() uint32 {
@@ -3046,7 +3224,7 @@ type StopAccount struct {
 
 func (x *StopAccount) Reset() {
 	*x = StopAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3236,7 @@ func (x *StopAccount) String() string {
 func (*StopAccount) ProtoMessage() {}
 
 func (x *StopAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3249,7 @@ func (x *StopAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
 func (*StopAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StopAccount) GetChainId() uint64 {
@@ -3109,7 +3287,7 @@ type ResumeDeposits struct {
 
 func (x *ResumeDeposits) Reset() {
 	*x = ResumeDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3299,7 @@ func (x *ResumeDeposits) String() string {
 func (*ResumeDeposits) ProtoMessage() {}
 
 func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3312,7 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResumeDeposits) GetChainId() uint64 {
@@ -3173,7 +3351,7 @@ type AdvanceNonce struct {
 
 func (x *AdvanceNonce) Reset() {
 	*x = AdvanceNonce{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3363,7 @@ func (x *AdvanceNonce) String() string {
 func (*AdvanceNonce) ProtoMessage() {}
 
 func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3376,7 @@ func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
 func (*AdvanceNonce) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AdvanceNonce) GetChainId() uint64 {
@@ -3241,7 +3419,7 @@ type ReplaceDeposit struct {
 
 func (x *ReplaceDeposit) Reset() {
 	*x = ReplaceDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3431,7 @@ func (x *ReplaceDeposit) String() string {
 func (*ReplaceDeposit) ProtoMessage() {}
 
 func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3444,7 @@ func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
 func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReplaceDeposit) GetPubkey() []byte {
@@ -3294,7 +3472,7 @@ type ImportKeys struct {
 
 func (x *ImportKeys) Reset() {
 	*x = ImportKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3306,7 +3484,7 @@ func (x *ImportKeys) String() string {
 func (*ImportKeys) ProtoMessage() {}
 
 func (x *ImportKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3497,7 @@ func (x *ImportKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
 func (*ImportKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ImportKeys) GetKeys() []*ImportedKey {
@@ -3340,7 +3518,7 @@ type ImportedKey struct {
 
 func (x *ImportedKey) Reset() {
 	*x = ImportedKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3530,7 @@ func (x *ImportedKey) String() string {
 func (*ImportedKey) ProtoMessage() {}
 
 func (x *ImportedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3543,7 @@ func (x *ImportedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
 func (*ImportedKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImportedKey) GetPubkey() []byte {
@@ -3398,7 +3576,7 @@ type ConfirmStopped struct {
 
 func (x *ConfirmStopped) Reset() {
 	*x = ConfirmStopped{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3588,7 @@ func (x *ConfirmStopped) String() string {
 func (*ConfirmStopped) ProtoMessage() {}
 
 func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3601,7 @@ func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
 func (*ConfirmStopped) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ConfirmStopped) GetPubkey() []byte {
@@ -3470,7 +3648,7 @@ type RetireKeys struct {
 
 func (x *RetireKeys) Reset() {
 	*x = RetireKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3482,7 +3660,7 @@ func (x *RetireKeys) String() string {
 func (*RetireKeys) ProtoMessage() {}
 
 func (x *RetireKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3495,7 +3673,7 @@ func (x *RetireKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
 func (*RetireKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RetireKeys) GetPubkeys() [][]byte {
@@ -3536,7 +3714,7 @@ type ObserveValidators struct {
 
 func (x *ObserveValidators) Reset() {
 	*x = ObserveValidators{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +3726,7 @@ func (x *ObserveValidators) String() string {
 func (*ObserveValidators) ProtoMessage() {}
 
 func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +3739,7 @@ func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
 func (*ObserveValidators) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ObserveValidators) GetValidators() []*Validator {
@@ -3585,7 +3763,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +3775,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +3788,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Validator) GetPubkey() []byte {
@@ -3658,7 +3836,7 @@ type AdoptKeys struct {
 
 func (x *AdoptKeys) Reset() {
 	*x = AdoptKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3848,7 @@ func (x *AdoptKeys) String() string {
 func (*AdoptKeys) ProtoMessage() {}
 
 func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3861,7 @@ func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeys.ProtoReflect.Descriptor instead.
 func (*AdoptKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AdoptKeys) GetFirstIndex() uint64 {
@@ -3718,7 +3896,7 @@ type FoundKey struct {
 
 func (x *FoundKey) Reset() {
 	*x = FoundKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3908,7 @@ func (x *FoundKey) String() string {
 func (*FoundKey) ProtoMessage() {}
 
 func (x *FoundKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3921,7 @@ func (x *FoundKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundKey.ProtoReflect.Descriptor instead.
 func (*FoundKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FoundKey) GetPubkey() []byte {
@@ -3777,7 +3955,7 @@ type SeeFinal struct {
 
 func (x *SeeFinal) Reset() {
 	*x = SeeFinal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3789,7 +3967,7 @@ func (x *SeeFinal) String() string {
 func (*SeeFinal) ProtoMessage() {}
 
 func (x *SeeFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3802,7 +3980,7 @@ func (x *SeeFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeeFinal.ProtoReflect.Descriptor instead.
 func (*SeeFinal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SeeFinal) GetBlock() *FinalBlock {
@@ -3839,7 +4017,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +4029,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +4042,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -4112,7 +4290,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +4302,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +4315,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -4158,7 +4336,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4170,7 +4348,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4183,7 +4361,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -4243,14 +4421,19 @@ type Meta struct {
 	// Refusals since the last one that was recorded.
 	AuditLeftOut uint64 `protobuf:"varint,44,opt,name=audit_left_out,json=auditLeftOut,proto3" json:"audit_left_out,omitempty"`
 	// Last generation or revision given to a logical cloud; none is given twice.
-	Generation    uint64 `protobuf:"varint,50,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation uint64 `protobuf:"varint,50,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Hash over all log entries since the feature level was raised last, and over what
+	// became of each; empty below level 1.
+	RunningHash []byte `protobuf:"bytes,60,opt,name=running_hash,json=runningHash,proto3" json:"running_hash,omitempty"`
+	// The last checkpoint.
+	Mark          *Mark `protobuf:"bytes,61,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4445,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4458,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -4453,6 +4636,20 @@ func (x *Meta) GetGeneration() uint64 {
 	return 0
 }
 
+func (x *Meta) GetRunningHash() []byte {
+	if x != nil {
+		return x.RunningHash
+	}
+	return nil
+}
+
+func (x *Meta) GetMark() *Mark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
 // SealState says which data keys there are, and how much is sealed under each.
 type SealState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4474,7 +4671,7 @@ type SealState struct {
 
 func (x *SealState) Reset() {
 	*x = SealState{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4683,7 @@ func (x *SealState) String() string {
 func (*SealState) ProtoMessage() {}
 
 func (x *SealState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4696,7 @@ func (x *SealState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealState.ProtoReflect.Descriptor instead.
 func (*SealState) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SealState) GetRevision() uint64 {
@@ -4564,7 +4761,7 @@ type SealTerm struct {
 
 func (x *SealTerm) Reset() {
 	*x = SealTerm{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4576,7 +4773,7 @@ func (x *SealTerm) String() string {
 func (*SealTerm) ProtoMessage() {}
 
 func (x *SealTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4589,7 +4786,7 @@ func (x *SealTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealTerm.ProtoReflect.Descriptor instead.
 func (*SealTerm) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SealTerm) GetTerm() uint32 {
@@ -4637,7 +4834,7 @@ type SeedSearch struct {
 
 func (x *SeedSearch) Reset() {
 	*x = SeedSearch{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4649,7 +4846,7 @@ func (x *SeedSearch) String() string {
 func (*SeedSearch) ProtoMessage() {}
 
 func (x *SeedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4662,7 +4859,7 @@ func (x *SeedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeedSearch.ProtoReflect.Descriptor instead.
 func (*SeedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SeedSearch) GetChainId() uint64 {
@@ -4734,7 +4931,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4746,7 +4943,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4759,7 +4956,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *FinalBlock) GetChainId() uint64 {
@@ -4803,7 +5000,7 @@ type Stake struct {
 
 func (x *Stake) Reset() {
 	*x = Stake{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4815,7 +5012,7 @@ func (x *Stake) String() string {
 func (*Stake) ProtoMessage() {}
 
 func (x *Stake) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4828,7 +5025,7 @@ func (x *Stake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stake.ProtoReflect.Descriptor instead.
 func (*Stake) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Stake) GetTxHash() []byte {
@@ -4876,7 +5073,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4888,7 +5085,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4901,7 +5098,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Member) GetNodeId() string {
@@ -4959,7 +5156,7 @@ type KeyEncryptionKey struct {
 
 func (x *KeyEncryptionKey) Reset() {
 	*x = KeyEncryptionKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4971,7 +5168,7 @@ func (x *KeyEncryptionKey) String() string {
 func (*KeyEncryptionKey) ProtoMessage() {}
 
 func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4984,7 +5181,7 @@ func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEncryptionKey.ProtoReflect.Descriptor instead.
 func (*KeyEncryptionKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *KeyEncryptionKey) GetId() string {
@@ -5014,7 +5211,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5026,7 +5223,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5039,7 +5236,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Secret) GetName() string {
@@ -5086,7 +5283,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5098,7 +5295,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5111,7 +5308,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Token) GetId() string {
@@ -5188,7 +5385,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5200,7 +5397,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5213,7 +5410,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -5282,7 +5479,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5294,7 +5491,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5307,7 +5504,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -5467,7 +5664,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5479,7 +5676,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5492,7 +5689,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -5573,7 +5770,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5585,7 +5782,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5598,7 +5795,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -5663,7 +5860,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5675,7 +5872,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5688,7 +5885,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -5817,7 +6014,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5829,7 +6026,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5842,7 +6039,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -5962,7 +6159,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5974,7 +6171,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5987,7 +6184,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -6052,7 +6249,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6064,7 +6261,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6077,7 +6274,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -6137,7 +6334,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6149,7 +6346,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6162,7 +6359,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -6232,7 +6429,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6244,7 +6441,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6257,7 +6454,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -6287,7 +6484,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6299,7 +6496,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6312,7 +6509,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Stop) GetReason() string {
@@ -6350,7 +6547,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6362,7 +6559,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6375,7 +6572,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -6443,7 +6640,7 @@ type Funds struct {
 
 func (x *Funds) Reset() {
 	*x = Funds{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6455,7 +6652,7 @@ func (x *Funds) String() string {
 func (*Funds) ProtoMessage() {}
 
 func (x *Funds) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6468,7 +6665,7 @@ func (x *Funds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funds.ProtoReflect.Descriptor instead.
 func (*Funds) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Funds) GetChainId() uint64 {
@@ -6580,7 +6777,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6592,7 +6789,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6605,7 +6802,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -6705,7 +6902,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6717,7 +6914,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6730,7 +6927,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Metadata) GetName() string {
@@ -6784,7 +6981,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6796,7 +6993,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6809,7 +7006,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Object) GetKind() isObject_Kind {
@@ -6966,7 +7163,7 @@ type Project struct {
 
 func (x *Project) Reset() {
 	*x = Project{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6978,7 +7175,7 @@ func (x *Project) String() string {
 func (*Project) ProtoMessage() {}
 
 func (x *Project) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6991,7 +7188,7 @@ func (x *Project) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Project.ProtoReflect.Descriptor instead.
 func (*Project) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Project) GetMetadata() *Metadata {
@@ -7010,7 +7207,7 @@ type ClusterProvider struct {
 
 func (x *ClusterProvider) Reset() {
 	*x = ClusterProvider{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7022,7 +7219,7 @@ func (x *ClusterProvider) String() string {
 func (*ClusterProvider) ProtoMessage() {}
 
 func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7035,7 +7232,7 @@ func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterProvider.ProtoReflect.Descriptor instead.
 func (*ClusterProvider) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ClusterProvider) GetMetadata() *Metadata {
@@ -7066,7 +7263,7 @@ type KubernetesCluster struct {
 
 func (x *KubernetesCluster) Reset() {
 	*x = KubernetesCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7078,7 +7275,7 @@ func (x *KubernetesCluster) String() string {
 func (*KubernetesCluster) ProtoMessage() {}
 
 func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7091,7 +7288,7 @@ func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KubernetesCluster.ProtoReflect.Descriptor instead.
 func (*KubernetesCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *KubernetesCluster) GetProvider() string {
@@ -7173,7 +7370,7 @@ type LogicalCloud struct {
 
 func (x *LogicalCloud) Reset() {
 	*x = LogicalCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7185,7 +7382,7 @@ func (x *LogicalCloud) String() string {
 func (*LogicalCloud) ProtoMessage() {}
 
 func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7198,7 +7395,7 @@ func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogicalCloud.ProtoReflect.Descriptor instead.
 func (*LogicalCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *LogicalCloud) GetProject() string {
@@ -7306,7 +7503,7 @@ type CloudPlan struct {
 
 func (x *CloudPlan) Reset() {
 	*x = CloudPlan{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7318,7 +7515,7 @@ func (x *CloudPlan) String() string {
 func (*CloudPlan) ProtoMessage() {}
 
 func (x *CloudPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7331,7 +7528,7 @@ func (x *CloudPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudPlan.ProtoReflect.Descriptor instead.
 func (*CloudPlan) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *CloudPlan) GetRevision() uint64 {
@@ -7378,7 +7575,7 @@ type CloudKey struct {
 
 func (x *CloudKey) Reset() {
 	*x = CloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7390,7 +7587,7 @@ func (x *CloudKey) String() string {
 func (*CloudKey) ProtoMessage() {}
 
 func (x *CloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7403,7 +7600,7 @@ func (x *CloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudKey.ProtoReflect.Descriptor instead.
 func (*CloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *CloudKey) GetSealed() []byte {
@@ -7447,7 +7644,7 @@ type CloudAction struct {
 
 func (x *CloudAction) Reset() {
 	*x = CloudAction{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7459,7 +7656,7 @@ func (x *CloudAction) String() string {
 func (*CloudAction) ProtoMessage() {}
 
 func (x *CloudAction) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7472,7 +7669,7 @@ func (x *CloudAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudAction.ProtoReflect.Descriptor instead.
 func (*CloudAction) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *CloudAction) GetAction() string {
@@ -7524,7 +7721,7 @@ type ClusterReference struct {
 
 func (x *ClusterReference) Reset() {
 	*x = ClusterReference{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7536,7 +7733,7 @@ func (x *ClusterReference) String() string {
 func (*ClusterReference) ProtoMessage() {}
 
 func (x *ClusterReference) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7549,7 +7746,7 @@ func (x *ClusterReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReference.ProtoReflect.Descriptor instead.
 func (*ClusterReference) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ClusterReference) GetProject() string {
@@ -7610,7 +7807,7 @@ type UserPermission struct {
 
 func (x *UserPermission) Reset() {
 	*x = UserPermission{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7622,7 +7819,7 @@ func (x *UserPermission) String() string {
 func (*UserPermission) ProtoMessage() {}
 
 func (x *UserPermission) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7635,7 +7832,7 @@ func (x *UserPermission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserPermission.ProtoReflect.Descriptor instead.
 func (*UserPermission) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *UserPermission) GetProject() string {
@@ -7700,7 +7897,7 @@ type ClusterQuota struct {
 
 func (x *ClusterQuota) Reset() {
 	*x = ClusterQuota{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7712,7 +7909,7 @@ func (x *ClusterQuota) String() string {
 func (*ClusterQuota) ProtoMessage() {}
 
 func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7725,7 +7922,7 @@ func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterQuota.ProtoReflect.Descriptor instead.
 func (*ClusterQuota) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ClusterQuota) GetProject() string {
@@ -7769,7 +7966,7 @@ type KeyValues struct {
 
 func (x *KeyValues) Reset() {
 	*x = KeyValues{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7781,7 +7978,7 @@ func (x *KeyValues) String() string {
 func (*KeyValues) ProtoMessage() {}
 
 func (x *KeyValues) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7794,7 +7991,7 @@ func (x *KeyValues) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyValues.ProtoReflect.Descriptor instead.
 func (*KeyValues) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *KeyValues) GetProject() string {
@@ -7863,7 +8060,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7875,7 +8072,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7888,7 +8085,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Certificate) GetProject() string {
@@ -8057,7 +8254,7 @@ type PutObject struct {
 
 func (x *PutObject) Reset() {
 	*x = PutObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8069,7 +8266,7 @@ func (x *PutObject) String() string {
 func (*PutObject) ProtoMessage() {}
 
 func (x *PutObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8082,7 +8279,7 @@ func (x *PutObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObject.ProtoReflect.Descriptor instead.
 func (*PutObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *PutObject) GetObject() *Object {
@@ -8109,7 +8306,7 @@ type DeleteObject struct {
 
 func (x *DeleteObject) Reset() {
 	*x = DeleteObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8121,7 +8318,7 @@ func (x *DeleteObject) String() string {
 func (*DeleteObject) ProtoMessage() {}
 
 func (x *DeleteObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8134,7 +8331,7 @@ func (x *DeleteObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObject.ProtoReflect.Descriptor instead.
 func (*DeleteObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *DeleteObject) GetObject() *Object {
@@ -8159,7 +8356,7 @@ type ActOnCloud struct {
 
 func (x *ActOnCloud) Reset() {
 	*x = ActOnCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8171,7 +8368,7 @@ func (x *ActOnCloud) String() string {
 func (*ActOnCloud) ProtoMessage() {}
 
 func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8184,7 +8381,7 @@ func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActOnCloud.ProtoReflect.Descriptor instead.
 func (*ActOnCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ActOnCloud) GetProject() string {
@@ -8229,7 +8426,7 @@ type InstallCloudKey struct {
 
 func (x *InstallCloudKey) Reset() {
 	*x = InstallCloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8241,7 +8438,7 @@ func (x *InstallCloudKey) String() string {
 func (*InstallCloudKey) ProtoMessage() {}
 
 func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8254,7 +8451,7 @@ func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallCloudKey.ProtoReflect.Descriptor instead.
 func (*InstallCloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *InstallCloudKey) GetProject() string {
@@ -8302,7 +8499,7 @@ type RequestCertificates struct {
 
 func (x *RequestCertificates) Reset() {
 	*x = RequestCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8314,7 +8511,7 @@ func (x *RequestCertificates) String() string {
 func (*RequestCertificates) ProtoMessage() {}
 
 func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8327,7 +8524,7 @@ func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCertificates.ProtoReflect.Descriptor instead.
 func (*RequestCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *RequestCertificates) GetRequests() []*CertificateRequest {
@@ -8352,7 +8549,7 @@ type CertificateRequest struct {
 
 func (x *CertificateRequest) Reset() {
 	*x = CertificateRequest{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8364,7 +8561,7 @@ func (x *CertificateRequest) String() string {
 func (*CertificateRequest) ProtoMessage() {}
 
 func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8377,7 +8574,7 @@ func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
 func (*CertificateRequest) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *CertificateRequest) GetProject() string {
@@ -8432,7 +8629,7 @@ type ObserveCertificates struct {
 
 func (x *ObserveCertificates) Reset() {
 	*x = ObserveCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8444,7 +8641,7 @@ func (x *ObserveCertificates) String() string {
 func (*ObserveCertificates) ProtoMessage() {}
 
 func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8457,7 +8654,7 @@ func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCertificates.ProtoReflect.Descriptor instead.
 func (*ObserveCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ObserveCertificates) GetObservations() []*CertificateObservation {
@@ -8492,7 +8689,7 @@ type CertificateObservation struct {
 
 func (x *CertificateObservation) Reset() {
 	*x = CertificateObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8504,7 +8701,7 @@ func (x *CertificateObservation) String() string {
 func (*CertificateObservation) ProtoMessage() {}
 
 func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8517,7 +8714,7 @@ func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateObservation.ProtoReflect.Descriptor instead.
 func (*CertificateObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *CertificateObservation) GetKind() CertificateObservation_Kind {
@@ -8630,7 +8827,7 @@ type IdentifyCluster struct {
 
 func (x *IdentifyCluster) Reset() {
 	*x = IdentifyCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8642,7 +8839,7 @@ func (x *IdentifyCluster) String() string {
 func (*IdentifyCluster) ProtoMessage() {}
 
 func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8655,7 +8852,7 @@ func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifyCluster.ProtoReflect.Descriptor instead.
 func (*IdentifyCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *IdentifyCluster) GetProvider() string {
@@ -8692,7 +8889,7 @@ type DiscloseKubeconfig struct {
 
 func (x *DiscloseKubeconfig) Reset() {
 	*x = DiscloseKubeconfig{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8704,7 +8901,7 @@ func (x *DiscloseKubeconfig) String() string {
 func (*DiscloseKubeconfig) ProtoMessage() {}
 
 func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8717,7 +8914,7 @@ func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscloseKubeconfig.ProtoReflect.Descriptor instead.
 func (*DiscloseKubeconfig) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *DiscloseKubeconfig) GetProject() string {
@@ -8754,7 +8951,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xd7\x16\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xf0\x17\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -8806,8 +9003,20 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x10identify_cluster\x18a \x01(\v2\".keysteward.fsm.v1.IdentifyClusterH\x00R\x0fidentifyCluster\x12C\n" +
 	"\fobserve_pods\x18d \x01(\v2\x1e.keysteward.fsm.v1.ObservePodsH\x00R\vobservePods\x12@\n" +
 	"\vrenew_lease\x18e \x01(\v2\x1d.keysteward.fsm.v1.RenewLeaseH\x00R\n" +
-	"renewLeaseB\x06\n" +
-	"\x04body\"\x80\x01\n" +
+	"renewLease\x12V\n" +
+	"\x13raise_feature_level\x18n \x01(\v2$.keysteward.fsm.v1.RaiseFeatureLevelH\x00R\x11raiseFeatureLevel\x12?\n" +
+	"\n" +
+	"checkpoint\x18o \x01(\v2\x1d.keysteward.fsm.v1.CheckpointH\x00R\n" +
+	"checkpointB\x06\n" +
+	"\x04body\")\n" +
+	"\x11RaiseFeatureLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"C\n" +
+	"\n" +
+	"Checkpoint\x125\n" +
+	"\tconfirmed\x18\x01 \x01(\v2\x17.keysteward.fsm.v1.MarkR\tconfirmed\"0\n" +
+	"\x04Mark\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x80\x01\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
@@ -9026,7 +9235,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\rR\x06format\";\n" +
 	"\aTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xa5\a\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xf5\a\n" +
 	"\x04Meta\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -9063,7 +9272,9 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0eaudit_left_out\x18, \x01(\x04R\fauditLeftOut\x12\x1e\n" +
 	"\n" +
 	"generation\x182 \x01(\x04R\n" +
-	"generation\"\x84\x02\n" +
+	"generation\x12!\n" +
+	"\frunning_hash\x18< \x01(\fR\vrunningHash\x12+\n" +
+	"\x04mark\x18= \x01(\v2\x17.keysteward.fsm.v1.MarkR\x04mark\"\x84\x02\n" +
 	"\tSealState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12!\n" +
 	"\fcurrent_term\x18\x02 \x01(\rR\vcurrentTerm\x12\x1f\n" +
@@ -9555,7 +9766,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),                    // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),             // 1: keysteward.fsm.v1.AllocationState
@@ -9570,240 +9781,247 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(CertificateObservation_Kind)(0), // 10: keysteward.fsm.v1.CertificateObservation.Kind
 	(*Batch)(nil),                    // 11: keysteward.fsm.v1.Batch
 	(*Command)(nil),                  // 12: keysteward.fsm.v1.Command
-	(*Caller)(nil),                   // 13: keysteward.fsm.v1.Caller
-	(*CreateToken)(nil),              // 14: keysteward.fsm.v1.CreateToken
-	(*RevokeToken)(nil),              // 15: keysteward.fsm.v1.RevokeToken
-	(*BeginSession)(nil),             // 16: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),                     // 17: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),                // 18: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),             // 19: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),           // 20: keysteward.fsm.v1.InstallKeyring
-	(*UpdateKeyring)(nil),            // 21: keysteward.fsm.v1.UpdateKeyring
-	(*Reseal)(nil),                   // 22: keysteward.fsm.v1.Reseal
-	(*Resealed)(nil),                 // 23: keysteward.fsm.v1.Resealed
-	(*InstallSeed)(nil),              // 24: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),                 // 25: keysteward.fsm.v1.Allocate
-	(*Release)(nil),                  // 26: keysteward.fsm.v1.Release
-	(*ObservePods)(nil),              // 27: keysteward.fsm.v1.ObservePods
-	(*PodObservation)(nil),           // 28: keysteward.fsm.v1.PodObservation
-	(*RenewLease)(nil),               // 29: keysteward.fsm.v1.RenewLease
-	(*GenerateKeys)(nil),             // 30: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),              // 31: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),             // 32: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),            // 33: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),          // 34: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),              // 35: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil),         // 36: keysteward.fsm.v1.SetDepositStatus
-	(*SetSpareKeys)(nil),             // 37: keysteward.fsm.v1.SetSpareKeys
-	(*StopAccount)(nil),              // 38: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),           // 39: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),             // 40: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),           // 41: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),               // 42: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),              // 43: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),           // 44: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),               // 45: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil),        // 46: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),                // 47: keysteward.fsm.v1.Validator
-	(*AdoptKeys)(nil),                // 48: keysteward.fsm.v1.AdoptKeys
-	(*FoundKey)(nil),                 // 49: keysteward.fsm.v1.FoundKey
-	(*SeeFinal)(nil),                 // 50: keysteward.fsm.v1.SeeFinal
-	(*Record)(nil),                   // 51: keysteward.fsm.v1.Record
-	(*Header)(nil),                   // 52: keysteward.fsm.v1.Header
-	(*Trailer)(nil),                  // 53: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),                     // 54: keysteward.fsm.v1.Meta
-	(*SealState)(nil),                // 55: keysteward.fsm.v1.SealState
-	(*SealTerm)(nil),                 // 56: keysteward.fsm.v1.SealTerm
-	(*SeedSearch)(nil),               // 57: keysteward.fsm.v1.SeedSearch
-	(*FinalBlock)(nil),               // 58: keysteward.fsm.v1.FinalBlock
-	(*Stake)(nil),                    // 59: keysteward.fsm.v1.Stake
-	(*Member)(nil),                   // 60: keysteward.fsm.v1.Member
-	(*KeyEncryptionKey)(nil),         // 61: keysteward.fsm.v1.KeyEncryptionKey
-	(*Secret)(nil),                   // 62: keysteward.fsm.v1.Secret
-	(*Token)(nil),                    // 63: keysteward.fsm.v1.Token
-	(*Pod)(nil),                      // 64: keysteward.fsm.v1.Pod
-	(*Key)(nil),                      // 65: keysteward.fsm.v1.Key
-	(*Request)(nil),                  // 66: keysteward.fsm.v1.Request
-	(*Proof)(nil),                    // 67: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),               // 68: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),                  // 69: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),                  // 70: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),                     // 71: keysteward.fsm.v1.Loss
-	(*Account)(nil),                  // 72: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),               // 73: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),                     // 74: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),            // 75: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),                    // 76: keysteward.fsm.v1.Funds
-	(*Audit)(nil),                    // 77: keysteward.fsm.v1.Audit
-	(*Metadata)(nil),                 // 78: keysteward.fsm.v1.Metadata
-	(*Object)(nil),                   // 79: keysteward.fsm.v1.Object
-	(*Project)(nil),                  // 80: keysteward.fsm.v1.Project
-	(*ClusterProvider)(nil),          // 81: keysteward.fsm.v1.ClusterProvider
-	(*KubernetesCluster)(nil),        // 82: keysteward.fsm.v1.KubernetesCluster
-	(*LogicalCloud)(nil),             // 83: keysteward.fsm.v1.LogicalCloud
-	(*CloudPlan)(nil),                // 84: keysteward.fsm.v1.CloudPlan
-	(*CloudKey)(nil),                 // 85: keysteward.fsm.v1.CloudKey
-	(*CloudAction)(nil),              // 86: keysteward.fsm.v1.CloudAction
-	(*ClusterReference)(nil),         // 87: keysteward.fsm.v1.ClusterReference
-	(*UserPermission)(nil),           // 88: keysteward.fsm.v1.UserPermission
-	(*ClusterQuota)(nil),             // 89: keysteward.fsm.v1.ClusterQuota
-	(*KeyValues)(nil),                // 90: keysteward.fsm.v1.KeyValues
-	(*Certificate)(nil),              // 91: keysteward.fsm.v1.Certificate
-	(*PutObject)(nil),                // 92: keysteward.fsm.v1.PutObject
-	(*DeleteObject)(nil),             // 93: keysteward.fsm.v1.DeleteObject
-	(*ActOnCloud)(nil),               // 94: keysteward.fsm.v1.ActOnCloud
-	(*InstallCloudKey)(nil),          // 95: keysteward.fsm.v1.InstallCloudKey
-	(*RequestCertificates)(nil),      // 96: keysteward.fsm.v1.RequestCertificates
-	(*CertificateRequest)(nil),       // 97: keysteward.fsm.v1.CertificateRequest
-	(*ObserveCertificates)(nil),      // 98: keysteward.fsm.v1.ObserveCertificates
-	(*CertificateObservation)(nil),   // 99: keysteward.fsm.v1.CertificateObservation
-	(*IdentifyCluster)(nil),          // 100: keysteward.fsm.v1.IdentifyCluster
-	(*DiscloseKubeconfig)(nil),       // 101: keysteward.fsm.v1.DiscloseKubeconfig
-	nil,                              // 102: keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	nil,                              // 103: keysteward.fsm.v1.ClusterQuota.HardEntry
+	(*RaiseFeatureLevel)(nil),        // 13: keysteward.fsm.v1.RaiseFeatureLevel
+	(*Checkpoint)(nil),               // 14: keysteward.fsm.v1.Checkpoint
+	(*Mark)(nil),                     // 15: keysteward.fsm.v1.Mark
+	(*Caller)(nil),                   // 16: keysteward.fsm.v1.Caller
+	(*CreateToken)(nil),              // 17: keysteward.fsm.v1.CreateToken
+	(*RevokeToken)(nil),              // 18: keysteward.fsm.v1.RevokeToken
+	(*BeginSession)(nil),             // 19: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),                     // 20: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),                // 21: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),             // 22: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),           // 23: keysteward.fsm.v1.InstallKeyring
+	(*UpdateKeyring)(nil),            // 24: keysteward.fsm.v1.UpdateKeyring
+	(*Reseal)(nil),                   // 25: keysteward.fsm.v1.Reseal
+	(*Resealed)(nil),                 // 26: keysteward.fsm.v1.Resealed
+	(*InstallSeed)(nil),              // 27: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),                 // 28: keysteward.fsm.v1.Allocate
+	(*Release)(nil),                  // 29: keysteward.fsm.v1.Release
+	(*ObservePods)(nil),              // 30: keysteward.fsm.v1.ObservePods
+	(*PodObservation)(nil),           // 31: keysteward.fsm.v1.PodObservation
+	(*RenewLease)(nil),               // 32: keysteward.fsm.v1.RenewLease
+	(*GenerateKeys)(nil),             // 33: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),              // 34: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),             // 35: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),            // 36: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),          // 37: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),              // 38: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),         // 39: keysteward.fsm.v1.SetDepositStatus
+	(*SetSpareKeys)(nil),             // 40: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),              // 41: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),           // 42: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),             // 43: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),           // 44: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),               // 45: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),              // 46: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),           // 47: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),               // 48: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil),        // 49: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),                // 50: keysteward.fsm.v1.Validator
+	(*AdoptKeys)(nil),                // 51: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),                 // 52: keysteward.fsm.v1.FoundKey
+	(*SeeFinal)(nil),                 // 53: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),                   // 54: keysteward.fsm.v1.Record
+	(*Header)(nil),                   // 55: keysteward.fsm.v1.Header
+	(*Trailer)(nil),                  // 56: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),                     // 57: keysteward.fsm.v1.Meta
+	(*SealState)(nil),                // 58: keysteward.fsm.v1.SealState
+	(*SealTerm)(nil),                 // 59: keysteward.fsm.v1.SealTerm
+	(*SeedSearch)(nil),               // 60: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),               // 61: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),                    // 62: keysteward.fsm.v1.Stake
+	(*Member)(nil),                   // 63: keysteward.fsm.v1.Member
+	(*KeyEncryptionKey)(nil),         // 64: keysteward.fsm.v1.KeyEncryptionKey
+	(*Secret)(nil),                   // 65: keysteward.fsm.v1.Secret
+	(*Token)(nil),                    // 66: keysteward.fsm.v1.Token
+	(*Pod)(nil),                      // 67: keysteward.fsm.v1.Pod
+	(*Key)(nil),                      // 68: keysteward.fsm.v1.Key
+	(*Request)(nil),                  // 69: keysteward.fsm.v1.Request
+	(*Proof)(nil),                    // 70: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),               // 71: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),                  // 72: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),                  // 73: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),                     // 74: keysteward.fsm.v1.Loss
+	(*Account)(nil),                  // 75: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),               // 76: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),                     // 77: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),            // 78: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),                    // 79: keysteward.fsm.v1.Funds
+	(*Audit)(nil),                    // 80: keysteward.fsm.v1.Audit
+	(*Metadata)(nil),                 // 81: keysteward.fsm.v1.Metadata
+	(*Object)(nil),                   // 82: keysteward.fsm.v1.Object
+	(*Project)(nil),                  // 83: keysteward.fsm.v1.Project
+	(*ClusterProvider)(nil),          // 84: keysteward.fsm.v1.ClusterProvider
+	(*KubernetesCluster)(nil),        // 85: keysteward.fsm.v1.KubernetesCluster
+	(*LogicalCloud)(nil),             // 86: keysteward.fsm.v1.LogicalCloud
+	(*CloudPlan)(nil),                // 87: keysteward.fsm.v1.CloudPlan
+	(*CloudKey)(nil),                 // 88: keysteward.fsm.v1.CloudKey
+	(*CloudAction)(nil),              // 89: keysteward.fsm.v1.CloudAction
+	(*ClusterReference)(nil),         // 90: keysteward.fsm.v1.ClusterReference
+	(*UserPermission)(nil),           // 91: keysteward.fsm.v1.UserPermission
+	(*ClusterQuota)(nil),             // 92: keysteward.fsm.v1.ClusterQuota
+	(*KeyValues)(nil),                // 93: keysteward.fsm.v1.KeyValues
+	(*Certificate)(nil),              // 94: keysteward.fsm.v1.Certificate
+	(*PutObject)(nil),                // 95: keysteward.fsm.v1.PutObject
+	(*DeleteObject)(nil),             // 96: keysteward.fsm.v1.DeleteObject
+	(*ActOnCloud)(nil),               // 97: keysteward.fsm.v1.ActOnCloud
+	(*InstallCloudKey)(nil),          // 98: keysteward.fsm.v1.InstallCloudKey
+	(*RequestCertificates)(nil),      // 99: keysteward.fsm.v1.RequestCertificates
+	(*CertificateRequest)(nil),       // 100: keysteward.fsm.v1.CertificateRequest
+	(*ObserveCertificates)(nil),      // 101: keysteward.fsm.v1.ObserveCertificates
+	(*CertificateObservation)(nil),   // 102: keysteward.fsm.v1.CertificateObservation
+	(*IdentifyCluster)(nil),          // 103: keysteward.fsm.v1.IdentifyCluster
+	(*DiscloseKubeconfig)(nil),       // 104: keysteward.fsm.v1.DiscloseKubeconfig
+	nil,                              // 105: keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	nil,                              // 106: keysteward.fsm.v1.ClusterQuota.HardEntry
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	12,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
-	13,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
-	16,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
-	17,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
-	18,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
-	19,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
-	20,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
-	24,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
-	25,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
-	26,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
-	30,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
-	31,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
-	32,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
-	34,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
-	36,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	38,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	39,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	40,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	41,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	37,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
-	45,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	48,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
-	50,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
-	42,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	44,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	46,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	21,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
-	22,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
-	14,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
-	15,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
-	92,  // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
-	93,  // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
-	94,  // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
-	95,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	96,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
-	98,  // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
-	101, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
-	100, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
-	27,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
-	29,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
-	63,  // 40: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
-	60,  // 41: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	5,   // 42: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	23,  // 43: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	64,  // 44: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	67,  // 45: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	28,  // 46: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
-	6,   // 47: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
-	64,  // 48: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
-	67,  // 49: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
-	64,  // 50: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
-	72,  // 51: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	33,  // 52: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	70,  // 53: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	35,  // 54: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	7,   // 55: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	76,  // 56: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	74,  // 57: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	70,  // 58: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	43,  // 59: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	67,  // 60: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	47,  // 61: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	57,  // 62: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	49,  // 63: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	59,  // 64: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	58,  // 65: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	52,  // 66: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	54,  // 67: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	60,  // 68: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	62,  // 69: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	65,  // 70: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	66,  // 71: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	68,  // 72: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	69,  // 73: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	72,  // 74: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	75,  // 75: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	77,  // 76: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	53,  // 77: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	63,  // 78: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
-	79,  // 79: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
-	91,  // 80: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
-	57,  // 81: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	58,  // 82: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	55,  // 83: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	56,  // 84: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	61,  // 85: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,   // 86: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	64,  // 87: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	67,  // 88: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	59,  // 89: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	64,  // 90: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	8,   // 91: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	64,  // 92: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,   // 93: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	67,  // 94: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,   // 95: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	70,  // 96: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	71,  // 97: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	74,  // 98: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	73,  // 99: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	76,  // 100: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	13,  // 101: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	80,  // 102: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
-	81,  // 103: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
-	82,  // 104: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
-	83,  // 105: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
-	87,  // 106: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
-	88,  // 107: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
-	89,  // 108: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
-	90,  // 109: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
-	78,  // 110: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
-	78,  // 111: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
-	78,  // 112: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
-	78,  // 113: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
-	102, // 114: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	3,   // 115: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
-	84,  // 116: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
-	85,  // 117: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
-	86,  // 118: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
-	88,  // 119: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
-	89,  // 120: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
-	78,  // 121: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
-	78,  // 122: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
-	78,  // 123: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
-	103, // 124: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
-	78,  // 125: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
-	4,   // 126: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
-	79,  // 127: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
-	79,  // 128: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
-	9,   // 129: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
-	95,  // 130: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	85,  // 131: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
-	97,  // 132: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	97,  // 133: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	99,  // 134: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
-	10,  // 135: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
-	136, // [136:136] is the sub-list for method output_type
-	136, // [136:136] is the sub-list for method input_type
-	136, // [136:136] is the sub-list for extension type_name
-	136, // [136:136] is the sub-list for extension extendee
-	0,   // [0:136] is the sub-list for field type_name
+	16,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
+	19,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
+	20,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
+	21,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
+	22,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
+	23,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
+	27,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
+	28,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
+	29,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
+	33,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
+	34,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
+	35,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
+	37,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
+	39,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
+	41,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	42,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	43,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	44,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	40,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	48,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	51,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	53,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	45,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	47,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	49,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	24,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
+	25,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
+	17,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
+	18,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
+	95,  // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
+	96,  // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
+	97,  // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
+	98,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	99,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
+	101, // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
+	104, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
+	103, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
+	30,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
+	32,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
+	13,  // 40: keysteward.fsm.v1.Command.raise_feature_level:type_name -> keysteward.fsm.v1.RaiseFeatureLevel
+	14,  // 41: keysteward.fsm.v1.Command.checkpoint:type_name -> keysteward.fsm.v1.Checkpoint
+	15,  // 42: keysteward.fsm.v1.Checkpoint.confirmed:type_name -> keysteward.fsm.v1.Mark
+	66,  // 43: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	63,  // 44: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	5,   // 45: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	26,  // 46: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	67,  // 47: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	70,  // 48: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	31,  // 49: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
+	6,   // 50: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
+	67,  // 51: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
+	70,  // 52: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
+	67,  // 53: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
+	75,  // 54: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	36,  // 55: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	73,  // 56: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	38,  // 57: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	7,   // 58: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	79,  // 59: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	77,  // 60: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	73,  // 61: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	46,  // 62: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	70,  // 63: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	50,  // 64: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	60,  // 65: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	52,  // 66: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	62,  // 67: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	61,  // 68: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	55,  // 69: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	57,  // 70: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	63,  // 71: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	65,  // 72: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	68,  // 73: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	69,  // 74: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	71,  // 75: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	72,  // 76: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	75,  // 77: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	78,  // 78: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	80,  // 79: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	56,  // 80: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	66,  // 81: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	82,  // 82: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
+	94,  // 83: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
+	60,  // 84: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	61,  // 85: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	58,  // 86: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	15,  // 87: keysteward.fsm.v1.Meta.mark:type_name -> keysteward.fsm.v1.Mark
+	59,  // 88: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	64,  // 89: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,   // 90: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	67,  // 91: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	70,  // 92: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	62,  // 93: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	67,  // 94: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	8,   // 95: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	67,  // 96: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,   // 97: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	70,  // 98: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,   // 99: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	73,  // 100: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	74,  // 101: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	77,  // 102: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	76,  // 103: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	79,  // 104: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	16,  // 105: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	83,  // 106: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
+	84,  // 107: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
+	85,  // 108: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
+	86,  // 109: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
+	90,  // 110: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
+	91,  // 111: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
+	92,  // 112: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
+	93,  // 113: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
+	81,  // 114: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
+	81,  // 115: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
+	81,  // 116: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
+	81,  // 117: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
+	105, // 118: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	3,   // 119: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
+	87,  // 120: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
+	88,  // 121: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
+	89,  // 122: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
+	91,  // 123: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
+	92,  // 124: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
+	81,  // 125: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
+	81,  // 126: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
+	81,  // 127: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
+	106, // 128: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
+	81,  // 129: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
+	4,   // 130: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
+	82,  // 131: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
+	82,  // 132: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
+	9,   // 133: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
+	98,  // 134: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	88,  // 135: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	100, // 136: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	100, // 137: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	102, // 138: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	10,  // 139: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	140, // [140:140] is the sub-list for method output_type
+	140, // [140:140] is the sub-list for method input_type
+	140, // [140:140] is the sub-list for extension type_name
+	140, // [140:140] is the sub-list for extension extendee
+	0,   // [0:140] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -9850,8 +10068,10 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_IdentifyCluster)(nil),
 		(*Command_ObservePods)(nil),
 		(*Command_RenewLease)(nil),
+		(*Command_RaiseFeatureLevel)(nil),
+		(*Command_Checkpoint)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[40].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[43].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -9868,7 +10088,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Record_Object)(nil),
 		(*Record_Certificate)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[68].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[71].OneofWrappers = []any{
 		(*Object_Project)(nil),
 		(*Object_Provider)(nil),
 		(*Object_Cluster)(nil),
@@ -9884,7 +10104,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   93,
+			NumMessages:   96,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
