@@ -109,7 +109,7 @@ func (p *peers) notLeading(q joinRequest) (a joinAnswer, decided bool) {
 func (p *peers) court(ctx context.Context) (*court, error) {
 	status := p.node.Status()
 	c := &court{
-		clusterID: p.node.View().Meta().GetClusterId(), founders: p.founders, pattern: p.pattern,
+		clusterID: p.node.View().Meta().GetClusterId(), level: p.node.View().Meta().GetFeatureLevel(), founders: p.founders, pattern: p.pattern,
 		wanted: -1, alive: map[string]bool{p.node.ID(): true},
 	}
 	if c.clusterID == "" || !status.IsLeader {

@@ -61,6 +61,7 @@ func Run(ctx context.Context, cfg Config) error {
 	g.Go(func() error { return tend(within, p) })
 	g.Go(func() error { return announceAlways(within, cfg, p) })
 	g.Go(func() error { return watchLag(within, cfg.Node, p) })
+	g.Go(func() error { return agree(within, p) })
 	if err := g.Wait(); err != nil && !errors.Is(err, ctx.Err()) {
 		return fmt.Errorf("cluster: %w", err)
 	}

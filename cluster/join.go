@@ -28,6 +28,8 @@ type joinRequest struct {
 	// Joining is true for a node on its way in. One with state that is not was a
 	// member before.
 	Joining bool `json:"joining,omitempty"`
+	// FeatureLevel is the highest one that its program knows.
+	FeatureLevel uint32 `json:"featureLevel,omitempty"`
 }
 
 // verdict says what becomes of the request.

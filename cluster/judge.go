@@ -10,6 +10,8 @@ import (
 type court struct {
 	clusterID string
 	config    node.Configuration
+	// level is the cluster's feature level.
+	level uint32
 	// founders and pattern say who may be a member.
 	founders []Peer
 	pattern  Pattern
@@ -51,6 +53,8 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member", q.Name, q.Raft)
 	case !c.isWanted(q.Name):
 		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
+	case q.FeatureLevel < c.level:
+		return say(verdictRefused, "the program of %s knows feature level %d, and the cluster is at %d: upgrade that node first", q.ID, q.FeatureLevel, c.level)
 	case q.ClusterID == "":
 		return say(verdictInvited, "")
 	}

@@ -53,6 +53,7 @@ func TestJudge(t *testing.T) {
 		"another kind":                 {same, asks("evil-3", "b"), verdictRefused, deed{}, "none of the founders"},
 		"no kind known, and a founder": {func(c *court) { c.pattern = Pattern{} }, asks("ks-0", "b"), verdictAdded, deed{remove: "ks-0-0000000a", add: true}, ""},
 		"no kind known, a further one": {func(c *court) { c.pattern = Pattern{} }, asks("ks-3", "b"), verdictRefused, deed{}, "none of the founders"},
+		"an old program":               {func(c *court) { c.level = 2 }, as(asks("ks-0", "b"), func(q *joinRequest) { q.FeatureLevel = 1 }), verdictRefused, deed{}, "knows feature level 1, and the cluster is at 2"},
 		"not wanted":                   {func(c *court) { c.wanted = 3 }, asks("ks-3", "b"), verdictWait, deed{}, "3 replicas are"},
 		"wanted":                       {func(c *court) { c.wanted = 4 }, asks("ks-3", "b"), verdictAdded, deed{add: true}, ""},
 		"the others do not answer":     {func(c *court) { c.alive["ks-2-0000000a"] = false }, asks("ks-0", "b"), verdictWait, deed{}, "1 of the other 2 voters answer, which is no majority"},

@@ -29,7 +29,9 @@ func askLag(ctx context.Context, n *node.Node, p *peers, peer node.Peer) {
 	ctx, cancel := context.WithTimeout(ctx, lagInterval)
 	defer cancel()
 	if id, err := p.identity(ctx, peer.Raft); err == nil && id.ID == peer.ID {
-		n.Report(peer.ID, node.Heard{Applied: id.Applied, Sealed: id.Sealed, LowDisk: id.LowDisk})
+		n.Report(peer.ID, node.Heard{
+			Applied: id.Applied, Sealed: id.Sealed, LowDisk: id.LowDisk, FeatureLevel: id.FeatureLevel, Mark: id.Mark,
+		})
 	} else {
 		n.Forget(peer.ID)
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 )
 
@@ -27,6 +29,10 @@ type Identity struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// LowDisk is true while it has less free disk space than it should: it should not lead.
 	LowDisk bool `json:"lowDisk,omitempty"`
+	// FeatureLevel is the highest one that its program knows.
+	FeatureLevel uint32 `json:"featureLevel,omitempty"`
+	// Mark is the last checkpoint that it applied, and what its running hash was there.
+	Mark *fsmpb.Mark `json:"mark,omitempty"`
 	// Founders is the list of those with whom the node was told to found a cluster.
 	Founders string `json:"founders"`
 }
@@ -124,6 +130,7 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.ClusterID(),
 		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, LowDisk: status.LowDisk,
+		FeatureLevel: fsm.FeatureLevel, Mark: markOf(p.node),
 		Founders: describe(p.founders),
 	})
 }

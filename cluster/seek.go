@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node"
 )
 
@@ -127,7 +128,7 @@ func (s *seeker) ask(ctx context.Context, config node.Configuration) (waiting st
 	s.outcast = false
 	q := joinRequest{
 		ID: s.node.ID(), Name: s.node.Name(), Raft: s.address, HasState: s.node.HasState(), Joining: s.node.Joining(),
-		ClusterID: s.node.ClusterID(),
+		ClusterID: s.node.ClusterID(), FeatureLevel: fsm.FeatureLevel,
 	}
 	var heard []string
 	asked := map[string]bool{s.address: true}

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // Status says what this node knows about itself and its cluster.
@@ -27,7 +28,7 @@ func (n *Node) Status() Status {
 		s.LeaderAPI = view.Member(s.LeaderID).GetApiUrl()
 	}
 	if s.IsLeader {
-		n.Report(n.ID(), Heard{Applied: s.AppliedIndex, Sealed: s.Sealed, LowDisk: s.LowDisk})
+		n.Report(n.ID(), Heard{Applied: s.AppliedIndex, Sealed: s.Sealed, LowDisk: s.LowDisk, FeatureLevel: fsm.FeatureLevel, Mark: view.Meta().GetMark()})
 	}
 	for _, server := range n.servers() {
 		s.Peers = append(s.Peers, n.peer(server, s))
@@ -50,7 +51,7 @@ func (n *Node) peer(server raft.Server, s Status) Peer {
 		p.API, p.Terms = m.GetApiUrl(), m.GetTerms()
 	}
 	if heard, ok := n.heardOf(p.ID); ok && s.IsLeader {
-		p.Silent, p.Sealed = heard.silent, heard.Sealed
+		p.Silent, p.Sealed, p.FeatureLevel, p.Mark = heard.silent, heard.Sealed, heard.FeatureLevel, heard.Mark
 		if !heard.silent {
 			p.Lag = int64(max(s.AppliedIndex, heard.Applied) - heard.Applied) //nolint:gosec // log entries fit
 		}
@@ -63,6 +64,10 @@ type Heard struct {
 	Applied uint64 // how far it has applied the log
 	Sealed  bool
 	LowDisk bool
+	// FeatureLevel is the highest one that its program knows, 0 for one from before there were any.
+	FeatureLevel uint32
+	// Mark is the last checkpoint that it applied, with its own running hash; nil without.
+	Mark *fsmpb.Mark
 }
 
 // heard is what the last question to a member brought.

@@ -41,6 +41,9 @@ func (r *replica) Apply(l *raft.Log) any {
 		return errBroken
 	}
 	results, err := r.machine.Apply(l.Index, l.Term, l.Data)
+	if errors.Is(err, fsm.ErrDiverged) {
+		err = fmt.Errorf("%w; keep its data folder for whoever looks into it, and start the node with an empty one: it is let in anew", err)
+	}
 	if err != nil {
 		r.breakDown(err)
 		return err

@@ -3,6 +3,8 @@ package node
 import (
 	"fmt"
 	"time"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 // Status is what a node knows about itself and its cluster at one moment.
@@ -45,6 +47,12 @@ type Peer struct {
 	Silent bool
 	// Sealed is true where this node leads and the peer said that it is sealed.
 	Sealed bool
+	// FeatureLevel is the highest one that the peer's program knows, where this node
+	// leads and the peer answered; 0 elsewhere.
+	FeatureLevel uint32
+	// Mark is the last checkpoint that the peer applied, where this node leads and the
+	// peer answered and has one.
+	Mark *fsmpb.Mark
 }
 
 // FailureTolerance is how many voters may be lost, whichever they are, before the

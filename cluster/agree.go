@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node"
+)
+
+const (
+	agreeInterval = time.Second
+	// checkpointInterval is how often replicas are compared, while anything is logged.
+	checkpointInterval = 10 * time.Second
+)
+
+// agree raises the cluster's feature level once the programs of all members know a
+// higher one, and has the replicas compared by checkpoints, while this node leads.
+func agree(ctx context.Context, p *peers) error {
+	var last time.Time
+	said := ""
+	for {
+		if status := p.node.Status(); status.IsLeader {
+			err := p.raise(ctx, status)
+			if err == nil && time.Since(last) >= checkpointInterval {
+				last = time.Now()
+				err = p.compare(ctx, status)
+			}
+			reason := ""
+			if err != nil && ctx.Err() == nil {
+				reason = err.Error()
+			}
+			if reason != "" && reason != said {
+				p.log.Error("members can not be compared", "reason", reason)
+			}
+			said = reason
+		}
+		if err := pause(ctx, agreeInterval); err != nil {
+			return err
+		}
+	}
+}
+
+// levelOfAll is the highest feature level that the programs of all members know, 0
+// while one of them was not heard.
+func levelOfAll(members []node.Peer) uint32 {
+	if len(members) == 0 {
+		return 0
+	}
+	return slices.MinFunc(members, func(a, b node.Peer) int { return int(a.FeatureLevel) - int(b.FeatureLevel) }).FeatureLevel
+}
+
+// raise raises the feature level, if that is due.
+func (p *peers) raise(ctx context.Context, status node.Status) error {
+	level, now := levelOfAll(status.Peers), p.node.View().Meta().GetFeatureLevel()
+	if level <= now {
+		return nil
+	}
+	_, err := p.node.Propose(ctx, &fsmpb.Command{
+		Caller: &fsmpb.Caller{Name: "members", Role: "duty"},
+		Body:   &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: level}},
+	})
+	if err != nil {
+		return fmt.Errorf("raise the feature level to %d: %w", level, err)
+	}
+	p.log.Info("the programs of all members know a higher feature level, which is in force from now on", "level", level, "before", now)
+	return nil
+}
+
+// compare has most voters' hash at the last mark logged, and a new mark made. A member
+// that had another hash stops when it comes to that entry, also if it is this leader.
+func (p *peers) compare(ctx context.Context, status node.Status) error {
+	meta := p.node.View().Meta()
+	if meta.GetFeatureLevel() < 1 || meta.GetMark() != nil && meta.GetAppliedIndex() <= meta.GetMark().GetIndex() {
+		return nil
+	}
+	confirmed, undecided := mostHave(meta.GetMark(), status.Peers)
+	if undecided != "" {
+		return fmt.Errorf("members differ, and no majority of the voters agrees: %s", undecided) //nolint:err113 // for people
+	}
+	_, err := p.node.Propose(ctx, &fsmpb.Command{
+		Caller: &fsmpb.Caller{Name: "members", Role: "duty"},
+		Body:   &fsmpb.Command_Checkpoint{Checkpoint: &fsmpb.Checkpoint{Confirmed: confirmed}},
+	})
+	if err != nil {
+		return fmt.Errorf("log a checkpoint: %w", err)
+	}
+	if confirmed != nil {
+		p.log.Debug("members were compared", "index", confirmed.GetIndex(), "hash", hex.EncodeToString(confirmed.GetHash()))
+	}
+	return nil
+}
+
+// mostHave returns what most voters had at the mark of this leader; nil if too few were
+// heard of it to tell. undecided names who had what, if they differ and none of it is
+// the majority's.
+func mostHave(mark *fsmpb.Mark, members []node.Peer) (confirmed *fsmpb.Mark, undecided string) {
+	if mark == nil {
+		return nil, ""
+	}
+	votes, voters, list := map[string]int{}, 0, ""
+	for _, m := range members {
+		if !m.Voter {
+			continue
+		}
+		voters++
+		if m.Mark.GetIndex() == mark.GetIndex() {
+			votes[string(m.Mark.GetHash())]++
+			list += fmt.Sprintf(" %s has %s", m.ID, hex.EncodeToString(m.Mark.GetHash()[:min(4, len(m.Mark.GetHash()))]))
+		}
+	}
+	for hash, n := range votes {
+		if n > voters/2 {
+			return &fsmpb.Mark{Index: mark.GetIndex(), Hash: []byte(hash)}, ""
+		}
+	}
+	if len(votes) > 1 {
+		return nil, fmt.Sprintf("before entry %d%s", mark.GetIndex(), list)
+	}
+	return nil, ""
+}
+
+// markOf is the last mark of this node, as others may know it.
+func markOf(n *node.Node) *fsmpb.Mark { return proto.CloneOf(n.View().Meta().GetMark()) }
