@@ -17,6 +17,7 @@ func (s *Server) getCluster(c *call) (answer, error) {
 		ClusterID: c.reading.view.Meta().GetClusterId(),
 		Leader:    st.LeaderID, Term: signed(st.Term),
 		FailureTolerance: st.FailureTolerance(),
+		FeatureLevel:     int(c.reading.view.Meta().GetFeatureLevel()),
 		Nodes:            make([]wire.Node, 0, len(st.Peers)),
 	}
 	for _, p := range st.Peers {

@@ -1060,6 +1060,10 @@ type Cluster struct {
 	// two; a follower does not know and tells what the configuration can bear.
 	FailureTolerance int `json:"failureTolerance"`
 
+	// FeatureLevel What the cluster may use. It is raised by itself to what the programs of
+	// all members know; below that, none of them is older.
+	FeatureLevel int `json:"featureLevel"`
+
 	// Leader Node ID; empty while there is none, or the one that was elected has no session.
 	Leader string `json:"leader"`
 	Nodes  []Node `json:"nodes"`

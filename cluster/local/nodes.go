@@ -77,6 +77,13 @@ func (n *Nodes) Start(ctx context.Context, chain ClusterChain, flags func(i int)
 	return n.launcher.initSeed(ctx)
 }
 
+// Use has nodes that are started from now on run another program, as an upgrade does,
+// and commands too.
+func (n *Nodes) Use(keysteward string) {
+	n.launcher.binary = keysteward
+	n.launcher.nodes.use(keysteward)
+}
+
 // Restart starts the nodes again that have ended, and does not wait for them.
 func (n *Nodes) Restart(ctx context.Context) error {
 	_, err := n.launcher.nodes.restart(ctx)

@@ -42,6 +42,13 @@ func (v *supervisor) start(ctx context.Context) error {
 	return err
 }
 
+// use has nodes that are started from now on run another program.
+func (v *supervisor) use(binary string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.binary = binary
+}
+
 // restart starts every node again that has ended.
 func (v *supervisor) restart(ctx context.Context) (started []*process, err error) {
 	return v.startEach(ctx, func(p *process) bool { return p != nil && !p.running() })
