@@ -16,8 +16,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	_ "github.com/keysteward/keysteward/api" // so that a result is not taken from Go's cache when the program changed
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client"
+	_ "github.com/keysteward/keysteward/cluster"
 	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 	"github.com/keysteward/keysteward/fsm"
@@ -167,6 +169,31 @@ func (r *rolling) level() int {
 	return cluster.FeatureLevel
 }
 
+// newLeads sees to it that a node of the new version leads while one is still old, by
+// pausing the old one, which then follows it and has to understand all that it logs.
+func (r *rolling) newLeads(old int) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	require.NoError(r.t, r.nodes.Signal(old, syscall.SIGSTOP))
+	require.Eventually(r.t, func() bool {
+		c, err := r.client.Cluster(r.t.Context())
+		return err == nil && c.Leader != "" && !strings.HasPrefix(c.Leader, fmt.Sprint("n", old+1, "-"))
+	}, patience, 20*time.Millisecond, "no new node leads")
+	require.NoError(r.t, r.nodes.Signal(old, syscall.SIGCONT))
+	require.NoError(r.t, r.nodes.AwaitReady(ctx))
+	// Long enough for a leader that would raise the level too early to do so.
+	for range 3 {
+		second := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+		case <-second.C:
+		}
+		require.Zero(r.t, r.level(), "one node is still old")
+	}
+	require.NoError(r.t, r.nodes.AwaitReady(ctx))
+}
+
 // A cluster of the older version becomes one of this version, node by node under load:
 // nobody's request fails, nobody loses a key, nothing is paid for twice, and what only
 // the new version knows begins when the last node has it.
@@ -183,6 +210,10 @@ func TestRollFromTheOlderVersion(t *testing.T) {
 		require.Zero(t, r.level(), "%d nodes are still old", i+1)
 		r.next(i)
 		r.more(l)
+		if i == 1 {
+			r.newLeads(0)
+			r.more(l)
+		}
 	}
 	require.Eventually(t, func() bool { return r.level() == fsm.FeatureLevel }, patience, 50*time.Millisecond, "the feature level is not raised")
 	r.more(l)
