@@ -19,6 +19,18 @@ const (
 // measureFailover kills the leader, times until another node acknowledges an
 // allocation, and lets the killed one come back and catch up before the next.
 func (c *localCluster) measureFailover(ctx context.Context, runs int) ([]figure, error) {
+	took, err := c.failovers(ctx, runs)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{
+		median("kill -9 of the leader to the next allocation, median", took),
+		extreme("kill -9 of the leader to the next allocation, fastest", took, 0),
+		extreme("kill -9 of the leader to the next allocation, slowest", took, 1),
+	}, nil
+}
+
+func (c *localCluster) failovers(ctx context.Context, runs int) ([]time.Duration, error) {
 	var took []time.Duration
 	for range runs {
 		if err := poll(ctx, rejoinLimit, func() bool { return c.whole(ctx) }); err != nil {
@@ -33,11 +45,7 @@ func (c *localCluster) measureFailover(ctx context.Context, runs int) ([]figure,
 			return nil, fmt.Errorf("start the node again: %w", err)
 		}
 	}
-	return []figure{
-		median("kill -9 of the leader to the next allocation, median", took),
-		extreme("kill -9 of the leader to the next allocation, fastest", took, 0),
-		extreme("kill -9 of the leader to the next allocation, slowest", took, 1),
-	}, nil
+	return took, nil
 }
 
 func (c *localCluster) failover(ctx context.Context) (time.Duration, error) {

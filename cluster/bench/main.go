@@ -21,6 +21,8 @@ type figure struct {
 	P50ms float64 `json:"p50Ms,omitempty"`
 	P99ms float64 `json:"p99Ms,omitempty"`
 	Runs  int     `json:"runs,omitempty"`
+	// OfEtcd is the value as a multiple of etcd's, where it was measured in turns with it.
+	OfEtcd float64 `json:"ofEtcd,omitempty"`
 }
 
 type options struct {
@@ -31,6 +33,8 @@ type options struct {
 	imported  int
 
 	only       string
+	tool       string
+	rounds     int
 	kubernetes string
 	turns      int
 	clouds     int
@@ -47,6 +51,8 @@ func main() {
 	flag.IntVar(&o.imported, "imported", 1000, "keystores that are imported")
 	flag.StringVar(&o.only, "only", "", "measure only these, separated by commas: "+sectionNames())
 	flag.StringVar(&o.kubernetes, "kubernetes", "scripts/kubernetes", "script that starts a Kubernetes")
+	flag.StringVar(&o.tool, "tool", "scripts/tool", "script that builds etcd and its load generator")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each load beside etcd is run, in turns")
 	flag.IntVar(&o.turns, "turns", 20, "certificates of one cloud, in turns with a bare program's")
 	flag.IntVar(&o.clouds, "clouds", 200, "clouds that are instantiated at once")
 	flag.IntVar(&o.pods, "pods", 5000, "pods that are followed")
@@ -56,6 +62,8 @@ func main() {
 	var err error
 	if args := flag.Args(); len(args) > 0 && args[0] == raftMemberArg {
 		err = runMember(ctx, args[1:])
+	} else if len(args) > 0 && args[0] == stewardMemberArg {
+		err = runSteward(ctx, args[1:])
 	} else {
 		err = run(ctx, o, os.Stdout)
 	}
@@ -90,9 +98,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 func printTable(out io.Writer, figures []figure) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "what\tvalue\tunit\tp50 ms\tp99 ms\t")
+	_, _ = fmt.Fprintln(w, "what\tvalue\tunit\tp50 ms\tp99 ms\tof etcd's\t")
 	for _, f := range figures {
-		_, _ = fmt.Fprintf(w, "%s\t%.2f\t%s\t%s\t%s\t\n", f.Name, f.Value, f.Unit, optional(f.P50ms), optional(f.P99ms))
+		_, _ = fmt.Fprintf(w, "%s\t%.2f\t%s\t%s\t%s\t%s\t\n", f.Name, f.Value, f.Unit, optional(f.P50ms), optional(f.P99ms), optional(f.OfEtcd))
 	}
 	_ = w.Flush()
 }
