@@ -108,7 +108,7 @@ func (w *write) holderOfNonce(a *fsmpb.Account, nonce uint64) *fsmpb.Deposit {
 	for _, state := range []fsmpb.DepositState{
 		fsmpb.DepositState_DEPOSIT_STATE_SIGNED, fsmpb.DepositState_DEPOSIT_STATE_SENT, fsmpb.DepositState_DEPOSIT_STATE_MINED,
 	} {
-		for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState+"_prefix", stateKey(state)) {
+		for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState, stateKey(state)...) {
 			ofAccount := string(accountKey(d.GetChainId(), d.GetAccount())) == string(accountKey(a.GetChainId(), a.GetAddress()))
 			if ofAccount && d.GetAttempts()[0].GetNonce() >= nonce {
 				return d

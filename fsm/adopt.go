@@ -122,7 +122,7 @@ func (w *write) checkIndexes(found []*fsmpb.FoundKey) *Refusal {
 	if len(unknown) == 0 {
 		return nil
 	}
-	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexID+"_prefix", []byte{}) {
+	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexID) {
 		if pubkey, ok := unknown[k.GetIndex()]; ok && !k.GetImported() {
 			return refuse(StaleIndex, "index %d has the public key %x, not %x", k.GetIndex(), k.GetPubkey(), pubkey)
 		}

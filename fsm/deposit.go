@@ -75,7 +75,7 @@ func (w *write) isWanted(d *fsmpb.Deposit) bool {
 // firstUnpaid returns the deposit next in order that a request waits for and that
 // can still be given up for a free key, nil if there is none.
 func (w *write) firstUnpaid() *fsmpb.Deposit {
-	for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState+"_prefix", stateKey(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)) {
+	for d := range rows[*fsmpb.Deposit](w.txn, tableDeposits, indexState, stateKey(fsmpb.DepositState_DEPOSIT_STATE_PLANNED)...) {
 		if isUnpaid(d) && w.key(d.GetPubkey()).GetReservedBy() != "" {
 			return d
 		}

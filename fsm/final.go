@@ -27,7 +27,7 @@ func (w *write) seeFinal(b *fsmpb.FinalBlock) Result {
 // checkGenesis refuses a chain that is recorded with another first block.
 func (w *write) checkGenesis(chainID uint64, genesis []byte) *Refusal {
 	// Whichever account was the chain's first, all have the same genesis.
-	for known := range rows[*fsmpb.Account](w.txn, tableAccounts, indexID+"_prefix", orderKey(chainID)) {
+	for known := range rows[*fsmpb.Account](w.txn, tableAccounts, indexID, orderKey(chainID)...) {
 		if !bytes.Equal(known.GetGenesisHash(), genesis) {
 			return refuse(ForeignChain, "chain %d was recorded with genesis %x, not %x", chainID, known.GetGenesisHash(), genesis)
 		}

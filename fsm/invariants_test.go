@@ -3,11 +3,11 @@ package fsm
 import (
 	"testing"
 
-	"github.com/hashicorp/go-memdb"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // TestCheckFinds plants what must never be, one fault at a time, because a check

@@ -47,7 +47,7 @@ func (w *write) checkDelete(o *fsmpb.Object) *Refusal {
 		return w.empty(o, kindCluster, k.Provider.GetMetadata().GetName())
 	case *fsmpb.Object_Cluster:
 		provider, name := k.Cluster.GetProvider(), k.Cluster.GetMetadata().GetName()
-		for r := range rows[*fsmpb.Object](w.txn, tableObjects, indexUses+"_prefix", path(provider, name)) {
+		for r := range rows[*fsmpb.Object](w.txn, tableObjects, indexUses, path(provider, name)...) {
 			return refuse(InUse, "%s is in use by %s", objectText(o), objectText(r))
 		}
 		for c := range certificatesOn(w.txn, indexOpen, provider, name) {

@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"iter"
 
-	"github.com/hashicorp/go-memdb"
-
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // Tables of the logical clouds. All that operators describe is in one; what the
@@ -169,15 +168,15 @@ func (w *write) dropObject(o *fsmpb.Object) {
 
 // objectsUnder iterates over the objects of a kind whose names begin with these.
 func objectsUnder(txn *memdb.Txn, kind byte, names ...string) iter.Seq[*fsmpb.Object] {
-	return rows[*fsmpb.Object](txn, tableObjects, indexID+"_prefix", kindPath(kind, names...))
+	return rows[*fsmpb.Object](txn, tableObjects, indexID, kindPath(kind, names...)...)
 }
 
 func certificatesOf(txn *memdb.Txn, project, cloud string) iter.Seq[*fsmpb.Certificate] {
-	return rows[*fsmpb.Certificate](txn, tableCertificates, indexID+"_prefix", path(project, cloud))
+	return rows[*fsmpb.Certificate](txn, tableCertificates, indexID, path(project, cloud)...)
 }
 
 func certificatesOn(txn *memdb.Txn, index, provider, cluster string) iter.Seq[*fsmpb.Certificate] {
-	return rows[*fsmpb.Certificate](txn, tableCertificates, index+"_prefix", path(provider, cluster))
+	return rows[*fsmpb.Certificate](txn, tableCertificates, index, path(provider, cluster)...)
 }
 
 // gather keeps the rows of an iteration that is about to change what it goes over.

@@ -147,21 +147,8 @@ func (v *View) Renewals() iter.Seq[*fsmpb.Certificate] {
 // for logical clouds.
 func (v *View) WatchClouds() Changes { return v.watch(tableObjects, tableCertificates) }
 
-// WatchCloud returns what changes when anything of one cloud does.
-func (v *View) WatchCloud(project, cloud string) Changes {
-	c := Changes{chans: []<-chan struct{}{v.from.replaced}}
-	for table, key := range map[string][]byte{
-		tableObjects:      kindPath(kindCloud, project, cloud),
-		tableCertificates: path(project, cloud),
-	} {
-		it, err := v.txn.Get(table, indexID+"_prefix", key)
-		if err != nil {
-			panic(err)
-		}
-		c.chans = append(c.chans, it.WatchCh())
-	}
-	return c
-}
+// WatchCloud returns what changes when anything of one cloud does, or of another.
+func (v *View) WatchCloud(string, string) Changes { return v.WatchClouds() }
 
 // SealedObjectsBelow iterates over the Kubernetes clusters and logical clouds whose
 // ciphertext is under an older term than this one, oldest term first.

@@ -26,14 +26,8 @@ func signedKey(d *fsmpb.Deposit) []byte {
 func (v *View) SignedToday() iter.Seq[*fsmpb.Deposit] {
 	now := v.Meta().GetClusterTimeMs()
 	return func(yield func(*fsmpb.Deposit) bool) {
-		it, err := v.txn.LowerBound(tableDeposits, indexSigned, orderKey(max(now, DayMS-1)-DayMS+1))
-		if err != nil {
-			panic(err)
-		}
-		for row := it.Next(); row != nil; row = it.Next() {
-			if !yield(rowOf[*fsmpb.Deposit](row, nil)) {
-				return
-			}
-		}
+		must(v.txn.Ascend(tableDeposits, indexSigned, orderKey(max(now, DayMS-1)-DayMS+1), func(row any) bool {
+			return yield(rowOf[*fsmpb.Deposit](row, nil))
+		}))
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"hash"
 	"io"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // maxRecord bounds one record of a snapshot, in bytes: an allocation of

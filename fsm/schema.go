@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/hashicorp/go-memdb"
-
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // Tables of the state. Every row is an immutable protobuf record: changing one
@@ -27,7 +26,7 @@ const (
 
 // Indexes besides "id". All are partial: a row that does not qualify is absent.
 const (
-	indexID       = "id"
+	indexID       = memdb.IDIndex
 	indexPool     = "pool"     // keys: free and reserved by nobody, in order of birth
 	indexLoose    = "loose"    // keys: the stake is on its way, reserved by nobody
 	indexSpare    = "spare"    // keys: generated, without a deposit, in order of birth
@@ -55,12 +54,12 @@ func schema() *memdb.DBSchema {
 			return accountKey(a.GetChainId(), a.GetAddress())
 		}),
 		tableKeys: keyTable(),
-		tableRequests: table(
+		tableRequests: rowsWatched(table(
 			tableRequests,
 			func(r *fsmpb.Request) []byte { return podKey(r.GetPod().GetNamespace(), r.GetPod().GetName()) },
 			partial(indexUnfilled, isUnfilled, func(r *fsmpb.Request) []byte { return orderKey(r.GetSeq()) }),
-		),
-		tableAllocations: table(
+		)),
+		tableAllocations: rowsWatched(table(
 			tableAllocations,
 			func(a *fsmpb.Allocation) []byte { return podKey(a.GetPod().GetNamespace(), a.GetPod().GetName()) },
 			partial(indexFreeAt, restsWithProof, func(a *fsmpb.Allocation) []byte {
@@ -69,7 +68,7 @@ func schema() *memdb.DBSchema {
 			partial(indexLease, isLeased, func(a *fsmpb.Allocation) []byte {
 				return append(orderKey(a.GetLeaseUntilMs()), orderKey(a.GetFence())...)
 			}),
-		),
+		)),
 		tableDeposits: table(
 			tableDeposits,
 			func(d *fsmpb.Deposit) []byte { return d.GetPubkey() },
@@ -138,7 +137,7 @@ type rowIndex[T any] struct {
 	key func(T) []byte
 }
 
-// FromObject implements memdb.SingleIndexer.
+// FromObject implements memdb.Indexer.
 func (x rowIndex[T]) FromObject(raw any) (bool, []byte, error) {
 	row, ok := raw.(T)
 	if !ok {
@@ -150,26 +149,9 @@ func (x rowIndex[T]) FromObject(raw any) (bool, []byte, error) {
 	return true, x.key(row), nil
 }
 
-// FromArgs implements memdb.Indexer: the one argument is the index key itself.
-func (x rowIndex[T]) FromArgs(args ...any) ([]byte, error) { return rawKey(args) }
-
-// PrefixFromArgs implements memdb.PrefixIndexer.
-func (x rowIndex[T]) PrefixFromArgs(args ...any) ([]byte, error) { return rawKey(args) }
-
-func rawKey(args []any) ([]byte, error) {
-	if len(args) != 1 {
-		return nil, fmt.Errorf("want one index key, got %d", len(args))
-	}
-	key, ok := args[0].([]byte)
-	if !ok {
-		return nil, fmt.Errorf("index key of type %T", args[0])
-	}
-	return key, nil
-}
-
 func table[T any](name string, id func(T) []byte, more ...*memdb.IndexSchema) *memdb.TableSchema {
 	indexes := map[string]*memdb.IndexSchema{
-		indexID: {Name: indexID, Unique: true, Indexer: rowIndex[T]{key: id}},
+		indexID: {Name: indexID, Indexer: rowIndex[T]{key: id}},
 	}
 	for _, x := range more {
 		indexes[x.Name] = x
@@ -177,9 +159,15 @@ func table[T any](name string, id func(T) []byte, more ...*memdb.IndexSchema) *m
 	return &memdb.TableSchema{Name: name, Indexes: indexes}
 }
 
+// rowsWatched lets whoever waits for one row of the table watch it.
+func rowsWatched(t *memdb.TableSchema) *memdb.TableSchema {
+	t.WatchRows = true
+	return t
+}
+
 func partial[T any](name string, has func(T) bool, key func(T) []byte) *memdb.IndexSchema {
 	return &memdb.IndexSchema{
-		Name: name, Unique: true, AllowMissing: true,
+		Name: name, AllowMissing: true,
 		Indexer: rowIndex[T]{has: has, key: key},
 	}
 }

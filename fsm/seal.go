@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 const (

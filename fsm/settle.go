@@ -46,7 +46,7 @@ func (w *write) firstPaid() *fsmpb.Key {
 	if k := lowest[*fsmpb.Key](w.txn, tableKeys, indexPool); k != nil {
 		return k
 	}
-	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexLoose+"_prefix", []byte{}) {
+	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexLoose) {
 		if !isPlanned(w.deposit(k.GetPubkey())) {
 			return k
 		}

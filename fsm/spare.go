@@ -5,10 +5,10 @@ import (
 	"math"
 	"slices"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // MaxSpareKeys bounds how many spare keys may be wanted.
@@ -76,7 +76,7 @@ func (w *write) stock() {
 // deposits were signed, and which were never, in the order of their plans. One
 // that was lost is neither: nobody pays for it before a request needs its key.
 func loose(txn *memdb.Txn) (signed int, planned []*fsmpb.Deposit) {
-	for k := range rows[*fsmpb.Key](txn, tableKeys, indexLoose+"_prefix", []byte{}) {
+	for k := range rows[*fsmpb.Key](txn, tableKeys, indexLoose) {
 		d := first[*fsmpb.Deposit](txn, tableDeposits, k.GetPubkey())
 		switch {
 		case isUnpaid(d):
@@ -92,7 +92,10 @@ func loose(txn *memdb.Txn) (signed int, planned []*fsmpb.Deposit) {
 // poolUpTo counts the keys of the pool, as far as most.
 func poolUpTo(txn *memdb.Txn, most int) int {
 	n := 0
-	for range rows[*fsmpb.Key](txn, tableKeys, indexPool+"_prefix", []byte{}) {
+	if most <= 0 {
+		return 0
+	}
+	for range rows[*fsmpb.Key](txn, tableKeys, indexPool) {
 		if n >= most {
 			break
 		}

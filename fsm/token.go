@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // Bounds of bearer tokens.
@@ -43,7 +43,7 @@ func (v *View) Token(id string) *fsmpb.Token {
 // TokenBySHA256 returns the bearer token with the hash, nil if there is none.
 // Whether it has expired is for the caller to see.
 func (v *View) TokenBySHA256(hash [sha256.Size]byte) *fsmpb.Token {
-	for t := range rows[*fsmpb.Token](v.txn, tableTokens, indexHash, hash[:]) {
+	for t := range rows[*fsmpb.Token](v.txn, tableTokens, indexHash, hash[:]...) {
 		return t
 	}
 	return nil

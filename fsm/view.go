@@ -3,9 +3,8 @@ package fsm
 import (
 	"iter"
 
-	"github.com/hashicorp/go-memdb"
-
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // View is the state as it was at one applied index. It never changes, costs
@@ -75,7 +74,7 @@ func (v *View) Deposits(from []byte) iter.Seq[*fsmpb.Deposit] {
 // DepositsIn iterates over the deposits in one state, oldest first. Final ones
 // are not indexed: there is nothing left to do for them.
 func (v *View) DepositsIn(state fsmpb.DepositState) iter.Seq[*fsmpb.Deposit] {
-	return rows[*fsmpb.Deposit](v.txn, tableDeposits, indexState+"_prefix", stateKey(state))
+	return rows[*fsmpb.Deposit](v.txn, tableDeposits, indexState, stateKey(state)...)
 }
 
 // ToSign iterates over the planned deposits that somebody waits for: those of
@@ -138,17 +137,6 @@ func (v *View) Audit(from uint64) iter.Seq[*fsmpb.Audit] {
 
 func lowerBound[T any](txn *memdb.Txn, table string, from []byte) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		if from == nil {
-			from = []byte{}
-		}
-		it, err := txn.LowerBound(table, indexID, from)
-		if err != nil {
-			panic(err)
-		}
-		for row := it.Next(); row != nil; row = it.Next() {
-			if !yield(rowOf[T](row, nil)) {
-				return
-			}
-		}
+		must(txn.Ascend(table, indexID, from, func(row any) bool { return yield(rowOf[T](row, nil)) }))
 	}
 }

@@ -14,7 +14,7 @@ type Changes struct {
 func (v *View) WatchPod(namespace, name string) Changes {
 	c := Changes{chans: []<-chan struct{}{v.from.replaced}}
 	for _, table := range []string{tableAllocations, tableRequests} {
-		ch, _, err := v.txn.FirstWatch(table, indexID, podKey(namespace, name))
+		ch, err := v.txn.WatchRow(table, podKey(namespace, name))
 		if err != nil {
 			panic(fmt.Sprintf("watch %s: %v", table, err))
 		}
@@ -47,11 +47,11 @@ func (v *View) WatchMembers() Changes { return v.watch(tableMembers) }
 func (v *View) watch(tables ...string) Changes {
 	c := Changes{chans: []<-chan struct{}{v.from.replaced}}
 	for _, table := range tables {
-		it, err := v.txn.Get(table, indexID)
+		ch, err := v.txn.Watch(table)
 		if err != nil {
 			panic(fmt.Sprintf("watch %s: %v", table, err))
 		}
-		c.chans = append(c.chans, it.WatchCh())
+		c.chans = append(c.chans, ch)
 	}
 	return c
 }

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // write is the change that one log entry makes: a transaction, a working copy
@@ -81,8 +81,7 @@ func (w *write) request(p *fsmpb.Pod) *fsmpb.Request {
 	return first[*fsmpb.Request](w.txn, tableRequests, podKey(p.GetNamespace(), p.GetName()))
 }
 
-// first returns the row with this id, nil if there is none. No row has an empty
-// id, for which memdb would return any row.
+// first returns the row with this id, nil if there is none. No row has an empty id.
 func first[T any](txn *memdb.Txn, table string, id []byte) T {
 	if len(id) == 0 {
 		var none T
@@ -94,25 +93,22 @@ func first[T any](txn *memdb.Txn, table string, id []byte) T {
 
 // lowest returns the first row of a partial index, nil if it is empty.
 func lowest[T any](txn *memdb.Txn, table, index string) T {
-	it, err := txn.LowerBound(table, index, []byte{})
-	if err != nil {
-		panic(fmt.Sprintf("%s by %s: %v", table, index, err))
-	}
-	return rowOf[T](it.Next(), nil)
+	row, err := txn.Lowest(table, index)
+	return rowOf[T](row, err)
 }
 
-// rows iterates over an index from the prefix or place that args name.
-func rows[T any](txn *memdb.Txn, table, index string, args ...any) iter.Seq[T] {
+// rows iterates over the rows of an index whose keys begin so; what is changed meanwhile
+// is not seen.
+func rows[T any](txn *memdb.Txn, table, index string, begin ...byte) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		it, err := txn.Get(table, index, args...)
-		if err != nil {
-			panic(fmt.Sprintf("%s by %s: %v", table, index, err))
-		}
-		for row := it.Next(); row != nil; row = it.Next() {
-			if !yield(rowOf[T](row, nil)) {
-				return
-			}
-		}
+		must(txn.Prefix(table, index, begin, func(row any) bool { return yield(rowOf[T](row, nil)) }))
+	}
+}
+
+// must panics where the tables report a programming error.
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("state: %v", err))
 	}
 }
 

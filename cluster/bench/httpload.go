@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func (c *localCluster) load(ctx context.Context, name, kind string, clients int,
 		workers.Go(func() {
 			if err := l.work(ctx, kind, fmt.Sprintf("http-%d", i)); err != nil {
 				l.mu.Lock()
-				l.failure = errors.Join(l.failure, err)
+				l.failure = cmp.Or(l.failure, err) // the first tells why
 				l.mu.Unlock()
 			}
 		})

@@ -100,7 +100,7 @@ func runSteward(ctx context.Context, args []string) (err error) {
 func obey(ctx context.Context, n *node.Node, o order) (told, error) {
 	switch o.Op {
 	case "status":
-		return status(n), nil
+		return status(ctx, n), nil
 	case "found":
 		var servers []raft.Server
 		for _, s := range o.Servers {
@@ -117,8 +117,8 @@ func obey(ctx context.Context, n *node.Node, o order) (told, error) {
 	return told{}, fmt.Errorf("%w: %s", errSection, o.Op)
 }
 
-func status(n *node.Node) told {
-	t := told{ID: n.ID(), Leads: n.Barrier(context.Background()) == nil, Ready: true}
+func status(ctx context.Context, n *node.Node) told {
+	t := told{ID: n.ID(), Leads: n.Barrier(ctx) == nil, Ready: true}
 	for _, c := range n.Checks() {
 		t.Ready = t.Ready && c.OK
 	}

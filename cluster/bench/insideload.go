@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -78,7 +78,7 @@ func (l *insideClients) work(ctx context.Context, kind, pod string) {
 		}
 		if err != nil {
 			l.mu.Lock()
-			l.failure = errors.Join(l.failure, err)
+			l.failure = cmp.Or(l.failure, err) // the first tells why
 			l.mu.Unlock()
 			return
 		}
