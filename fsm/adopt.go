@@ -132,7 +132,8 @@ func (w *write) checkIndexes(found []*fsmpb.FoundKey) *Refusal {
 
 // adopt takes one key over and reports whether it was not known, or only planned
 // to be paid for. Whatever was signed for a key once stays in the account: its
-// deposit may be the one that was found.
+// deposit may be the one that was found. Only while a restore is open is a deposit
+// that was found in another transaction than ours one that we made all the same.
 func (w *write) adopt(f *fsmpb.FoundKey) bool {
 	k := w.key(f.GetPubkey())
 	switch {
@@ -143,20 +144,44 @@ func (w *write) adopt(f *fsmpb.FoundKey) bool {
 		return false
 	default:
 		d := w.deposit(f.GetPubkey())
-		if d != nil && !isUnpaid(d) {
+		if d != nil && !isUnpaid(d) && !w.paidSince(d, f) {
 			return false
 		}
 		k = copyKey(k)
 		w.leave(k)
 		if d != nil {
+			w.giveUpNonces(d)
 			w.deleteDeposit(d)
 		}
 	}
-	k.State, k.Fence, k.Adopted = fsmpb.KeyState_KEY_STATE_RESTING, w.nextFence(), f.GetStake()
+	k.State, k.Fence, k.Adopted, k.Restored = fsmpb.KeyState_KEY_STATE_RESTING, w.nextFence(), f.GetStake(), false
 	w.putKey(k)
 	w.record("key.adopt", hexName(k.GetPubkey()), fmt.Sprintf("index %d of the seed was paid for in transaction %s, block %d",
 		k.GetIndex(), hexName(f.GetStake().GetTxHash()), f.GetStake().GetBlockNumber()))
 	return true
+}
+
+// paidSince reports whether the stake that was found was paid by the history that a
+// restore lost, in a transaction which took the place of those that are known.
+func (w *write) paidSince(d *fsmpb.Deposit, f *fsmpb.FoundKey) bool {
+	return isRestoreOpen(w.meta) && (isPending(d) || isPlanned(d)) && !logged(d, f.GetStake().GetTxHash())
+}
+
+// giveUpNonces keeps account of the nonces of a deposit that is about to be dropped.
+func (w *write) giveUpNonces(d *fsmpb.Deposit) {
+	give := func(chainID uint64, address []byte, nonce uint64) {
+		a := proto.CloneOf(w.account(chainID, address))
+		giveUp(a, nonce, nonce)
+		mustInsert(w.txn, tableAccounts, a)
+	}
+	for i, l := range d.GetLosses() {
+		if i == 0 || !sameNonce(l, d.GetLosses()[i-1]) {
+			give(l.GetChainId(), l.GetAccount(), l.GetNonce())
+		}
+	}
+	if len(d.GetAttempts()) > 0 {
+		give(d.GetChainId(), d.GetAccount(), d.GetAttempts()[0].GetNonce())
+	}
 }
 
 // leave takes a key that is not free out of the request that reserves it, which

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -155,18 +156,21 @@ func AuditRecord(a *fsmpb.Audit) audit.Record {
 
 // AuditAnchor is the place before the oldest record that is kept. It has a number
 // and no hash where older versions of this program dropped the record there.
-func (v *View) AuditAnchor() audit.Head {
-	m := v.Meta()
+func (v *View) AuditAnchor() audit.Head { return auditAnchor(v.Meta()) }
+
+func auditAnchor(m *fsmpb.Meta) audit.Head {
 	return audit.Head{Seq: max(m.GetFirstAudit(), 1) - 1, Hash: m.GetAuditAnchor()}
 }
 
 // AuditHead is the newest record, or the anchor if there is none.
-func (v *View) AuditHead() audit.Head {
-	seq := v.Meta().GetNextAudit()
-	if a := first[*fsmpb.Audit](v.txn, tableAudit, orderKey(seq)); a != nil {
+func (v *View) AuditHead() audit.Head { return auditHead(v.txn, v.Meta()) }
+
+func auditHead(txn *memdb.Txn, m *fsmpb.Meta) audit.Head {
+	seq := m.GetNextAudit()
+	if a := first[*fsmpb.Audit](txn, tableAudit, orderKey(seq)); a != nil {
 		return audit.Head{Seq: seq, Hash: a.GetHash()}
 	}
-	return v.AuditAnchor()
+	return auditAnchor(m)
 }
 
 // AuditBy returns the record with the sequence number, nil if it is not kept.

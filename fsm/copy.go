@@ -17,7 +17,7 @@ func copyKey(k *fsmpb.Key) *fsmpb.Key {
 		Imported: k.GetImported(), Sealed: k.GetSealed(), Proof: k.GetProof(), FreeAtMs: k.GetFreeAtMs(),
 		RetiredReason: k.GetRetiredReason(), RetiredDetail: k.GetRetiredDetail(),
 		ValidatorStatus: k.GetValidatorStatus(), ValidatorIndex: k.GetValidatorIndex(), EffectiveBalanceGwei: k.GetEffectiveBalanceGwei(),
-		Adopted: k.GetAdopted(), ProvenWallMs: k.GetProvenWallMs(),
+		Adopted: k.GetAdopted(), ProvenWallMs: k.GetProvenWallMs(), Restored: k.GetRestored(),
 	}
 }
 

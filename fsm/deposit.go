@@ -69,7 +69,7 @@ func isUnpaid(d *fsmpb.Deposit) bool { return isPlanned(d) && len(d.GetLosses())
 // request, or the pool, for which all are that were never signed and that no
 // request reserves. One that was lost is for a request only.
 func (w *write) isWanted(d *fsmpb.Deposit) bool {
-	return isPlanned(d) && (isUnpaid(d) || w.key(d.GetPubkey()).GetReservedBy() != "")
+	return isPlanned(d) && !w.key(d.GetPubkey()).GetRestored() && (isUnpaid(d) || w.key(d.GetPubkey()).GetReservedBy() != "")
 }
 
 // firstUnpaid returns the deposit next in order that a request waits for and that
@@ -104,7 +104,7 @@ func (w *write) openAccount(c *fsmpb.OpenAccount) Result {
 	if w.account(a.GetChainId(), a.GetAddress()) == nil {
 		mustInsert(w.txn, tableAccounts, &fsmpb.Account{
 			ChainId: a.GetChainId(), GenesisHash: a.GetGenesisHash(), Address: a.GetAddress(),
-			FirstNonce: a.GetNextNonce(), NextNonce: a.GetNextNonce(),
+			FirstNonce: a.GetNextNonce(), NextNonce: a.GetNextNonce(), Unsettled: isRestoreOpen(w.meta),
 		})
 		w.record("account.open", hexName(a.GetAddress()), "")
 	}
@@ -125,6 +125,9 @@ func (w *write) signDeposits(c *fsmpb.SignDeposits) Result {
 	}
 	if s := account.GetStop(); s != nil {
 		return Result{Refusal: refuse(AccountStopped, "account %x on chain %d is stopped: %s", c.GetAccount(), c.GetChainId(), s.GetReason())}
+	}
+	if account.GetUnsettled() {
+		return Result{Refusal: refuse(RestoreUnconfirmed, "what account %x on chain %d paid for after the backup that was restored is not known", c.GetAccount(), c.GetChainId())}
 	}
 	seen := make(map[string]bool, len(c.GetDeposits()))
 	for i, s := range c.GetDeposits() {

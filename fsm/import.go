@@ -8,7 +8,7 @@ import (
 // 32 bytes to hide, and what a cipher adds.
 const maxSealedKey = 256
 
-// indexImportFreeAt is a partial index of keys: those that [endsImportRest] names,
+// indexImportFreeAt is a partial index of keys: those that [endsLoneRest] names,
 // by the cluster time that ends their rest.
 const indexImportFreeAt = "import_free_at"
 
@@ -48,15 +48,20 @@ func (w *write) importKeys(c *fsmpb.ImportKeys) Result {
 // adopted because a deposit of it was found. Nothing is ever paid for it.
 func PaidElsewhere(k *fsmpb.Key) bool { return k.GetImported() || k.GetAdopted() != nil }
 
-// RestsSinceImport reports whether nobody has vouched yet that the validator
-// which had the key elsewhere is stopped, or the wait after that is not over.
-// Such a key, imported or adopted, is the only one that rests without an allocation.
-func RestsSinceImport(k *fsmpb.Key) bool {
-	return PaidElsewhere(k) && k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
+// RestsAlone reports whether the key rests without an allocation: since it was
+// imported or adopted, or since a restore.
+func RestsAlone(k *fsmpb.Key) bool {
+	return k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
 }
 
-// endsImportRest reports whether the key waits for its rest to end by itself.
-func endsImportRest(k *fsmpb.Key) bool { return RestsSinceImport(k) && k.GetProof() != nil }
+// RestsSinceImport reports whether nobody has vouched yet that the validator
+// which had the key elsewhere is stopped, or the wait after that is not over.
+func RestsSinceImport(k *fsmpb.Key) bool {
+	return RestsAlone(k) && PaidElsewhere(k) && !k.GetRestored()
+}
+
+// endsLoneRest reports whether the key waits for its rest to end by itself.
+func endsLoneRest(k *fsmpb.Key) bool { return RestsAlone(k) && k.GetProof() != nil }
 
 // confirmStopped ends the rest that a key has had since its import or adoption: once wait_ms
 // of cluster time have passed it is free. The first proof counts; a repeat is
@@ -73,6 +78,8 @@ func (w *write) confirmStopped(c *fsmpb.ConfirmStopped) Result {
 		return Result{Refusal: refuse(StaleFence, "fence %d: the key %s is at fence %d", c.GetFence(), hexName(c.GetPubkey()), old.GetFence())}
 	case old.GetHolder() != nil:
 		return Result{Refusal: refuse(NotFound, "the key %s is with pod %s: its rest does not come from the import", hexName(c.GetPubkey()), podName(old.GetHolder()))}
+	case old.GetRestored() && old.GetProof() == nil:
+		return Result{Refusal: refuse(RestoreUnconfirmed, "the key %s rests since a restore: what ends that is keysteward restore confirm", hexName(c.GetPubkey()))}
 	case !RestsSinceImport(old) || old.GetProof() != nil:
 		return Result{}
 	}
@@ -80,19 +87,22 @@ func (w *write) confirmStopped(c *fsmpb.ConfirmStopped) Result {
 	k.Proof, k.FreeAtMs = c.GetProof(), w.meta.GetClusterTimeMs()+min(c.GetWaitMs(), maxWaitMS)
 	w.putKey(k)
 	w.record("key.proof", hexName(k.GetPubkey()), k.GetProof().GetKind().String()+" by "+k.GetProof().GetBy())
-	w.endImportRests()
+	w.endLoneRests()
 	return Result{}
 }
 
-// endImportRests frees the imported and adopted keys whose wait after the proof is over.
-func (w *write) endImportRests() {
+// endLoneRests frees the keys outside of allocations whose wait after the proof is over.
+func (w *write) endLoneRests() {
 	var freed []*fsmpb.Key
 	for k := range rows[*fsmpb.Key](w.txn, tableKeys, indexImportFreeAt) {
 		if k.GetFreeAtMs() > w.meta.GetClusterTimeMs() {
 			break
 		}
 		k = copyKey(k)
-		k.Proof, k.FreeAtMs, k.ProofFence = nil, 0, k.GetFence()
+		if k.GetRestored() {
+			k.ProvenWallMs = max(k.GetProvenWallMs(), k.GetProof().GetWallMs())
+		}
+		k.Proof, k.FreeAtMs, k.ProofFence, k.Restored = nil, 0, k.GetFence(), false
 		w.record("key.free", hexName(k.GetPubkey()), "")
 		freed = append(freed, k)
 	}

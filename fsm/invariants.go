@@ -29,6 +29,8 @@ func (v *View) Check() error {
 	c.checkAudit()
 	c.checkTokens()
 	c.checkObjects()
+	c.checkRestore()
+	c.checkStaging()
 	return errors.Join(c.found...)
 }
 
@@ -124,7 +126,7 @@ func (c *checker) checkKeys() {
 		counts[k.GetState()]++
 		_, owned := c.owner[string(k.GetPubkey())]
 		held := k.GetState() == fsmpb.KeyState_KEY_STATE_HELD || k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING
-		if held = held && !RestsSinceImport(k); held != owned || held != (k.GetHolder() != nil) {
+		if held = held && !RestsAlone(k); held != owned || held != (k.GetHolder() != nil) {
 			c.failf("key %x (%v) of %v is in an allocation: %t", k.GetPubkey(), k.GetState(), k.GetHolder(), owned)
 		}
 		if k.GetState() == fsmpb.KeyState_KEY_STATE_FREE && k.GetProofFence() != k.GetFence() {
@@ -167,7 +169,7 @@ func (c *checker) checkRestSinceImport(k *fsmpb.Key) {
 	if RestsSinceImport(k) && (k.GetFence() == 0 || k.GetProofFence() != 0 || k.GetReservedBy() != "") {
 		c.failf("key %x rests since its import at fence %d, its last proof is of fence %d, reserved by %q", k.GetPubkey(), k.GetFence(), k.GetProofFence(), k.GetReservedBy())
 	}
-	waits := endsImportRest(k) && k.GetFreeAtMs() > c.meta.GetClusterTimeMs()
+	waits := endsLoneRest(k) && k.GetFreeAtMs() > c.meta.GetClusterTimeMs()
 	if !waits && (k.GetProof() != nil || k.GetFreeAtMs() != 0) {
 		c.failf("key %x (%v) is free at %d ms, it is %d, by the proof %v", k.GetPubkey(), k.GetState(), k.GetFreeAtMs(), c.meta.GetClusterTimeMs(), k.GetProof())
 	}

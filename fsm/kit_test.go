@@ -21,6 +21,8 @@ type replica struct {
 	index uint64
 	term  uint64
 	wall  int64
+	// twin, if there is one, takes the same entries and has to come to the same state.
+	twin *Machine
 }
 
 // newReplica has an open session, a seed and one funding account.
@@ -68,6 +70,11 @@ func (r *replica) apply(commands ...*fsmpb.Command) []Result {
 	results, err := r.Apply(r.index, r.term, entry(r.t, commands...))
 	require.NoError(r.t, err)
 	require.Len(r.t, results, len(commands))
+	if r.twin != nil {
+		_, err := r.twin.Apply(r.index, r.term, entry(r.t, commands...))
+		require.NoError(r.t, err)
+		require.Equal(r.t, r.View().Hash(), r.twin.View().Hash(), "machines differ after %v", commands)
+	}
 	return results
 }
 
@@ -293,7 +300,7 @@ func (r *replica) holder(pubkey []byte) string { return r.View().Key(pubkey).Get
 func TestCommandWrapsEveryKind(t *testing.T) {
 	t.Parallel()
 	fields := (&fsmpb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
-	require.Equal(t, 40, fields.Len(), "a new kind of command: add it to the property test")
+	require.Equal(t, 46, fields.Len(), "a new kind of command: add it to the property test")
 }
 
 func sumOf(b []byte) []byte {

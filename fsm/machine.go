@@ -109,7 +109,18 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 	}
 	w.run(entry, results)
 	w.commit()
+	if w.next != nil {
+		m.become(w.next)
+	}
 	return results, nil
+}
+
+// become takes another store in place of the one that is there, and wakes whoever
+// watches that one.
+func (m *Machine) become(s *store) {
+	if old := m.store.Swap(s); old != nil {
+		close(old.replaced)
+	}
 }
 
 // apply decides one command. Every command checks before it writes, so a
@@ -124,6 +135,9 @@ func (w *write) apply(c *fsmpb.Command) Result {
 	}
 	if c.GetSession() != w.term || w.meta.GetSession() != w.term {
 		return Result{Refusal: refuse(StaleSession, "decided in session %d, the session is %d", c.GetSession(), w.meta.GetSession())}
+	}
+	if no := w.heldBack(c); no != nil {
+		return Result{Refusal: no}
 	}
 	switch b := c.GetBody().(type) {
 	case *fsmpb.Command_Allocate:
@@ -234,6 +248,28 @@ func (w *write) applySecrets(c *fsmpb.Command) Result {
 		return w.reseal(b.Reseal)
 	case *fsmpb.Command_InstallSeed:
 		return w.installSeed(b.InstallSeed)
+	}
+	return w.applyRestore(c)
+}
+
+// applyRestore decides the commands about restoring a backup.
+func (w *write) applyRestore(c *fsmpb.Command) Result {
+	if no := w.needs(1); no != nil {
+		return Result{Refusal: no}
+	}
+	switch b := c.GetBody().(type) {
+	case *fsmpb.Command_StageRestore:
+		return w.stageRestore(b.StageRestore)
+	case *fsmpb.Command_AbandonRestore:
+		return w.abandonRestore(b.AbandonRestore)
+	case *fsmpb.Command_FinishRestore:
+		return w.finishRestore(b.FinishRestore)
+	case *fsmpb.Command_ConfirmRestore:
+		return w.confirmRestore(b.ConfirmRestore)
+	case *fsmpb.Command_SettleAccount:
+		return w.settleAccount(b.SettleAccount)
+	case *fsmpb.Command_ConfirmToken:
+		return w.confirmToken(b.ConfirmToken)
 	}
 	return Result{Refusal: refuse(Invalid, "the command has no body")}
 }

@@ -13,10 +13,10 @@ import (
 func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 	var freed []*fsmpb.Key
 	var sent, mined []string
-	foreign := newRetirement()
+	gone := newRetirement()
 	for _, o := range c.GetObservations() {
 		old := w.deposit(o.GetPubkey())
-		if old == nil {
+		if old == nil || w.mayBeOurs(o) {
 			continue
 		}
 		d := copyDeposit(old)
@@ -24,7 +24,7 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 			continue
 		}
 		if o.GetKind() == fsmpb.Observation_KIND_FOREIGN {
-			w.retire(foreign, w.key(old.GetPubkey()), RetiredForeign, o.GetReason())
+			w.retire(gone, w.key(old.GetPubkey()), RetiredForeign, o.GetReason())
 			continue
 		}
 		w.putDeposit(d)
@@ -37,6 +37,9 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 		case fsmpb.Observation_KIND_LOST:
 			w.record("deposit.lost", hexName(d.GetPubkey()), brief(o.GetReason()))
 			w.stopsAccount(d, o)
+			if k := w.key(d.GetPubkey()); k.GetRestored() {
+				w.retire(gone, k, RetiredRestored, "its deposit was lost, and what was signed for it after the backup is not known")
+			}
 		case fsmpb.Observation_KIND_UNMINED:
 			w.record("deposit.unmined", hexName(d.GetPubkey()), brief(o.GetReason()))
 		case fsmpb.Observation_KIND_SENT:
@@ -48,9 +51,15 @@ func (w *write) observeDeposits(c *fsmpb.ObserveDeposits) Result {
 	}
 	w.noteSeen("deposits.sent", sent)
 	w.noteSeen("deposits.mined", mined)
-	w.dropOut(foreign)
+	w.dropOut(gone)
 	w.free(freed)
 	return Result{}
+}
+
+// mayBeOurs reports whether a transaction of the history that was lost can be what
+// makes a deposit look lost, or paid for by somebody else.
+func (w *write) mayBeOurs(o *fsmpb.Observation) bool {
+	return isRestoreOpen(w.meta) && (o.GetKind() == fsmpb.Observation_KIND_LOST || o.GetKind() == fsmpb.Observation_KIND_FOREIGN)
 }
 
 // noteSeen leaves one record for all deposits that came one step further: there

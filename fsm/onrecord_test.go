@@ -61,6 +61,12 @@ var onRecord = map[protoreflect.Name]string{
 
 	"raise_feature_level": "",
 	"checkpoint":          "compares replicas and changes nothing",
+	"stage_restore":   "", // the first part of a backup
+	"abandon_restore": "",
+	"finish_restore":  "",
+	"confirm_restore": "",
+	"settle_account":  "",
+	"confirm_token":   "",
 
 	"tick":               "time passes; what it ends is recorded",
 	"set_deposit_status": "a leader's view of why deposits wait, for people",
@@ -88,10 +94,10 @@ func substance(v *View) [sha256.Size]byte {
 	for rec := range v.records() {
 		rec = proto.CloneOf(rec)
 		switch r := rec.GetRecord().(type) {
-		case *fsmpb.Record_Audit:
+		case *fsmpb.Record_Audit, *fsmpb.Record_Staged:
 			continue
 		case *fsmpb.Record_Meta:
-			r.Meta = &fsmpb.Meta{ClusterId: r.Meta.GetClusterId(), Session: r.Meta.GetSession(), SessionNode: r.Meta.GetSessionNode(), Fence: r.Meta.GetFence(), FeatureLevel: r.Meta.GetFeatureLevel(), Seal: &fsmpb.SealState{Revision: r.Meta.GetSeal().GetRevision()}}
+			r.Meta = &fsmpb.Meta{Restore: r.Meta.GetRestore(), Staging: &fsmpb.Staging{RestoreId: r.Meta.GetStaging().GetRestoreId()}, ClusterId: r.Meta.GetClusterId(), Session: r.Meta.GetSession(), SessionNode: r.Meta.GetSessionNode(), FeatureLevel: r.Meta.GetFeatureLevel(), Fence: r.Meta.GetFence(), Seal: &fsmpb.SealState{Revision: r.Meta.GetSeal().GetRevision()}}
 		case *fsmpb.Record_DepositStatus:
 			if r.DepositStatus = (&fsmpb.DepositStatus{SpareKeys: r.DepositStatus.GetSpareKeys()}); r.DepositStatus.GetSpareKeys() == 0 {
 				continue

@@ -33,6 +33,9 @@ func (w *write) observePods(c *fsmpb.ObservePods) Result {
 		}
 	}
 	changed := 0
+	if isRestoreOpen(w.meta) { // the pods that are known are not all that there may be
+		return Result{Value: ObservedPods(0)}
+	}
 	for _, o := range c.GetPods() {
 		if w.observePod(c.GetKubernetesUid(), o) {
 			changed++

@@ -56,6 +56,13 @@ const (
 	// StaleGeneration: it is about another generation, round or request of a
 	// logical cloud's certificate than the present one.
 	StaleGeneration Code = "stale-generation"
+	// RestoreUnconfirmed: a backup was restored, and this waits until an operator has
+	// confirmed that, or until what came after the backup is known.
+	RestoreUnconfirmed Code = "restore-unconfirmed"
+	// RestoreIncomplete: something has to be found out before a restore can be confirmed.
+	RestoreIncomplete Code = "restore-incomplete"
+	// DamagedBackup: what was brought is not a backup, or not the one that was meant.
+	DamagedBackup Code = "damaged-backup"
 	// NotPending: the deposit is not signed and waiting for a block.
 	NotPending Code = "not-pending"
 )

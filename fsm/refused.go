@@ -26,7 +26,7 @@ const (
 // left out. A refusal that only says "not now" to a client that will come again
 // is no news.
 func (w *write) refused(no *Refusal) {
-	if !w.audited() || isOurs(w.cmd.GetCaller()) || no.Code == StaleSession || no.Code == PoolShort {
+	if !w.audited() || isOurs(w.cmd.GetCaller()) || no.Code == StaleSession || no.Code == PoolShort || no.Code == RestoreUnconfirmed {
 		return
 	}
 	action, object := subject(w.cmd)
@@ -106,6 +106,12 @@ func subject(c *fsmpb.Command) (action, object string) {
 		return "token.create", tokenID(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return "token.revoke", b.RevokeToken.GetId()
+	case *fsmpb.Command_FinishRestore:
+		return "restore.finish", b.FinishRestore.GetClusterId()
+	case *fsmpb.Command_ConfirmRestore:
+		return "restore.confirm", ""
+	case *fsmpb.Command_ConfirmToken:
+		return "token.confirm", b.ConfirmToken.GetId()
 	case *fsmpb.Command_ResumeDeposits:
 		return "deposits.resume", hexName(b.ResumeDeposits.GetAccount())
 	}

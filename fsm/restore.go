@@ -30,9 +30,7 @@ func (m *Machine) Restore(in io.Reader) error {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
 	txn.Commit()
-	if old := m.store.Swap(s); old != nil {
-		close(old.replaced)
-	}
+	m.become(s)
 	return nil
 }
 
@@ -109,6 +107,8 @@ func isSound(row any) bool {
 		return r.GetNodeId() != ""
 	case *fsmpb.Secret:
 		return r.GetName() != ""
+	case *fsmpb.Staged:
+		return len(r.GetData()) > 0 && len(r.GetData()) <= MaxStagePart
 	case *fsmpb.Token:
 		return checkToken(r) == nil && r.GetId() == tokenID(r)
 	}
@@ -154,6 +154,8 @@ func rowOfRecord(rec *fsmpb.Record) (string, any) {
 		return tableObjects, r.Object
 	case *fsmpb.Record_Certificate:
 		return tableCertificates, r.Certificate
+	case *fsmpb.Record_Staged:
+		return tableStaging, r.Staged
 	case *fsmpb.Record_Audit:
 		return tableAudit, r.Audit
 	}

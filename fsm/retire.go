@@ -14,6 +14,9 @@ const (
 	// RetiredForeign: somebody else deposited for the key, so its stake may be
 	// withdrawn to where we do not know.
 	RetiredForeign = "foreign"
+	// RetiredRestored: the deposit that a backup brought can never land, and what was
+	// signed for the key after the backup is not known: signing anew could pay twice.
+	RetiredRestored = "restored"
 	// RetiredOperator: somebody said so, and why.
 	RetiredOperator = "operator"
 )
@@ -113,7 +116,8 @@ func (w *write) retire(g *retirement, was *fsmpb.Key, reason, detail string) {
 	}
 	k := copyKey(was)
 	k.State, k.Holder, k.ReservedBy = fsmpb.KeyState_KEY_STATE_RETIRED, nil, ""
-	k.Proof, k.FreeAtMs = nil, 0 // of a rest since an import, which is over with it
+	k.Proof, k.FreeAtMs = nil, 0 // of a rest since an import or a restore, which is over with it
+	k.Restored = false
 	k.RetiredReason, k.RetiredDetail = reason, brief(detail)
 	w.putKey(k)
 	w.recordRetirement(was, k)

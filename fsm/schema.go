@@ -30,6 +30,7 @@ const (
 	indexPool     = "pool"     // keys: free and reserved by nobody, in order of birth
 	indexLoose    = "loose"    // keys: the stake is on its way, reserved by nobody
 	indexSpare    = "spare"    // keys: generated, without a deposit, in order of birth
+	indexRestored = "restored" // keys that a restore marked, in order of birth
 	indexSealed   = "sealed"   // keys that came with a ciphertext, by the term of its data key
 	indexUnfilled = "unfilled" // requests that still lack reserved keys and are not blocked, oldest first
 	indexFreeAt   = "free_at"  // allocations that rest with proof, by the cluster time that ends it
@@ -49,6 +50,8 @@ func schema() *memdb.DBSchema {
 		tableObjects: objectTable(),
 
 		tableCertificates: certificateTable(),
+
+		tableStaging: table(tableStaging, func(s *fsmpb.Staged) []byte { return orderKey(uint64(s.GetSequence())) }),
 
 		tableAccounts: table(tableAccounts, func(a *fsmpb.Account) []byte {
 			return accountKey(a.GetChainId(), a.GetAddress())
@@ -87,10 +90,11 @@ func keyTable() *memdb.TableSchema {
 		partial(indexPool, inPool, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 		partial(indexLoose, isLoose, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 		partial(indexSpare, isSpare, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+		partial(indexRestored, (*fsmpb.Key).GetRestored, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 		partial(indexSealed, hasSealed, func(k *fsmpb.Key) []byte {
 			return append(binary.BigEndian.AppendUint32(nil, SealedTerm(k.GetSealed())), k.GetPubkey()...)
 		}),
-		partial(indexImportFreeAt, endsImportRest, func(k *fsmpb.Key) []byte {
+		partial(indexImportFreeAt, endsLoneRest, func(k *fsmpb.Key) []byte {
 			return append(orderKey(k.GetFreeAtMs()), orderKey(k.GetOrdinal())...)
 		}),
 	)

@@ -21,6 +21,7 @@ func (w *write) beginSession(b *fsmpb.BeginSession) Result {
 	if w.meta.GetClusterId() == "" {
 		w.meta.ClusterId = b.GetNewClusterId()
 	}
+	w.dropStaged() // whoever brought it talked to another leader
 	w.note("session.begin", b.GetNodeId(), "session %d of cluster %s", w.term, w.meta.GetClusterId())
 	return Result{Value: w.term}
 }
@@ -36,7 +37,7 @@ func (w *write) tick(t *fsmpb.Tick) Result {
 		}
 		w.endRest(a)
 	}
-	w.endImportRests()
+	w.endLoneRests()
 	return Result{}
 }
 

@@ -146,11 +146,19 @@ func (w *write) withdraw(r *fsmpb.Request) {
 }
 
 // free makes keys usable: for the requests that reserve them, else for the pool.
+// While a restore is open they rest on: the history that was lost may have handed
+// them out.
 func (w *write) free(keys []*fsmpb.Key) {
+	if isRestoreOpen(w.meta) {
+		for _, k := range keys {
+			w.restAlone(k)
+		}
+		return
+	}
 	ready := make(map[string]uint32)
 	var waiting []*fsmpb.Request
 	for _, k := range keys {
-		k.State = fsmpb.KeyState_KEY_STATE_FREE
+		k.State, k.Restored = fsmpb.KeyState_KEY_STATE_FREE, false
 		w.putKey(k)
 		if r := w.requestOf(k); r != nil {
 			if ready[k.GetReservedBy()]++; ready[k.GetReservedBy()] == 1 {

@@ -73,6 +73,8 @@ func (v *View) records() iter.Seq[*fsmpb.Record] {
 			return &fsmpb.Record{Record: &fsmpb.Record_Object{Object: o}}
 		}) && each(v, tableCertificates, yield, func(c *fsmpb.Certificate) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Certificate{Certificate: c}}
+		}) && each(v, tableStaging, yield, func(s *fsmpb.Staged) *fsmpb.Record {
+			return &fsmpb.Record{Record: &fsmpb.Record_Staged{Staged: s}}
 		}) && each(v, tableAudit, yield, func(a *fsmpb.Audit) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Audit{Audit: a}}
 		})

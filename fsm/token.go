@@ -79,6 +79,9 @@ func (w *write) createToken(asked *fsmpb.Token) Result {
 		if proto.Equal(again, old) {
 			return Result{Value: old}
 		}
+		if old.GetSuspended() {
+			return Result{Refusal: refuse(TokenExists, "token %s is there already and suspended since a restore: confirm it, or revoke it", old.GetId())}
+		}
 		return Result{Refusal: refuse(TokenExists, "token %s is there already, as %s with the role %s", old.GetId(), old.GetName(), old.GetRole())}
 	}
 	n := 0

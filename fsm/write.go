@@ -18,6 +18,9 @@ type write struct {
 	index uint64
 	term  uint64
 	cmd   *fsmpb.Command
+	// next is the store that the change is made in, where a restore replaced the
+	// machine's; else nil.
+	next *store
 }
 
 func beginWrite(db *memdb.MemDB, index, term uint64) *write {

@@ -378,7 +378,7 @@ func (x UpdateKeyring_Change) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpdateKeyring_Change.Descriptor instead.
 func (UpdateKeyring_Change) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type PodObservation_Kind int32
@@ -434,7 +434,7 @@ func (x PodObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PodObservation_Kind.Descriptor instead.
 func (PodObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type Observation_Kind int32
@@ -496,7 +496,7 @@ func (x Observation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Observation_Kind.Descriptor instead.
 func (Observation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type Proof_Kind int32
@@ -559,7 +559,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68, 0}
 }
 
 type ActOnCloud_Action int32
@@ -614,7 +614,7 @@ func (x ActOnCloud_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ActOnCloud_Action.Descriptor instead.
 func (ActOnCloud_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{95, 0}
 }
 
 type CertificateObservation_Kind int32
@@ -693,7 +693,7 @@ func (x CertificateObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateObservation_Kind.Descriptor instead.
 func (CertificateObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{100, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -796,6 +796,12 @@ type Command struct {
 	//	*Command_RenewLease
 	//	*Command_RaiseFeatureLevel
 	//	*Command_Checkpoint
+	//	*Command_StageRestore
+	//	*Command_FinishRestore
+	//	*Command_AbandonRestore
+	//	*Command_ConfirmRestore
+	//	*Command_SettleAccount
+	//	*Command_ConfirmToken
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1233,6 +1239,60 @@ func (x *Command) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *Command) GetStageRestore() *StageRestore {
+	if x != nil {
+		if x, ok := x.Body.(*Command_StageRestore); ok {
+			return x.StageRestore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFinishRestore() *FinishRestore {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FinishRestore); ok {
+			return x.FinishRestore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAbandonRestore() *AbandonRestore {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AbandonRestore); ok {
+			return x.AbandonRestore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmRestore() *ConfirmRestore {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ConfirmRestore); ok {
+			return x.ConfirmRestore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSettleAccount() *SettleAccount {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SettleAccount); ok {
+			return x.SettleAccount
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmToken() *ConfirmToken {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ConfirmToken); ok {
+			return x.ConfirmToken
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1397,6 +1457,30 @@ type Command_Checkpoint struct {
 	Checkpoint *Checkpoint `protobuf:"bytes,111,opt,name=checkpoint,proto3,oneof"`
 }
 
+type Command_StageRestore struct {
+	StageRestore *StageRestore `protobuf:"bytes,120,opt,name=stage_restore,json=stageRestore,proto3,oneof"`
+}
+
+type Command_FinishRestore struct {
+	FinishRestore *FinishRestore `protobuf:"bytes,121,opt,name=finish_restore,json=finishRestore,proto3,oneof"`
+}
+
+type Command_AbandonRestore struct {
+	AbandonRestore *AbandonRestore `protobuf:"bytes,122,opt,name=abandon_restore,json=abandonRestore,proto3,oneof"`
+}
+
+type Command_ConfirmRestore struct {
+	ConfirmRestore *ConfirmRestore `protobuf:"bytes,123,opt,name=confirm_restore,json=confirmRestore,proto3,oneof"`
+}
+
+type Command_SettleAccount struct {
+	SettleAccount *SettleAccount `protobuf:"bytes,124,opt,name=settle_account,json=settleAccount,proto3,oneof"`
+}
+
+type Command_ConfirmToken struct {
+	ConfirmToken *ConfirmToken `protobuf:"bytes,125,opt,name=confirm_token,json=confirmToken,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -1476,6 +1560,18 @@ func (*Command_RenewLease) isCommand_Body() {}
 func (*Command_RaiseFeatureLevel) isCommand_Body() {}
 
 func (*Command_Checkpoint) isCommand_Body() {}
+
+func (*Command_StageRestore) isCommand_Body() {}
+
+func (*Command_FinishRestore) isCommand_Body() {}
+
+func (*Command_AbandonRestore) isCommand_Body() {}
+
+func (*Command_ConfirmRestore) isCommand_Body() {}
+
+func (*Command_SettleAccount) isCommand_Body() {}
+
+func (*Command_ConfirmToken) isCommand_Body() {}
 
 // RaiseFeatureLevel lets commands be proposed that older programs do not know. A node
 // whose program does not know the level stops.
@@ -1794,6 +1890,51 @@ func (x *RevokeToken) GetId() string {
 	return ""
 }
 
+// ConfirmToken lets a bearer token in again that a restore suspended.
+type ConfirmToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmToken) Reset() {
+	*x = ConfirmToken{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmToken) ProtoMessage() {}
+
+func (x *ConfirmToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmToken.ProtoReflect.Descriptor instead.
+func (*ConfirmToken) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ConfirmToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // BeginSession opens the leadership session whose number is the entry's log term.
 type BeginSession struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1806,7 +1947,7 @@ type BeginSession struct {
 
 func (x *BeginSession) Reset() {
 	*x = BeginSession{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +1959,7 @@ func (x *BeginSession) String() string {
 func (*BeginSession) ProtoMessage() {}
 
 func (x *BeginSession) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[8]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +1972,7 @@ func (x *BeginSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSession.ProtoReflect.Descriptor instead.
 func (*BeginSession) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{8}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BeginSession) GetNodeId() string {
@@ -1858,7 +1999,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2011,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2024,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Tick) GetElapsedMs() uint64 {
@@ -1902,7 +2043,7 @@ type SetMember struct {
 
 func (x *SetMember) Reset() {
 	*x = SetMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2055,7 @@ func (x *SetMember) String() string {
 func (*SetMember) ProtoMessage() {}
 
 func (x *SetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2068,7 @@ func (x *SetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
 func (*SetMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetMember) GetMember() *Member {
@@ -1946,7 +2087,7 @@ type RemoveMember struct {
 
 func (x *RemoveMember) Reset() {
 	*x = RemoveMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2099,7 @@ func (x *RemoveMember) String() string {
 func (*RemoveMember) ProtoMessage() {}
 
 func (x *RemoveMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2112,7 @@ func (x *RemoveMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMember.ProtoReflect.Descriptor instead.
 func (*RemoveMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemoveMember) GetNodeId() string {
@@ -1991,7 +2132,7 @@ type InstallKeyring struct {
 
 func (x *InstallKeyring) Reset() {
 	*x = InstallKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2144,7 @@ func (x *InstallKeyring) String() string {
 func (*InstallKeyring) ProtoMessage() {}
 
 func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2157,7 @@ func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallKeyring.ProtoReflect.Descriptor instead.
 func (*InstallKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *InstallKeyring) GetSealed() []byte {
@@ -2044,7 +2185,7 @@ type UpdateKeyring struct {
 
 func (x *UpdateKeyring) Reset() {
 	*x = UpdateKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2197,7 @@ func (x *UpdateKeyring) String() string {
 func (*UpdateKeyring) ProtoMessage() {}
 
 func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2210,7 @@ func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyring.ProtoReflect.Descriptor instead.
 func (*UpdateKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateKeyring) GetSealed() []byte {
@@ -2124,7 +2265,7 @@ type Reseal struct {
 
 func (x *Reseal) Reset() {
 	*x = Reseal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2277,7 @@ func (x *Reseal) String() string {
 func (*Reseal) ProtoMessage() {}
 
 func (x *Reseal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2290,7 @@ func (x *Reseal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
 func (*Reseal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Reseal) GetRecords() []*Resealed {
@@ -2177,7 +2318,7 @@ type Resealed struct {
 
 func (x *Resealed) Reset() {
 	*x = Resealed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2330,7 @@ func (x *Resealed) String() string {
 func (*Resealed) ProtoMessage() {}
 
 func (x *Resealed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2343,7 @@ func (x *Resealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resealed.ProtoReflect.Descriptor instead.
 func (*Resealed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Resealed) GetSecret() string {
@@ -2258,7 +2399,7 @@ type InstallSeed struct {
 
 func (x *InstallSeed) Reset() {
 	*x = InstallSeed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2411,7 @@ func (x *InstallSeed) String() string {
 func (*InstallSeed) ProtoMessage() {}
 
 func (x *InstallSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2424,7 @@ func (x *InstallSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSeed.ProtoReflect.Descriptor instead.
 func (*InstallSeed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InstallSeed) GetSealed() []byte {
@@ -2318,7 +2459,7 @@ type Allocate struct {
 
 func (x *Allocate) Reset() {
 	*x = Allocate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2471,7 @@ func (x *Allocate) String() string {
 func (*Allocate) ProtoMessage() {}
 
 func (x *Allocate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2484,7 @@ func (x *Allocate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocate.ProtoReflect.Descriptor instead.
 func (*Allocate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Allocate) GetPod() *Pod {
@@ -2402,7 +2543,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2555,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2568,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Release) GetNamespace() string {
@@ -2499,7 +2640,7 @@ type ObservePods struct {
 
 func (x *ObservePods) Reset() {
 	*x = ObservePods{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2511,7 +2652,7 @@ func (x *ObservePods) String() string {
 func (*ObservePods) ProtoMessage() {}
 
 func (x *ObservePods) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +2665,7 @@ func (x *ObservePods) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservePods.ProtoReflect.Descriptor instead.
 func (*ObservePods) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ObservePods) GetKubernetesUid() string {
@@ -2565,7 +2706,7 @@ type PodObservation struct {
 
 func (x *PodObservation) Reset() {
 	*x = PodObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2718,7 @@ func (x *PodObservation) String() string {
 func (*PodObservation) ProtoMessage() {}
 
 func (x *PodObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2731,7 @@ func (x *PodObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodObservation.ProtoReflect.Descriptor instead.
 func (*PodObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PodObservation) GetKind() PodObservation_Kind {
@@ -2673,7 +2814,7 @@ type RenewLease struct {
 
 func (x *RenewLease) Reset() {
 	*x = RenewLease{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2826,7 @@ func (x *RenewLease) String() string {
 func (*RenewLease) ProtoMessage() {}
 
 func (x *RenewLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2839,7 @@ func (x *RenewLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
 func (*RenewLease) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RenewLease) GetPod() *Pod {
@@ -2740,7 +2881,7 @@ type GenerateKeys struct {
 
 func (x *GenerateKeys) Reset() {
 	*x = GenerateKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2893,7 @@ func (x *GenerateKeys) String() string {
 func (*GenerateKeys) ProtoMessage() {}
 
 func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2906,7 @@ func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeys.ProtoReflect.Descriptor instead.
 func (*GenerateKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GenerateKeys) GetFirstIndex() uint64 {
@@ -2792,7 +2933,7 @@ type OpenAccount struct {
 
 func (x *OpenAccount) Reset() {
 	*x = OpenAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2945,7 @@ func (x *OpenAccount) String() string {
 func (*OpenAccount) ProtoMessage() {}
 
 func (x *OpenAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2958,7 @@ func (x *OpenAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccount.ProtoReflect.Descriptor instead.
 func (*OpenAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OpenAccount) GetAccount() *Account {
@@ -2839,7 +2980,7 @@ type SignDeposits struct {
 
 func (x *SignDeposits) Reset() {
 	*x = SignDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +2992,7 @@ func (x *SignDeposits) String() string {
 func (*SignDeposits) ProtoMessage() {}
 
 func (x *SignDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3005,7 @@ func (x *SignDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDeposits.ProtoReflect.Descriptor instead.
 func (*SignDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignDeposits) GetChainId() uint64 {
@@ -2901,7 +3042,7 @@ type SignedDeposit struct {
 
 func (x *SignedDeposit) Reset() {
 	*x = SignedDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3054,7 @@ func (x *SignedDeposit) String() string {
 func (*SignedDeposit) ProtoMessage() {}
 
 func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3067,7 @@ func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedDeposit.ProtoReflect.Descriptor instead.
 func (*SignedDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SignedDeposit) GetPubkey() []byte {
@@ -2974,7 +3115,7 @@ type ObserveDeposits struct {
 
 func (x *ObserveDeposits) Reset() {
 	*x = ObserveDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3127,7 @@ func (x *ObserveDeposits) String() string {
 func (*ObserveDeposits) ProtoMessage() {}
 
 func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3140,7 @@ func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDeposits.ProtoReflect.Descriptor instead.
 func (*ObserveDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ObserveDeposits) GetObservations() []*Observation {
@@ -3026,7 +3167,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3038,7 +3179,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3051,7 +3192,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Observation) GetPubkey() []byte {
@@ -3116,7 +3257,7 @@ type SetDepositStatus struct {
 
 func (x *SetDepositStatus) Reset() {
 	*x = SetDepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +3269,7 @@ func (x *SetDepositStatus) String() string {
 func (*SetDepositStatus) ProtoMessage() {}
 
 func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +3282,7 @@ func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDepositStatus.ProtoReflect.Descriptor instead.
 func (*SetDepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetDepositStatus) GetCode() string {
@@ -3176,7 +3317,7 @@ type SetSpareKeys struct {
 
 func (x *SetSpareKeys) Reset() {
 	*x = SetSpareKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3329,7 @@ func (x *SetSpareKeys) String() string {
 func (*SetSpareKeys) ProtoMessage() {}
 
 func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3342,7 @@ func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSpareKeys.ProtoReflect.Descriptor instead.
 func (*SetSpareKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetSpareKeys) GetKeys() uint32 {
@@ -3224,7 +3365,7 @@ type StopAccount struct {
 
 func (x *StopAccount) Reset() {
 	*x = StopAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3377,7 @@ func (x *StopAccount) String() string {
 func (*StopAccount) ProtoMessage() {}
 
 func (x *StopAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3390,7 @@ func (x *StopAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
 func (*StopAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopAccount) GetChainId() uint64 {
@@ -3287,7 +3428,7 @@ type ResumeDeposits struct {
 
 func (x *ResumeDeposits) Reset() {
 	*x = ResumeDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3440,7 @@ func (x *ResumeDeposits) String() string {
 func (*ResumeDeposits) ProtoMessage() {}
 
 func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3453,7 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResumeDeposits) GetChainId() uint64 {
@@ -3351,7 +3492,7 @@ type AdvanceNonce struct {
 
 func (x *AdvanceNonce) Reset() {
 	*x = AdvanceNonce{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3504,7 @@ func (x *AdvanceNonce) String() string {
 func (*AdvanceNonce) ProtoMessage() {}
 
 func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3517,7 @@ func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
 func (*AdvanceNonce) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AdvanceNonce) GetChainId() uint64 {
@@ -3419,7 +3560,7 @@ type ReplaceDeposit struct {
 
 func (x *ReplaceDeposit) Reset() {
 	*x = ReplaceDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3572,7 @@ func (x *ReplaceDeposit) String() string {
 func (*ReplaceDeposit) ProtoMessage() {}
 
 func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3585,7 @@ func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
 func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReplaceDeposit) GetPubkey() []byte {
@@ -3472,7 +3613,7 @@ type ImportKeys struct {
 
 func (x *ImportKeys) Reset() {
 	*x = ImportKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3625,7 @@ func (x *ImportKeys) String() string {
 func (*ImportKeys) ProtoMessage() {}
 
 func (x *ImportKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3638,7 @@ func (x *ImportKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
 func (*ImportKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImportKeys) GetKeys() []*ImportedKey {
@@ -3518,7 +3659,7 @@ type ImportedKey struct {
 
 func (x *ImportedKey) Reset() {
 	*x = ImportedKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3671,7 @@ func (x *ImportedKey) String() string {
 func (*ImportedKey) ProtoMessage() {}
 
 func (x *ImportedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3684,7 @@ func (x *ImportedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
 func (*ImportedKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ImportedKey) GetPubkey() []byte {
@@ -3576,7 +3717,7 @@ type ConfirmStopped struct {
 
 func (x *ConfirmStopped) Reset() {
 	*x = ConfirmStopped{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +3729,7 @@ func (x *ConfirmStopped) String() string {
 func (*ConfirmStopped) ProtoMessage() {}
 
 func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +3742,7 @@ func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
 func (*ConfirmStopped) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ConfirmStopped) GetPubkey() []byte {
@@ -3648,7 +3789,7 @@ type RetireKeys struct {
 
 func (x *RetireKeys) Reset() {
 	*x = RetireKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3801,7 @@ func (x *RetireKeys) String() string {
 func (*RetireKeys) ProtoMessage() {}
 
 func (x *RetireKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3814,7 @@ func (x *RetireKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
 func (*RetireKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RetireKeys) GetPubkeys() [][]byte {
@@ -3714,7 +3855,7 @@ type ObserveValidators struct {
 
 func (x *ObserveValidators) Reset() {
 	*x = ObserveValidators{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +3867,7 @@ func (x *ObserveValidators) String() string {
 func (*ObserveValidators) ProtoMessage() {}
 
 func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +3880,7 @@ func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
 func (*ObserveValidators) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ObserveValidators) GetValidators() []*Validator {
@@ -3763,7 +3904,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3916,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +3929,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Validator) GetPubkey() []byte {
@@ -3836,7 +3977,7 @@ type AdoptKeys struct {
 
 func (x *AdoptKeys) Reset() {
 	*x = AdoptKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3848,7 +3989,7 @@ func (x *AdoptKeys) String() string {
 func (*AdoptKeys) ProtoMessage() {}
 
 func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3861,7 +4002,7 @@ func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeys.ProtoReflect.Descriptor instead.
 func (*AdoptKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AdoptKeys) GetFirstIndex() uint64 {
@@ -3896,7 +4037,7 @@ type FoundKey struct {
 
 func (x *FoundKey) Reset() {
 	*x = FoundKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3908,7 +4049,7 @@ func (x *FoundKey) String() string {
 func (*FoundKey) ProtoMessage() {}
 
 func (x *FoundKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3921,7 +4062,7 @@ func (x *FoundKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundKey.ProtoReflect.Descriptor instead.
 func (*FoundKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FoundKey) GetPubkey() []byte {
@@ -3945,6 +4086,358 @@ func (x *FoundKey) GetStake() *Stake {
 	return nil
 }
 
+// StageRestore brings a part of a backup, to be restored once all of it is there.
+// Sequence 0 begins, and forgets what was staged before.
+type StageRestore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the restore; whoever begins one chooses it at random.
+	RestoreId string `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	// Place of the part, counted from 0.
+	Sequence      uint32 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageRestore) Reset() {
+	*x = StageRestore{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageRestore) ProtoMessage() {}
+
+func (x *StageRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageRestore.ProtoReflect.Descriptor instead.
+func (*StageRestore) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *StageRestore) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
+func (x *StageRestore) GetSequence() uint32 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *StageRestore) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// AbandonRestore forgets what was staged. An empty name means whatever it is.
+type AbandonRestore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RestoreId     string                 `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbandonRestore) Reset() {
+	*x = AbandonRestore{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbandonRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbandonRestore) ProtoMessage() {}
+
+func (x *AbandonRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbandonRestore.ProtoReflect.Descriptor instead.
+func (*AbandonRestore) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AbandonRestore) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
+// FinishRestore replaces the state by the staged one: history goes back.
+type FinishRestore struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RestoreId string                 `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	// SHA-256 of all that was staged.
+	Sha256 []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// When the backup was made, of which cluster, and its Raft index there.
+	MadeWallMs int64  `protobuf:"varint,3,opt,name=made_wall_ms,json=madeWallMs,proto3" json:"made_wall_ms,omitempty"`
+	Index      uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	ClusterId  string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// What this same cluster did after the backup is given up.
+	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	// ID of the present cluster, if it is another one than the backup's, and all that
+	// it has is given up.
+	Replaces      string `protobuf:"bytes,7,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishRestore) Reset() {
+	*x = FinishRestore{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishRestore) ProtoMessage() {}
+
+func (x *FinishRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishRestore.ProtoReflect.Descriptor instead.
+func (*FinishRestore) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *FinishRestore) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
+func (x *FinishRestore) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *FinishRestore) GetMadeWallMs() int64 {
+	if x != nil {
+		return x.MadeWallMs
+	}
+	return 0
+}
+
+func (x *FinishRestore) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *FinishRestore) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *FinishRestore) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *FinishRestore) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+// ConfirmRestore ends what a restore holds back.
+type ConfirmRestore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the restore that is meant.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// An operator's word that no validator signs with a key of this cluster but in
+	// the pods that hold or rest on it.
+	Proof *Proof `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
+	// How long after it keys go on resting, in cluster time.
+	WaitMs uint64 `protobuf:"varint,3,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	// Nobody ever made a deposit for this cluster, so none has to be looked for.
+	NoDeposits    bool `protobuf:"varint,4,opt,name=no_deposits,json=noDeposits,proto3" json:"no_deposits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRestore) Reset() {
+	*x = ConfirmRestore{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRestore) ProtoMessage() {}
+
+func (x *ConfirmRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRestore.ProtoReflect.Descriptor instead.
+func (*ConfirmRestore) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ConfirmRestore) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ConfirmRestore) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *ConfirmRestore) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *ConfirmRestore) GetNoDeposits() bool {
+	if x != nil {
+		return x.NoDeposits
+	}
+	return false
+}
+
+// SettleAccount says which nonce of a funding account is the next one after a
+// restore: all transactions below it are final, and there are no others.
+type SettleAccount struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChainId   uint64                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	Account   []byte                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	NextNonce uint64                 `protobuf:"varint,3,opt,name=next_nonce,json=nextNonce,proto3" json:"next_nonce,omitempty"`
+	// Block in which this was seen.
+	BlockNumber   uint64 `protobuf:"varint,4,opt,name=block_number,json=blockNumber,proto3" json:"block_number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleAccount) Reset() {
+	*x = SettleAccount{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleAccount) ProtoMessage() {}
+
+func (x *SettleAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleAccount.ProtoReflect.Descriptor instead.
+func (*SettleAccount) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SettleAccount) GetChainId() uint64 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *SettleAccount) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *SettleAccount) GetNextNonce() uint64 {
+	if x != nil {
+		return x.NextNonce
+	}
+	return 0
+}
+
+func (x *SettleAccount) GetBlockNumber() uint64 {
+	if x != nil {
+		return x.BlockNumber
+	}
+	return 0
+}
+
 // SeeFinal reports a block that the leader saw to be final.
 type SeeFinal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3955,7 +4448,7 @@ type SeeFinal struct {
 
 func (x *SeeFinal) Reset() {
 	*x = SeeFinal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4460,7 @@ func (x *SeeFinal) String() string {
 func (*SeeFinal) ProtoMessage() {}
 
 func (x *SeeFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4473,7 @@ func (x *SeeFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeeFinal.ProtoReflect.Descriptor instead.
 func (*SeeFinal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SeeFinal) GetBlock() *FinalBlock {
@@ -4010,6 +4503,7 @@ type Record struct {
 	//	*Record_Token
 	//	*Record_Object
 	//	*Record_Certificate
+	//	*Record_Staged
 	Record        isRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4017,7 +4511,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4029,7 +4523,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4042,7 +4536,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -4187,6 +4681,15 @@ func (x *Record) GetCertificate() *Certificate {
 	return nil
 }
 
+func (x *Record) GetStaged() *Staged {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Staged); ok {
+			return x.Staged
+		}
+	}
+	return nil
+}
+
 type isRecord_Record interface {
 	isRecord_Record()
 }
@@ -4251,6 +4754,10 @@ type Record_Certificate struct {
 	Certificate *Certificate `protobuf:"bytes,31,opt,name=certificate,proto3,oneof"`
 }
 
+type Record_Staged struct {
+	Staged *Staged `protobuf:"bytes,40,opt,name=staged,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_Record() {}
 
 func (*Record_Meta) isRecord_Record() {}
@@ -4281,6 +4788,8 @@ func (*Record_Object) isRecord_Record() {}
 
 func (*Record_Certificate) isRecord_Record() {}
 
+func (*Record_Staged) isRecord_Record() {}
+
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
@@ -4290,7 +4799,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4302,7 +4811,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4315,7 +4824,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -4336,7 +4845,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4348,7 +4857,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4361,7 +4870,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -4426,14 +4935,18 @@ type Meta struct {
 	// became of each; empty below level 1.
 	RunningHash []byte `protobuf:"bytes,60,opt,name=running_hash,json=runningHash,proto3" json:"running_hash,omitempty"`
 	// The last checkpoint.
-	Mark          *Mark `protobuf:"bytes,61,opt,name=mark,proto3" json:"mark,omitempty"`
+	Mark *Mark `protobuf:"bytes,61,opt,name=mark,proto3" json:"mark,omitempty"`
+	// The last restore of a backup.
+	Restore *Restore `protobuf:"bytes,70,opt,name=restore,proto3" json:"restore,omitempty"`
+	// What is staged for the next one.
+	Staging       *Staging `protobuf:"bytes,71,opt,name=staging,proto3" json:"staging,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4445,7 +4958,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4458,7 +4971,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -4650,6 +5163,320 @@ func (x *Meta) GetMark() *Mark {
 	return nil
 }
 
+func (x *Meta) GetRestore() *Restore {
+	if x != nil {
+		return x.Restore
+	}
+	return nil
+}
+
+func (x *Meta) GetStaging() *Staging {
+	if x != nil {
+		return x.Staging
+	}
+	return nil
+}
+
+// Restore says that history went back, and what of it is still open.
+type Restore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the restores of this state.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// An operator has not confirmed it yet.
+	Open bool `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	// Name under which it was staged.
+	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// When the backup was made, by the clock of who made it, at which Raft index of its
+	// cluster, and the cluster time in it.
+	MadeWallMs    int64  `protobuf:"varint,4,opt,name=made_wall_ms,json=madeWallMs,proto3" json:"made_wall_ms,omitempty"`
+	Index         uint64 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	ClusterTimeMs uint64 `protobuf:"varint,6,opt,name=cluster_time_ms,json=clusterTimeMs,proto3" json:"cluster_time_ms,omitempty"`
+	// Who restored it, and when.
+	By     string `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	WallMs int64  `protobuf:"varint,8,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	// Who confirmed it, and when.
+	ConfirmedBy     string `protobuf:"bytes,9,opt,name=confirmed_by,json=confirmedBy,proto3" json:"confirmed_by,omitempty"`
+	ConfirmedWallMs int64  `protobuf:"varint,10,opt,name=confirmed_wall_ms,json=confirmedWallMs,proto3" json:"confirmed_wall_ms,omitempty"`
+	// Indexes of the seed from first_index to before next_index may have been used by
+	// the history that was lost.
+	FirstIndex uint64 `protobuf:"varint,11,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
+	NextIndex  uint64 `protobuf:"varint,12,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	// Generations of logical clouds from first_generation to before next_generation
+	// may have been given by the history that was lost.
+	FirstGeneration uint64 `protobuf:"varint,13,opt,name=first_generation,json=firstGeneration,proto3" json:"first_generation,omitempty"`
+	NextGeneration  uint64 `protobuf:"varint,14,opt,name=next_generation,json=nextGeneration,proto3" json:"next_generation,omitempty"`
+	// The backup knew of a chain: of accounts, deposits or a search for them.
+	Deposited bool `protobuf:"varint,15,opt,name=deposited,proto3" json:"deposited,omitempty"`
+	// What was given up for it: the cluster's ID, and its Raft index.
+	ReplacedCluster string `protobuf:"bytes,16,opt,name=replaced_cluster,json=replacedCluster,proto3" json:"replaced_cluster,omitempty"`
+	ReplacedIndex   uint64 `protobuf:"varint,17,opt,name=replaced_index,json=replacedIndex,proto3" json:"replaced_index,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Restore) Reset() {
+	*x = Restore{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Restore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Restore) ProtoMessage() {}
+
+func (x *Restore) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Restore.ProtoReflect.Descriptor instead.
+func (*Restore) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Restore) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Restore) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *Restore) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Restore) GetMadeWallMs() int64 {
+	if x != nil {
+		return x.MadeWallMs
+	}
+	return 0
+}
+
+func (x *Restore) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Restore) GetClusterTimeMs() uint64 {
+	if x != nil {
+		return x.ClusterTimeMs
+	}
+	return 0
+}
+
+func (x *Restore) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Restore) GetWallMs() int64 {
+	if x != nil {
+		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Restore) GetConfirmedBy() string {
+	if x != nil {
+		return x.ConfirmedBy
+	}
+	return ""
+}
+
+func (x *Restore) GetConfirmedWallMs() int64 {
+	if x != nil {
+		return x.ConfirmedWallMs
+	}
+	return 0
+}
+
+func (x *Restore) GetFirstIndex() uint64 {
+	if x != nil {
+		return x.FirstIndex
+	}
+	return 0
+}
+
+func (x *Restore) GetNextIndex() uint64 {
+	if x != nil {
+		return x.NextIndex
+	}
+	return 0
+}
+
+func (x *Restore) GetFirstGeneration() uint64 {
+	if x != nil {
+		return x.FirstGeneration
+	}
+	return 0
+}
+
+func (x *Restore) GetNextGeneration() uint64 {
+	if x != nil {
+		return x.NextGeneration
+	}
+	return 0
+}
+
+func (x *Restore) GetDeposited() bool {
+	if x != nil {
+		return x.Deposited
+	}
+	return false
+}
+
+func (x *Restore) GetReplacedCluster() string {
+	if x != nil {
+		return x.ReplacedCluster
+	}
+	return ""
+}
+
+func (x *Restore) GetReplacedIndex() uint64 {
+	if x != nil {
+		return x.ReplacedIndex
+	}
+	return 0
+}
+
+// Staging counts what was brought of a backup.
+type Staging struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RestoreId     string                 `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Staging) Reset() {
+	*x = Staging{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Staging) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Staging) ProtoMessage() {}
+
+func (x *Staging) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Staging.ProtoReflect.Descriptor instead.
+func (*Staging) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Staging) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
+func (x *Staging) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *Staging) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// Staged is a part of a backup that was brought.
+type Staged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint32                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Staged) Reset() {
+	*x = Staged{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Staged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Staged) ProtoMessage() {}
+
+func (x *Staged) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Staged.ProtoReflect.Descriptor instead.
+func (*Staged) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *Staged) GetSequence() uint32 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Staged) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // SealState says which data keys there are, and how much is sealed under each.
 type SealState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4671,7 +5498,7 @@ type SealState struct {
 
 func (x *SealState) Reset() {
 	*x = SealState{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4683,7 +5510,7 @@ func (x *SealState) String() string {
 func (*SealState) ProtoMessage() {}
 
 func (x *SealState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4696,7 +5523,7 @@ func (x *SealState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealState.ProtoReflect.Descriptor instead.
 func (*SealState) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SealState) GetRevision() uint64 {
@@ -4761,7 +5588,7 @@ type SealTerm struct {
 
 func (x *SealTerm) Reset() {
 	*x = SealTerm{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4773,7 +5600,7 @@ func (x *SealTerm) String() string {
 func (*SealTerm) ProtoMessage() {}
 
 func (x *SealTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4786,7 +5613,7 @@ func (x *SealTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealTerm.ProtoReflect.Descriptor instead.
 func (*SealTerm) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SealTerm) GetTerm() uint32 {
@@ -4834,7 +5661,7 @@ type SeedSearch struct {
 
 func (x *SeedSearch) Reset() {
 	*x = SeedSearch{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4846,7 +5673,7 @@ func (x *SeedSearch) String() string {
 func (*SeedSearch) ProtoMessage() {}
 
 func (x *SeedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4859,7 +5686,7 @@ func (x *SeedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeedSearch.ProtoReflect.Descriptor instead.
 func (*SeedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SeedSearch) GetChainId() uint64 {
@@ -4931,7 +5758,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4943,7 +5770,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4956,7 +5783,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *FinalBlock) GetChainId() uint64 {
@@ -5000,7 +5827,7 @@ type Stake struct {
 
 func (x *Stake) Reset() {
 	*x = Stake{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5012,7 +5839,7 @@ func (x *Stake) String() string {
 func (*Stake) ProtoMessage() {}
 
 func (x *Stake) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5025,7 +5852,7 @@ func (x *Stake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stake.ProtoReflect.Descriptor instead.
 func (*Stake) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Stake) GetTxHash() []byte {
@@ -5073,7 +5900,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5085,7 +5912,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5098,7 +5925,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Member) GetNodeId() string {
@@ -5156,7 +5983,7 @@ type KeyEncryptionKey struct {
 
 func (x *KeyEncryptionKey) Reset() {
 	*x = KeyEncryptionKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5168,7 +5995,7 @@ func (x *KeyEncryptionKey) String() string {
 func (*KeyEncryptionKey) ProtoMessage() {}
 
 func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5181,7 +6008,7 @@ func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEncryptionKey.ProtoReflect.Descriptor instead.
 func (*KeyEncryptionKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *KeyEncryptionKey) GetId() string {
@@ -5211,7 +6038,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5223,7 +6050,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5236,7 +6063,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Secret) GetName() string {
@@ -5277,13 +6104,16 @@ type Token struct {
 	// machine, which has no clock, keeps it and does not look at it.
 	ExpiresWallMs int64  `protobuf:"varint,8,opt,name=expires_wall_ms,json=expiresWallMs,proto3" json:"expires_wall_ms,omitempty"`
 	CreatedBy     string `protobuf:"bytes,9,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// It came with a restore and lets nobody in before a ConfirmToken: it may have been
+	// revoked after the backup.
+	Suspended     bool `protobuf:"varint,20,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5295,7 +6125,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5308,7 +6138,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Token) GetId() string {
@@ -5374,6 +6204,13 @@ func (x *Token) GetCreatedBy() string {
 	return ""
 }
 
+func (x *Token) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
 type Pod struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -5385,7 +6222,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5397,7 +6234,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5410,7 +6247,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -5472,14 +6309,18 @@ type Key struct {
 	Adopted *Stake `protobuf:"bytes,34,opt,name=adopted,proto3" json:"adopted,omitempty"`
 	// Wall clock, in milliseconds since 1970, of the last proof that a holder could no
 	// longer sign; 0 while there never was a holder.
-	ProvenWallMs  int64 `protobuf:"varint,35,opt,name=proven_wall_ms,json=provenWallMs,proto3" json:"proven_wall_ms,omitempty"`
+	ProvenWallMs int64 `protobuf:"varint,35,opt,name=proven_wall_ms,json=provenWallMs,proto3" json:"proven_wall_ms,omitempty"`
+	// A restore brought it, and the history that was lost may have given it to somebody:
+	// it rests outside of an allocation, or will once its deposit is final, until the
+	// restore is confirmed and the wait after that is over.
+	Restored      bool `protobuf:"varint,40,opt,name=restored,proto3" json:"restored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5491,7 +6332,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5504,7 +6345,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -5640,6 +6481,13 @@ func (x *Key) GetProvenWallMs() int64 {
 	return 0
 }
 
+func (x *Key) GetRestored() bool {
+	if x != nil {
+		return x.Restored
+	}
+	return false
+}
+
 // Request is what a pod asked for and waits for.
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5664,7 +6512,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5676,7 +6524,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5689,7 +6537,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -5770,7 +6618,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5782,7 +6630,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5795,7 +6643,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -5860,7 +6708,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5872,7 +6720,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5885,7 +6733,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -6014,7 +6862,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6026,7 +6874,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6039,7 +6887,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -6159,7 +7007,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6171,7 +7019,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6184,7 +7032,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -6249,7 +7097,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6261,7 +7109,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6274,7 +7122,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -6326,15 +7174,19 @@ type Account struct {
 	ResumedNonce uint64 `protobuf:"varint,6,opt,name=resumed_nonce,json=resumedNonce,proto3" json:"resumed_nonce,omitempty"`
 	// The account's next nonce when it was opened: those below it are not ours.
 	FirstNonce uint64 `protobuf:"varint,7,opt,name=first_nonce,json=firstNonce,proto3" json:"first_nonce,omitempty"`
-	// Nonces that transactions of somebody else used, in order.
-	GivenUp       []*NonceRange `protobuf:"bytes,8,rep,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// Nonces that transactions of somebody else used, or of the history that was lost
+	// in a restore, in order.
+	GivenUp []*NonceRange `protobuf:"bytes,8,rep,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// A restore brought it: what was sent from it after the backup is not known, so
+	// nothing is signed for it before a SettleAccount.
+	Unsettled     bool `protobuf:"varint,20,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6346,7 +7198,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6359,7 +7211,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -6418,6 +7270,13 @@ func (x *Account) GetGivenUp() []*NonceRange {
 	return nil
 }
 
+func (x *Account) GetUnsettled() bool {
+	if x != nil {
+		return x.Unsettled
+	}
+	return false
+}
+
 // NonceRange is the nonces from first to last, both included.
 type NonceRange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6429,7 +7288,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6441,7 +7300,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6454,7 +7313,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -6484,7 +7343,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6496,7 +7355,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6509,7 +7368,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Stop) GetReason() string {
@@ -6547,7 +7406,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6559,7 +7418,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6572,7 +7431,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -6640,7 +7499,7 @@ type Funds struct {
 
 func (x *Funds) Reset() {
 	*x = Funds{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6652,7 +7511,7 @@ func (x *Funds) String() string {
 func (*Funds) ProtoMessage() {}
 
 func (x *Funds) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6665,7 +7524,7 @@ func (x *Funds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funds.ProtoReflect.Descriptor instead.
 func (*Funds) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Funds) GetChainId() uint64 {
@@ -6777,7 +7636,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6789,7 +7648,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6802,7 +7661,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -6902,7 +7761,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6914,7 +7773,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6927,7 +7786,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Metadata) GetName() string {
@@ -6981,7 +7840,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6993,7 +7852,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7006,7 +7865,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Object) GetKind() isObject_Kind {
@@ -7163,7 +8022,7 @@ type Project struct {
 
 func (x *Project) Reset() {
 	*x = Project{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7175,7 +8034,7 @@ func (x *Project) String() string {
 func (*Project) ProtoMessage() {}
 
 func (x *Project) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7188,7 +8047,7 @@ func (x *Project) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Project.ProtoReflect.Descriptor instead.
 func (*Project) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Project) GetMetadata() *Metadata {
@@ -7207,7 +8066,7 @@ type ClusterProvider struct {
 
 func (x *ClusterProvider) Reset() {
 	*x = ClusterProvider{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7219,7 +8078,7 @@ func (x *ClusterProvider) String() string {
 func (*ClusterProvider) ProtoMessage() {}
 
 func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7232,7 +8091,7 @@ func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterProvider.ProtoReflect.Descriptor instead.
 func (*ClusterProvider) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ClusterProvider) GetMetadata() *Metadata {
@@ -7263,7 +8122,7 @@ type KubernetesCluster struct {
 
 func (x *KubernetesCluster) Reset() {
 	*x = KubernetesCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7275,7 +8134,7 @@ func (x *KubernetesCluster) String() string {
 func (*KubernetesCluster) ProtoMessage() {}
 
 func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7288,7 +8147,7 @@ func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KubernetesCluster.ProtoReflect.Descriptor instead.
 func (*KubernetesCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *KubernetesCluster) GetProvider() string {
@@ -7370,7 +8229,7 @@ type LogicalCloud struct {
 
 func (x *LogicalCloud) Reset() {
 	*x = LogicalCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7382,7 +8241,7 @@ func (x *LogicalCloud) String() string {
 func (*LogicalCloud) ProtoMessage() {}
 
 func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7395,7 +8254,7 @@ func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogicalCloud.ProtoReflect.Descriptor instead.
 func (*LogicalCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *LogicalCloud) GetProject() string {
@@ -7503,7 +8362,7 @@ type CloudPlan struct {
 
 func (x *CloudPlan) Reset() {
 	*x = CloudPlan{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7515,7 +8374,7 @@ func (x *CloudPlan) String() string {
 func (*CloudPlan) ProtoMessage() {}
 
 func (x *CloudPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7528,7 +8387,7 @@ func (x *CloudPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudPlan.ProtoReflect.Descriptor instead.
 func (*CloudPlan) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *CloudPlan) GetRevision() uint64 {
@@ -7575,7 +8434,7 @@ type CloudKey struct {
 
 func (x *CloudKey) Reset() {
 	*x = CloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7587,7 +8446,7 @@ func (x *CloudKey) String() string {
 func (*CloudKey) ProtoMessage() {}
 
 func (x *CloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7600,7 +8459,7 @@ func (x *CloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudKey.ProtoReflect.Descriptor instead.
 func (*CloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CloudKey) GetSealed() []byte {
@@ -7644,7 +8503,7 @@ type CloudAction struct {
 
 func (x *CloudAction) Reset() {
 	*x = CloudAction{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7656,7 +8515,7 @@ func (x *CloudAction) String() string {
 func (*CloudAction) ProtoMessage() {}
 
 func (x *CloudAction) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7669,7 +8528,7 @@ func (x *CloudAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudAction.ProtoReflect.Descriptor instead.
 func (*CloudAction) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *CloudAction) GetAction() string {
@@ -7721,7 +8580,7 @@ type ClusterReference struct {
 
 func (x *ClusterReference) Reset() {
 	*x = ClusterReference{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7733,7 +8592,7 @@ func (x *ClusterReference) String() string {
 func (*ClusterReference) ProtoMessage() {}
 
 func (x *ClusterReference) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7746,7 +8605,7 @@ func (x *ClusterReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReference.ProtoReflect.Descriptor instead.
 func (*ClusterReference) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ClusterReference) GetProject() string {
@@ -7807,7 +8666,7 @@ type UserPermission struct {
 
 func (x *UserPermission) Reset() {
 	*x = UserPermission{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7819,7 +8678,7 @@ func (x *UserPermission) String() string {
 func (*UserPermission) ProtoMessage() {}
 
 func (x *UserPermission) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7832,7 +8691,7 @@ func (x *UserPermission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserPermission.ProtoReflect.Descriptor instead.
 func (*UserPermission) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *UserPermission) GetProject() string {
@@ -7897,7 +8756,7 @@ type ClusterQuota struct {
 
 func (x *ClusterQuota) Reset() {
 	*x = ClusterQuota{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7909,7 +8768,7 @@ func (x *ClusterQuota) String() string {
 func (*ClusterQuota) ProtoMessage() {}
 
 func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7922,7 +8781,7 @@ func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterQuota.ProtoReflect.Descriptor instead.
 func (*ClusterQuota) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ClusterQuota) GetProject() string {
@@ -7966,7 +8825,7 @@ type KeyValues struct {
 
 func (x *KeyValues) Reset() {
 	*x = KeyValues{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7978,7 +8837,7 @@ func (x *KeyValues) String() string {
 func (*KeyValues) ProtoMessage() {}
 
 func (x *KeyValues) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7991,7 +8850,7 @@ func (x *KeyValues) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyValues.ProtoReflect.Descriptor instead.
 func (*KeyValues) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *KeyValues) GetProject() string {
@@ -8060,7 +8919,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8072,7 +8931,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8085,7 +8944,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Certificate) GetProject() string {
@@ -8254,7 +9113,7 @@ type PutObject struct {
 
 func (x *PutObject) Reset() {
 	*x = PutObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8266,7 +9125,7 @@ func (x *PutObject) String() string {
 func (*PutObject) ProtoMessage() {}
 
 func (x *PutObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8279,7 +9138,7 @@ func (x *PutObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObject.ProtoReflect.Descriptor instead.
 func (*PutObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *PutObject) GetObject() *Object {
@@ -8306,7 +9165,7 @@ type DeleteObject struct {
 
 func (x *DeleteObject) Reset() {
 	*x = DeleteObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8318,7 +9177,7 @@ func (x *DeleteObject) String() string {
 func (*DeleteObject) ProtoMessage() {}
 
 func (x *DeleteObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8331,7 +9190,7 @@ func (x *DeleteObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObject.ProtoReflect.Descriptor instead.
 func (*DeleteObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *DeleteObject) GetObject() *Object {
@@ -8356,7 +9215,7 @@ type ActOnCloud struct {
 
 func (x *ActOnCloud) Reset() {
 	*x = ActOnCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8368,7 +9227,7 @@ func (x *ActOnCloud) String() string {
 func (*ActOnCloud) ProtoMessage() {}
 
 func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8381,7 +9240,7 @@ func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActOnCloud.ProtoReflect.Descriptor instead.
 func (*ActOnCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ActOnCloud) GetProject() string {
@@ -8426,7 +9285,7 @@ type InstallCloudKey struct {
 
 func (x *InstallCloudKey) Reset() {
 	*x = InstallCloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8438,7 +9297,7 @@ func (x *InstallCloudKey) String() string {
 func (*InstallCloudKey) ProtoMessage() {}
 
 func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8451,7 +9310,7 @@ func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallCloudKey.ProtoReflect.Descriptor instead.
 func (*InstallCloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *InstallCloudKey) GetProject() string {
@@ -8499,7 +9358,7 @@ type RequestCertificates struct {
 
 func (x *RequestCertificates) Reset() {
 	*x = RequestCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8511,7 +9370,7 @@ func (x *RequestCertificates) String() string {
 func (*RequestCertificates) ProtoMessage() {}
 
 func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8524,7 +9383,7 @@ func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCertificates.ProtoReflect.Descriptor instead.
 func (*RequestCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *RequestCertificates) GetRequests() []*CertificateRequest {
@@ -8549,7 +9408,7 @@ type CertificateRequest struct {
 
 func (x *CertificateRequest) Reset() {
 	*x = CertificateRequest{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8561,7 +9420,7 @@ func (x *CertificateRequest) String() string {
 func (*CertificateRequest) ProtoMessage() {}
 
 func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8574,7 +9433,7 @@ func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
 func (*CertificateRequest) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *CertificateRequest) GetProject() string {
@@ -8629,7 +9488,7 @@ type ObserveCertificates struct {
 
 func (x *ObserveCertificates) Reset() {
 	*x = ObserveCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8641,7 +9500,7 @@ func (x *ObserveCertificates) String() string {
 func (*ObserveCertificates) ProtoMessage() {}
 
 func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8654,7 +9513,7 @@ func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCertificates.ProtoReflect.Descriptor instead.
 func (*ObserveCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ObserveCertificates) GetObservations() []*CertificateObservation {
@@ -8689,7 +9548,7 @@ type CertificateObservation struct {
 
 func (x *CertificateObservation) Reset() {
 	*x = CertificateObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8701,7 +9560,7 @@ func (x *CertificateObservation) String() string {
 func (*CertificateObservation) ProtoMessage() {}
 
 func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8714,7 +9573,7 @@ func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateObservation.ProtoReflect.Descriptor instead.
 func (*CertificateObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *CertificateObservation) GetKind() CertificateObservation_Kind {
@@ -8827,7 +9686,7 @@ type IdentifyCluster struct {
 
 func (x *IdentifyCluster) Reset() {
 	*x = IdentifyCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8839,7 +9698,7 @@ func (x *IdentifyCluster) String() string {
 func (*IdentifyCluster) ProtoMessage() {}
 
 func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8852,7 +9711,7 @@ func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifyCluster.ProtoReflect.Descriptor instead.
 func (*IdentifyCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{92}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *IdentifyCluster) GetProvider() string {
@@ -8889,7 +9748,7 @@ type DiscloseKubeconfig struct {
 
 func (x *DiscloseKubeconfig) Reset() {
 	*x = DiscloseKubeconfig{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8901,7 +9760,7 @@ func (x *DiscloseKubeconfig) String() string {
 func (*DiscloseKubeconfig) ProtoMessage() {}
 
 func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8914,7 +9773,7 @@ func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscloseKubeconfig.ProtoReflect.Descriptor instead.
 func (*DiscloseKubeconfig) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{93}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *DiscloseKubeconfig) GetProject() string {
@@ -8951,7 +9810,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xf0\x17\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xb2\x1b\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
@@ -9007,7 +9866,13 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x13raise_feature_level\x18n \x01(\v2$.keysteward.fsm.v1.RaiseFeatureLevelH\x00R\x11raiseFeatureLevel\x12?\n" +
 	"\n" +
 	"checkpoint\x18o \x01(\v2\x1d.keysteward.fsm.v1.CheckpointH\x00R\n" +
-	"checkpointB\x06\n" +
+	"checkpoint\x12F\n" +
+	"\rstage_restore\x18x \x01(\v2\x1f.keysteward.fsm.v1.StageRestoreH\x00R\fstageRestore\x12I\n" +
+	"\x0efinish_restore\x18y \x01(\v2 .keysteward.fsm.v1.FinishRestoreH\x00R\rfinishRestore\x12L\n" +
+	"\x0fabandon_restore\x18z \x01(\v2!.keysteward.fsm.v1.AbandonRestoreH\x00R\x0eabandonRestore\x12L\n" +
+	"\x0fconfirm_restore\x18{ \x01(\v2!.keysteward.fsm.v1.ConfirmRestoreH\x00R\x0econfirmRestore\x12I\n" +
+	"\x0esettle_account\x18| \x01(\v2 .keysteward.fsm.v1.SettleAccountH\x00R\rsettleAccount\x12F\n" +
+	"\rconfirm_token\x18} \x01(\v2\x1f.keysteward.fsm.v1.ConfirmTokenH\x00R\fconfirmTokenB\x06\n" +
 	"\x04body\")\n" +
 	"\x11RaiseFeatureLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\"C\n" +
@@ -9029,6 +9894,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\vCreateToken\x12.\n" +
 	"\x05token\x18\x01 \x01(\v2\x18.keysteward.fsm.v1.TokenR\x05token\"\x1d\n" +
 	"\vRevokeToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x1e\n" +
+	"\fConfirmToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"M\n" +
 	"\fBeginSession\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12$\n" +
@@ -9208,9 +10075,40 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\bFoundKey\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12.\n" +
-	"\x05stake\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.StakeR\x05stake\"?\n" +
+	"\x05stake\x18\x03 \x01(\v2\x18.keysteward.fsm.v1.StakeR\x05stake\"]\n" +
+	"\fStageRestore\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\rR\bsequence\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"/\n" +
+	"\x0eAbandonRestore\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\"\xcf\x01\n" +
+	"\rFinishRestore\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12 \n" +
+	"\fmade_wall_ms\x18\x03 \x01(\x03R\n" +
+	"madeWallMs\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05force\x18\x06 \x01(\bR\x05force\x12\x1a\n" +
+	"\breplaces\x18\a \x01(\tR\breplaces\"\x92\x01\n" +
+	"\x0eConfirmRestore\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
+	"\x05proof\x18\x02 \x01(\v2\x18.keysteward.fsm.v1.ProofR\x05proof\x12\x17\n" +
+	"\await_ms\x18\x03 \x01(\x04R\x06waitMs\x12\x1f\n" +
+	"\vno_deposits\x18\x04 \x01(\bR\n" +
+	"noDeposits\"\x86\x01\n" +
+	"\rSettleAccount\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x1d\n" +
+	"\n" +
+	"next_nonce\x18\x03 \x01(\x04R\tnextNonce\x12!\n" +
+	"\fblock_number\x18\x04 \x01(\x04R\vblockNumber\"?\n" +
 	"\bSeeFinal\x123\n" +
-	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\xd5\x06\n" +
+	"\x05block\x18\x01 \x01(\v2\x1d.keysteward.fsm.v1.FinalBlockR\x05block\"\x8a\a\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.keysteward.fsm.v1.HeaderH\x00R\x06header\x12-\n" +
 	"\x04meta\x18\x02 \x01(\v2\x17.keysteward.fsm.v1.MetaH\x00R\x04meta\x123\n" +
@@ -9229,13 +10127,14 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\atrailer\x18\f \x01(\v2\x1a.keysteward.fsm.v1.TrailerH\x00R\atrailer\x120\n" +
 	"\x05token\x18\x14 \x01(\v2\x18.keysteward.fsm.v1.TokenH\x00R\x05token\x123\n" +
 	"\x06object\x18\x1e \x01(\v2\x19.keysteward.fsm.v1.ObjectH\x00R\x06object\x12B\n" +
-	"\vcertificate\x18\x1f \x01(\v2\x1e.keysteward.fsm.v1.CertificateH\x00R\vcertificateB\b\n" +
+	"\vcertificate\x18\x1f \x01(\v2\x1e.keysteward.fsm.v1.CertificateH\x00R\vcertificate\x123\n" +
+	"\x06staged\x18( \x01(\v2\x19.keysteward.fsm.v1.StagedH\x00R\x06stagedB\b\n" +
 	"\x06record\" \n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\";\n" +
 	"\aTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xf5\a\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xe1\b\n" +
 	"\x04Meta\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -9274,7 +10173,39 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"generation\x182 \x01(\x04R\n" +
 	"generation\x12!\n" +
 	"\frunning_hash\x18< \x01(\fR\vrunningHash\x12+\n" +
-	"\x04mark\x18= \x01(\v2\x17.keysteward.fsm.v1.MarkR\x04mark\"\x84\x02\n" +
+	"\x04mark\x18= \x01(\v2\x17.keysteward.fsm.v1.MarkR\x04mark\x124\n" +
+	"\arestore\x18F \x01(\v2\x1a.keysteward.fsm.v1.RestoreR\arestore\x124\n" +
+	"\astaging\x18G \x01(\v2\x1a.keysteward.fsm.v1.StagingR\astaging\"\xa1\x04\n" +
+	"\aRestore\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\bR\x04open\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x12 \n" +
+	"\fmade_wall_ms\x18\x04 \x01(\x03R\n" +
+	"madeWallMs\x12\x14\n" +
+	"\x05index\x18\x05 \x01(\x04R\x05index\x12&\n" +
+	"\x0fcluster_time_ms\x18\x06 \x01(\x04R\rclusterTimeMs\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\x12\x17\n" +
+	"\awall_ms\x18\b \x01(\x03R\x06wallMs\x12!\n" +
+	"\fconfirmed_by\x18\t \x01(\tR\vconfirmedBy\x12*\n" +
+	"\x11confirmed_wall_ms\x18\n" +
+	" \x01(\x03R\x0fconfirmedWallMs\x12\x1f\n" +
+	"\vfirst_index\x18\v \x01(\x04R\n" +
+	"firstIndex\x12\x1d\n" +
+	"\n" +
+	"next_index\x18\f \x01(\x04R\tnextIndex\x12)\n" +
+	"\x10first_generation\x18\r \x01(\x04R\x0ffirstGeneration\x12'\n" +
+	"\x0fnext_generation\x18\x0e \x01(\x04R\x0enextGeneration\x12\x1c\n" +
+	"\tdeposited\x18\x0f \x01(\bR\tdeposited\x12)\n" +
+	"\x10replaced_cluster\x18\x10 \x01(\tR\x0freplacedCluster\x12%\n" +
+	"\x0ereplaced_index\x18\x11 \x01(\x04R\rreplacedIndex\"T\n" +
+	"\aStaging\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\rR\x05parts\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"8\n" +
+	"\x06Staged\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\rR\bsequence\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x84\x02\n" +
 	"\tSealState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12!\n" +
 	"\fcurrent_term\x18\x02 \x01(\rR\vcurrentTerm\x12\x1f\n" +
@@ -9326,7 +10257,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x06Secret\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12 \n" +
-	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"\x82\x02\n" +
+	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"\xa0\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -9339,11 +10270,12 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0fcreated_wall_ms\x18\a \x01(\x03R\rcreatedWallMs\x12&\n" +
 	"\x0fexpires_wall_ms\x18\b \x01(\x03R\rexpiresWallMs\x12\x1d\n" +
 	"\n" +
-	"created_by\x18\t \x01(\tR\tcreatedBy\"I\n" +
+	"created_by\x18\t \x01(\tR\tcreatedBy\x12\x1c\n" +
+	"\tsuspended\x18\x14 \x01(\bR\tsuspended\"I\n" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xc2\x05\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xde\x05\n" +
 	"\x03Key\x12\x16\n" +
 	"\x06pubkey\x18\x01 \x01(\fR\x06pubkey\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.keysteward.fsm.v1.KeyStateR\x05state\x12\x18\n" +
@@ -9366,7 +10298,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"free_at_ms\x18! \x01(\x04R\bfreeAtMs\x122\n" +
 	"\aadopted\x18\" \x01(\v2\x18.keysteward.fsm.v1.StakeR\aadopted\x12$\n" +
-	"\x0eproven_wall_ms\x18# \x01(\x03R\fprovenWallMsJ\x04\b\x14\x10\x15\"\x8e\x02\n" +
+	"\x0eproven_wall_ms\x18# \x01(\x03R\fprovenWallMs\x12\x1a\n" +
+	"\brestored\x18( \x01(\bR\brestoredJ\x04\b\x14\x10\x15\"\x8e\x02\n" +
 	"\aRequest\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.keysteward.fsm.v1.PodR\x03pod\x12\x12\n" +
 	"\x04keys\x18\x02 \x01(\rR\x04keys\x12\x12\n" +
@@ -9441,7 +10374,7 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\atx_hash\x18\x02 \x01(\fR\x06txHash\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x19\n" +
 	"\bchain_id\x18\x04 \x01(\x04R\achainId\x12\x18\n" +
-	"\aaccount\x18\x05 \x01(\fR\aaccount\"\xad\x02\n" +
+	"\aaccount\x18\x05 \x01(\fR\aaccount\"\xcb\x02\n" +
 	"\aAccount\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\x04R\achainId\x12!\n" +
 	"\fgenesis_hash\x18\x02 \x01(\fR\vgenesisHash\x12\x18\n" +
@@ -9452,7 +10385,8 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\rresumed_nonce\x18\x06 \x01(\x04R\fresumedNonce\x12\x1f\n" +
 	"\vfirst_nonce\x18\a \x01(\x04R\n" +
 	"firstNonce\x128\n" +
-	"\bgiven_up\x18\b \x03(\v2\x1d.keysteward.fsm.v1.NonceRangeR\agivenUp\"6\n" +
+	"\bgiven_up\x18\b \x03(\v2\x1d.keysteward.fsm.v1.NonceRangeR\agivenUp\x12\x1c\n" +
+	"\tunsettled\x18\x14 \x01(\bR\tunsettled\"6\n" +
 	"\n" +
 	"NonceRange\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
@@ -9766,7 +10700,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),                    // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),             // 1: keysteward.fsm.v1.AllocationState
@@ -9787,241 +10721,260 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*Caller)(nil),                   // 16: keysteward.fsm.v1.Caller
 	(*CreateToken)(nil),              // 17: keysteward.fsm.v1.CreateToken
 	(*RevokeToken)(nil),              // 18: keysteward.fsm.v1.RevokeToken
-	(*BeginSession)(nil),             // 19: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),                     // 20: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),                // 21: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),             // 22: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),           // 23: keysteward.fsm.v1.InstallKeyring
-	(*UpdateKeyring)(nil),            // 24: keysteward.fsm.v1.UpdateKeyring
-	(*Reseal)(nil),                   // 25: keysteward.fsm.v1.Reseal
-	(*Resealed)(nil),                 // 26: keysteward.fsm.v1.Resealed
-	(*InstallSeed)(nil),              // 27: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),                 // 28: keysteward.fsm.v1.Allocate
-	(*Release)(nil),                  // 29: keysteward.fsm.v1.Release
-	(*ObservePods)(nil),              // 30: keysteward.fsm.v1.ObservePods
-	(*PodObservation)(nil),           // 31: keysteward.fsm.v1.PodObservation
-	(*RenewLease)(nil),               // 32: keysteward.fsm.v1.RenewLease
-	(*GenerateKeys)(nil),             // 33: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),              // 34: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),             // 35: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),            // 36: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),          // 37: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),              // 38: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil),         // 39: keysteward.fsm.v1.SetDepositStatus
-	(*SetSpareKeys)(nil),             // 40: keysteward.fsm.v1.SetSpareKeys
-	(*StopAccount)(nil),              // 41: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),           // 42: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),             // 43: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),           // 44: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),               // 45: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),              // 46: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),           // 47: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),               // 48: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil),        // 49: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),                // 50: keysteward.fsm.v1.Validator
-	(*AdoptKeys)(nil),                // 51: keysteward.fsm.v1.AdoptKeys
-	(*FoundKey)(nil),                 // 52: keysteward.fsm.v1.FoundKey
-	(*SeeFinal)(nil),                 // 53: keysteward.fsm.v1.SeeFinal
-	(*Record)(nil),                   // 54: keysteward.fsm.v1.Record
-	(*Header)(nil),                   // 55: keysteward.fsm.v1.Header
-	(*Trailer)(nil),                  // 56: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),                     // 57: keysteward.fsm.v1.Meta
-	(*SealState)(nil),                // 58: keysteward.fsm.v1.SealState
-	(*SealTerm)(nil),                 // 59: keysteward.fsm.v1.SealTerm
-	(*SeedSearch)(nil),               // 60: keysteward.fsm.v1.SeedSearch
-	(*FinalBlock)(nil),               // 61: keysteward.fsm.v1.FinalBlock
-	(*Stake)(nil),                    // 62: keysteward.fsm.v1.Stake
-	(*Member)(nil),                   // 63: keysteward.fsm.v1.Member
-	(*KeyEncryptionKey)(nil),         // 64: keysteward.fsm.v1.KeyEncryptionKey
-	(*Secret)(nil),                   // 65: keysteward.fsm.v1.Secret
-	(*Token)(nil),                    // 66: keysteward.fsm.v1.Token
-	(*Pod)(nil),                      // 67: keysteward.fsm.v1.Pod
-	(*Key)(nil),                      // 68: keysteward.fsm.v1.Key
-	(*Request)(nil),                  // 69: keysteward.fsm.v1.Request
-	(*Proof)(nil),                    // 70: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),               // 71: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),                  // 72: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),                  // 73: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),                     // 74: keysteward.fsm.v1.Loss
-	(*Account)(nil),                  // 75: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),               // 76: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),                     // 77: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),            // 78: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),                    // 79: keysteward.fsm.v1.Funds
-	(*Audit)(nil),                    // 80: keysteward.fsm.v1.Audit
-	(*Metadata)(nil),                 // 81: keysteward.fsm.v1.Metadata
-	(*Object)(nil),                   // 82: keysteward.fsm.v1.Object
-	(*Project)(nil),                  // 83: keysteward.fsm.v1.Project
-	(*ClusterProvider)(nil),          // 84: keysteward.fsm.v1.ClusterProvider
-	(*KubernetesCluster)(nil),        // 85: keysteward.fsm.v1.KubernetesCluster
-	(*LogicalCloud)(nil),             // 86: keysteward.fsm.v1.LogicalCloud
-	(*CloudPlan)(nil),                // 87: keysteward.fsm.v1.CloudPlan
-	(*CloudKey)(nil),                 // 88: keysteward.fsm.v1.CloudKey
-	(*CloudAction)(nil),              // 89: keysteward.fsm.v1.CloudAction
-	(*ClusterReference)(nil),         // 90: keysteward.fsm.v1.ClusterReference
-	(*UserPermission)(nil),           // 91: keysteward.fsm.v1.UserPermission
-	(*ClusterQuota)(nil),             // 92: keysteward.fsm.v1.ClusterQuota
-	(*KeyValues)(nil),                // 93: keysteward.fsm.v1.KeyValues
-	(*Certificate)(nil),              // 94: keysteward.fsm.v1.Certificate
-	(*PutObject)(nil),                // 95: keysteward.fsm.v1.PutObject
-	(*DeleteObject)(nil),             // 96: keysteward.fsm.v1.DeleteObject
-	(*ActOnCloud)(nil),               // 97: keysteward.fsm.v1.ActOnCloud
-	(*InstallCloudKey)(nil),          // 98: keysteward.fsm.v1.InstallCloudKey
-	(*RequestCertificates)(nil),      // 99: keysteward.fsm.v1.RequestCertificates
-	(*CertificateRequest)(nil),       // 100: keysteward.fsm.v1.CertificateRequest
-	(*ObserveCertificates)(nil),      // 101: keysteward.fsm.v1.ObserveCertificates
-	(*CertificateObservation)(nil),   // 102: keysteward.fsm.v1.CertificateObservation
-	(*IdentifyCluster)(nil),          // 103: keysteward.fsm.v1.IdentifyCluster
-	(*DiscloseKubeconfig)(nil),       // 104: keysteward.fsm.v1.DiscloseKubeconfig
-	nil,                              // 105: keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	nil,                              // 106: keysteward.fsm.v1.ClusterQuota.HardEntry
+	(*ConfirmToken)(nil),             // 19: keysteward.fsm.v1.ConfirmToken
+	(*BeginSession)(nil),             // 20: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),                     // 21: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),                // 22: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),             // 23: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),           // 24: keysteward.fsm.v1.InstallKeyring
+	(*UpdateKeyring)(nil),            // 25: keysteward.fsm.v1.UpdateKeyring
+	(*Reseal)(nil),                   // 26: keysteward.fsm.v1.Reseal
+	(*Resealed)(nil),                 // 27: keysteward.fsm.v1.Resealed
+	(*InstallSeed)(nil),              // 28: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),                 // 29: keysteward.fsm.v1.Allocate
+	(*Release)(nil),                  // 30: keysteward.fsm.v1.Release
+	(*ObservePods)(nil),              // 31: keysteward.fsm.v1.ObservePods
+	(*PodObservation)(nil),           // 32: keysteward.fsm.v1.PodObservation
+	(*RenewLease)(nil),               // 33: keysteward.fsm.v1.RenewLease
+	(*GenerateKeys)(nil),             // 34: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),              // 35: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),             // 36: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),            // 37: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),          // 38: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),              // 39: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),         // 40: keysteward.fsm.v1.SetDepositStatus
+	(*SetSpareKeys)(nil),             // 41: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),              // 42: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),           // 43: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),             // 44: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),           // 45: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),               // 46: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),              // 47: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),           // 48: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),               // 49: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil),        // 50: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),                // 51: keysteward.fsm.v1.Validator
+	(*AdoptKeys)(nil),                // 52: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),                 // 53: keysteward.fsm.v1.FoundKey
+	(*StageRestore)(nil),             // 54: keysteward.fsm.v1.StageRestore
+	(*AbandonRestore)(nil),           // 55: keysteward.fsm.v1.AbandonRestore
+	(*FinishRestore)(nil),            // 56: keysteward.fsm.v1.FinishRestore
+	(*ConfirmRestore)(nil),           // 57: keysteward.fsm.v1.ConfirmRestore
+	(*SettleAccount)(nil),            // 58: keysteward.fsm.v1.SettleAccount
+	(*SeeFinal)(nil),                 // 59: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),                   // 60: keysteward.fsm.v1.Record
+	(*Header)(nil),                   // 61: keysteward.fsm.v1.Header
+	(*Trailer)(nil),                  // 62: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),                     // 63: keysteward.fsm.v1.Meta
+	(*Restore)(nil),                  // 64: keysteward.fsm.v1.Restore
+	(*Staging)(nil),                  // 65: keysteward.fsm.v1.Staging
+	(*Staged)(nil),                   // 66: keysteward.fsm.v1.Staged
+	(*SealState)(nil),                // 67: keysteward.fsm.v1.SealState
+	(*SealTerm)(nil),                 // 68: keysteward.fsm.v1.SealTerm
+	(*SeedSearch)(nil),               // 69: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),               // 70: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),                    // 71: keysteward.fsm.v1.Stake
+	(*Member)(nil),                   // 72: keysteward.fsm.v1.Member
+	(*KeyEncryptionKey)(nil),         // 73: keysteward.fsm.v1.KeyEncryptionKey
+	(*Secret)(nil),                   // 74: keysteward.fsm.v1.Secret
+	(*Token)(nil),                    // 75: keysteward.fsm.v1.Token
+	(*Pod)(nil),                      // 76: keysteward.fsm.v1.Pod
+	(*Key)(nil),                      // 77: keysteward.fsm.v1.Key
+	(*Request)(nil),                  // 78: keysteward.fsm.v1.Request
+	(*Proof)(nil),                    // 79: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),               // 80: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),                  // 81: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),                  // 82: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),                     // 83: keysteward.fsm.v1.Loss
+	(*Account)(nil),                  // 84: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),               // 85: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),                     // 86: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),            // 87: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),                    // 88: keysteward.fsm.v1.Funds
+	(*Audit)(nil),                    // 89: keysteward.fsm.v1.Audit
+	(*Metadata)(nil),                 // 90: keysteward.fsm.v1.Metadata
+	(*Object)(nil),                   // 91: keysteward.fsm.v1.Object
+	(*Project)(nil),                  // 92: keysteward.fsm.v1.Project
+	(*ClusterProvider)(nil),          // 93: keysteward.fsm.v1.ClusterProvider
+	(*KubernetesCluster)(nil),        // 94: keysteward.fsm.v1.KubernetesCluster
+	(*LogicalCloud)(nil),             // 95: keysteward.fsm.v1.LogicalCloud
+	(*CloudPlan)(nil),                // 96: keysteward.fsm.v1.CloudPlan
+	(*CloudKey)(nil),                 // 97: keysteward.fsm.v1.CloudKey
+	(*CloudAction)(nil),              // 98: keysteward.fsm.v1.CloudAction
+	(*ClusterReference)(nil),         // 99: keysteward.fsm.v1.ClusterReference
+	(*UserPermission)(nil),           // 100: keysteward.fsm.v1.UserPermission
+	(*ClusterQuota)(nil),             // 101: keysteward.fsm.v1.ClusterQuota
+	(*KeyValues)(nil),                // 102: keysteward.fsm.v1.KeyValues
+	(*Certificate)(nil),              // 103: keysteward.fsm.v1.Certificate
+	(*PutObject)(nil),                // 104: keysteward.fsm.v1.PutObject
+	(*DeleteObject)(nil),             // 105: keysteward.fsm.v1.DeleteObject
+	(*ActOnCloud)(nil),               // 106: keysteward.fsm.v1.ActOnCloud
+	(*InstallCloudKey)(nil),          // 107: keysteward.fsm.v1.InstallCloudKey
+	(*RequestCertificates)(nil),      // 108: keysteward.fsm.v1.RequestCertificates
+	(*CertificateRequest)(nil),       // 109: keysteward.fsm.v1.CertificateRequest
+	(*ObserveCertificates)(nil),      // 110: keysteward.fsm.v1.ObserveCertificates
+	(*CertificateObservation)(nil),   // 111: keysteward.fsm.v1.CertificateObservation
+	(*IdentifyCluster)(nil),          // 112: keysteward.fsm.v1.IdentifyCluster
+	(*DiscloseKubeconfig)(nil),       // 113: keysteward.fsm.v1.DiscloseKubeconfig
+	nil,                              // 114: keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	nil,                              // 115: keysteward.fsm.v1.ClusterQuota.HardEntry
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	12,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
 	16,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
-	19,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
-	20,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
-	21,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
-	22,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
-	23,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
-	27,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
-	28,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
-	29,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
-	33,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
-	34,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
-	35,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
-	37,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
-	39,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	41,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	42,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	43,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	44,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	40,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
-	48,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	51,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
-	53,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
-	45,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	47,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	49,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	24,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
-	25,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
+	20,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
+	21,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
+	22,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
+	23,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
+	24,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
+	28,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
+	29,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
+	30,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
+	34,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
+	35,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
+	36,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
+	38,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
+	40,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
+	42,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	43,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	44,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	45,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	41,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	49,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	52,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	59,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	46,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	48,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	50,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	25,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
+	26,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
 	17,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
 	18,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
-	95,  // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
-	96,  // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
-	97,  // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
-	98,  // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	99,  // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
-	101, // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
-	104, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
-	103, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
-	30,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
-	32,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
+	104, // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
+	105, // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
+	106, // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
+	107, // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	108, // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
+	110, // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
+	113, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
+	112, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
+	31,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
+	33,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
 	13,  // 40: keysteward.fsm.v1.Command.raise_feature_level:type_name -> keysteward.fsm.v1.RaiseFeatureLevel
 	14,  // 41: keysteward.fsm.v1.Command.checkpoint:type_name -> keysteward.fsm.v1.Checkpoint
-	15,  // 42: keysteward.fsm.v1.Checkpoint.confirmed:type_name -> keysteward.fsm.v1.Mark
-	66,  // 43: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
-	63,  // 44: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	5,   // 45: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	26,  // 46: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	67,  // 47: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	70,  // 48: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	31,  // 49: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
-	6,   // 50: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
-	67,  // 51: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
-	70,  // 52: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
-	67,  // 53: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
-	75,  // 54: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	36,  // 55: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	73,  // 56: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	38,  // 57: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	7,   // 58: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	79,  // 59: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	77,  // 60: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	73,  // 61: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	46,  // 62: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	70,  // 63: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	50,  // 64: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	60,  // 65: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	52,  // 66: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	62,  // 67: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	61,  // 68: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	55,  // 69: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	57,  // 70: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	63,  // 71: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	65,  // 72: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	68,  // 73: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	69,  // 74: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	71,  // 75: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	72,  // 76: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	75,  // 77: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	78,  // 78: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	80,  // 79: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	56,  // 80: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	66,  // 81: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
-	82,  // 82: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
-	94,  // 83: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
-	60,  // 84: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	61,  // 85: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	58,  // 86: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	15,  // 87: keysteward.fsm.v1.Meta.mark:type_name -> keysteward.fsm.v1.Mark
-	59,  // 88: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	64,  // 89: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,   // 90: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	67,  // 91: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	70,  // 92: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	62,  // 93: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	67,  // 94: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	8,   // 95: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	67,  // 96: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,   // 97: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	70,  // 98: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,   // 99: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	73,  // 100: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	74,  // 101: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	77,  // 102: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	76,  // 103: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	79,  // 104: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	16,  // 105: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	83,  // 106: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
-	84,  // 107: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
-	85,  // 108: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
-	86,  // 109: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
-	90,  // 110: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
-	91,  // 111: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
-	92,  // 112: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
-	93,  // 113: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
-	81,  // 114: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
-	81,  // 115: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
-	81,  // 116: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
-	81,  // 117: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
-	105, // 118: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	3,   // 119: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
-	87,  // 120: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
-	88,  // 121: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
-	89,  // 122: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
-	91,  // 123: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
-	92,  // 124: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
-	81,  // 125: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
-	81,  // 126: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
-	81,  // 127: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
-	106, // 128: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
-	81,  // 129: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
-	4,   // 130: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
-	82,  // 131: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
-	82,  // 132: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
-	9,   // 133: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
-	98,  // 134: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	88,  // 135: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
-	100, // 136: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	100, // 137: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	102, // 138: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
-	10,  // 139: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
-	140, // [140:140] is the sub-list for method output_type
-	140, // [140:140] is the sub-list for method input_type
-	140, // [140:140] is the sub-list for extension type_name
-	140, // [140:140] is the sub-list for extension extendee
-	0,   // [0:140] is the sub-list for field type_name
+	54,  // 42: keysteward.fsm.v1.Command.stage_restore:type_name -> keysteward.fsm.v1.StageRestore
+	56,  // 43: keysteward.fsm.v1.Command.finish_restore:type_name -> keysteward.fsm.v1.FinishRestore
+	55,  // 44: keysteward.fsm.v1.Command.abandon_restore:type_name -> keysteward.fsm.v1.AbandonRestore
+	57,  // 45: keysteward.fsm.v1.Command.confirm_restore:type_name -> keysteward.fsm.v1.ConfirmRestore
+	58,  // 46: keysteward.fsm.v1.Command.settle_account:type_name -> keysteward.fsm.v1.SettleAccount
+	19,  // 47: keysteward.fsm.v1.Command.confirm_token:type_name -> keysteward.fsm.v1.ConfirmToken
+	15,  // 48: keysteward.fsm.v1.Checkpoint.confirmed:type_name -> keysteward.fsm.v1.Mark
+	75,  // 49: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	72,  // 50: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	5,   // 51: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	27,  // 52: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	76,  // 53: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	79,  // 54: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	32,  // 55: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
+	6,   // 56: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
+	76,  // 57: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
+	79,  // 58: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
+	76,  // 59: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
+	84,  // 60: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	37,  // 61: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	82,  // 62: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	39,  // 63: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	7,   // 64: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	88,  // 65: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	86,  // 66: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	82,  // 67: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	47,  // 68: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	79,  // 69: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	51,  // 70: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	69,  // 71: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	53,  // 72: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	71,  // 73: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	79,  // 74: keysteward.fsm.v1.ConfirmRestore.proof:type_name -> keysteward.fsm.v1.Proof
+	70,  // 75: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	61,  // 76: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	63,  // 77: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	72,  // 78: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	74,  // 79: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	77,  // 80: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	78,  // 81: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	80,  // 82: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	81,  // 83: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	84,  // 84: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	87,  // 85: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	89,  // 86: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	62,  // 87: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	75,  // 88: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	91,  // 89: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
+	103, // 90: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
+	66,  // 91: keysteward.fsm.v1.Record.staged:type_name -> keysteward.fsm.v1.Staged
+	69,  // 92: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	70,  // 93: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	67,  // 94: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	15,  // 95: keysteward.fsm.v1.Meta.mark:type_name -> keysteward.fsm.v1.Mark
+	64,  // 96: keysteward.fsm.v1.Meta.restore:type_name -> keysteward.fsm.v1.Restore
+	65,  // 97: keysteward.fsm.v1.Meta.staging:type_name -> keysteward.fsm.v1.Staging
+	68,  // 98: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	73,  // 99: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,   // 100: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	76,  // 101: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	79,  // 102: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	71,  // 103: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	76,  // 104: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	8,   // 105: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	76,  // 106: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,   // 107: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	79,  // 108: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,   // 109: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	82,  // 110: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	83,  // 111: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	86,  // 112: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	85,  // 113: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	88,  // 114: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	16,  // 115: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	92,  // 116: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
+	93,  // 117: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
+	94,  // 118: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
+	95,  // 119: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
+	99,  // 120: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
+	100, // 121: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
+	101, // 122: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
+	102, // 123: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
+	90,  // 124: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
+	90,  // 125: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
+	90,  // 126: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
+	90,  // 127: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
+	114, // 128: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	3,   // 129: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
+	96,  // 130: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
+	97,  // 131: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
+	98,  // 132: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
+	100, // 133: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
+	101, // 134: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
+	90,  // 135: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
+	90,  // 136: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
+	90,  // 137: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
+	115, // 138: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
+	90,  // 139: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
+	4,   // 140: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
+	91,  // 141: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
+	91,  // 142: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
+	9,   // 143: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
+	107, // 144: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	97,  // 145: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	109, // 146: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	109, // 147: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	111, // 148: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	10,  // 149: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	150, // [150:150] is the sub-list for method output_type
+	150, // [150:150] is the sub-list for method input_type
+	150, // [150:150] is the sub-list for extension type_name
+	150, // [150:150] is the sub-list for extension extendee
+	0,   // [0:150] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -10070,8 +11023,14 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_RenewLease)(nil),
 		(*Command_RaiseFeatureLevel)(nil),
 		(*Command_Checkpoint)(nil),
+		(*Command_StageRestore)(nil),
+		(*Command_FinishRestore)(nil),
+		(*Command_AbandonRestore)(nil),
+		(*Command_ConfirmRestore)(nil),
+		(*Command_SettleAccount)(nil),
+		(*Command_ConfirmToken)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[43].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[49].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -10087,8 +11046,9 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Record_Token)(nil),
 		(*Record_Object)(nil),
 		(*Record_Certificate)(nil),
+		(*Record_Staged)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[71].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[80].OneofWrappers = []any{
 		(*Object_Project)(nil),
 		(*Object_Provider)(nil),
 		(*Object_Cluster)(nil),
@@ -10104,7 +11064,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   96,
+			NumMessages:   105,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
