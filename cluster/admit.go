@@ -88,7 +88,7 @@ func (p *peers) notLeading(q joinRequest) (a joinAnswer, decided bool) {
 	switch {
 	case !p.node.HasState():
 		a.Verdict, a.Detail = verdictEmpty, p.node.ID()+" is empty too"
-	case q.ClusterID != "" && a.ClusterID != "" && q.ClusterID != a.ClusterID:
+	case q.ClusterID != "" && a.ClusterID != "" && q.ClusterID != a.ClusterID && q.ClusterID != p.node.View().Meta().GetRestore().GetReplacedCluster():
 		a.Verdict = verdictOther
 		a.Detail = fmt.Sprintf("%s is of cluster %s, and %s of cluster %s: two clusters under one name", q.ID, q.ClusterID, p.node.ID(), a.ClusterID)
 	default:
@@ -109,7 +109,7 @@ func (p *peers) notLeading(q joinRequest) (a joinAnswer, decided bool) {
 func (p *peers) court(ctx context.Context) (*court, error) {
 	status := p.node.Status()
 	c := &court{
-		clusterID: p.node.View().Meta().GetClusterId(), level: p.node.View().Meta().GetFeatureLevel(), founders: p.founders, pattern: p.pattern,
+		before: p.node.View().Meta().GetRestore().GetReplacedCluster(), clusterID: p.node.View().Meta().GetClusterId(), level: p.node.View().Meta().GetFeatureLevel(), founders: p.founders, pattern: p.pattern,
 		wanted: -1, alive: map[string]bool{p.node.ID(): true},
 	}
 	if c.clusterID == "" || !status.IsLeader {

@@ -9,6 +9,9 @@ import (
 // court is what a leader knows when somebody asks to be let in.
 type court struct {
 	clusterID string
+	// before is the cluster's ID before a backup of another one was restored, empty if
+	// none was: who was away since then knows it under that.
+	before string
 	config    node.Configuration
 	// level is the cluster's feature level.
 	level uint32
@@ -39,7 +42,7 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 	}
 	m, member := c.config.Find(q.ID)
 	switch {
-	case q.ClusterID != "" && q.ClusterID != c.clusterID:
+	case q.ClusterID != "" && q.ClusterID != c.clusterID && q.ClusterID != c.before:
 		return say(verdictOther, "%s is of cluster %s, and this is cluster %s: two clusters under one name", q.ID, q.ClusterID, c.clusterID)
 	case member && m.Address != q.Raft:
 		return say(verdictRefused, "%s is known at %s, not at %s", q.ID, m.Address, q.Raft)

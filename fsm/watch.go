@@ -44,6 +44,10 @@ func (v *View) WatchSecrets() Changes { return v.watch(tableSecrets) }
 // WatchMembers returns what changes when the membership does.
 func (v *View) WatchMembers() Changes { return v.watch(tableMembers) }
 
+// WatchReplaced returns what changes when the whole state is replaced: by a restored
+// backup, or by a snapshot of another member.
+func (v *View) WatchReplaced() Changes { return Changes{chans: []<-chan struct{}{v.from.replaced}} }
+
 func (v *View) watch(tables ...string) Changes {
 	c := Changes{chans: []<-chan struct{}{v.from.replaced}}
 	for _, table := range tables {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -68,16 +69,46 @@ func (n *Node) reign(ctx context.Context) error {
 	if err := n.awaitLeave(ctx); err != nil {
 		return err
 	}
-	term, err := n.beginSession(ctx)
-	if err != nil {
-		return err
-	}
 	n.indexes.Clear() // of an earlier leadership
-	s := newSession(n, term)
-	n.log.Info("leading", "session", term, "node", n.ID())
-	s.run(ctx)
-	n.log.Info("no longer leading", "session", term, "node", n.ID())
+	for ctx.Err() == nil {
+		term, err := n.beginSession(ctx)
+		if err != nil {
+			return err
+		}
+		n.log.Info("leading", "session", term, "node", n.ID())
+		n.serve(ctx, term)
+		if ctx.Err() == nil {
+			n.log.Warn("a backup was restored: this leader begins anew with what is in it", "restore", n.View().Meta().GetRestore().GetNumber())
+		}
+		n.log.Info("no longer leading", "session", term, "node", n.ID())
+	}
 	return nil
+}
+
+// serve runs a session until the leadership ends, or until a restored backup takes
+// the place of the state: what was decided by the state before is worth nothing then.
+// It returns when nothing of the session is left, so whatever was proposed in it stands
+// in the log before what comes next.
+func (n *Node) serve(ctx context.Context, term uint64) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	replaced := n.View().WatchReplaced()
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	ended := make(chan struct{})
+	defer close(ended)
+	watcher.Go(func() {
+		if !replaced.Wait(ctx.Done()) {
+			return
+		}
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(n.cfg.CommitTimeout):
+			n.fail(fmt.Errorf("%w: %s", errStuck, n.busy()))
+		}
+	})
+	newSession(n, term).run(ctx)
 }
 
 // beginSession logs the session's beginning; its number is the entry's term.

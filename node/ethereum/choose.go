@@ -23,6 +23,9 @@ func (p *pass) chooseKeys(ctx context.Context, view *fsm.View) ([]*fsmpb.Key, er
 	if w := cmp.Or(p.checkNonces(), p.stopped(view), p.flagsForbid(view), p.brake()); w != nil {
 		return nil, w
 	}
+	if p.account(view).GetUnsettled() {
+		return nil, nil // settleAccounts said why
+	}
 	for _, w := range p.waits {
 		if !w.aside && (w.code == ForeignTransaction || w.code == EventMissing || w.code == ReceiptsMissing) {
 			return nil, nil // whatever it is, it can not be told twice

@@ -161,8 +161,7 @@ func (d *Duty) pass(ctx context.Context, s Session) error {
 	}
 	steps := []func(context.Context) error{p.generate}
 	if d.cfg.configured() {
-		steps = append(steps, p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.mindForeign,
-			p.readEvents, p.searchSeed, p.retireForeign, p.findPaid, p.recordFinal, p.sign, p.send)
+		steps = append(steps, p.steps()...)
 	} else if !d.cfg.Off {
 		p.wait(waitFor(Unconfigured, "this node was given no execution client to make deposits with"))
 	}

@@ -47,7 +47,7 @@ func (p *pass) generate(ctx context.Context) error {
 		p.wait(seedMissing())
 		return nil
 	}
-	if err := p.wantSpares(ctx); err != nil || lacking(p.session.View()) == 0 || p.duty.cfg.Off {
+	if err := p.wantSpares(ctx); err != nil || lacking(p.session.View()) == 0 || p.duty.cfg.Off || p.session.View().RestoreOpen() {
 		return err
 	}
 	if p.duty.cfg.configured() && !p.searched(p.session.View(), nil) {

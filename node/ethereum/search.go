@@ -81,7 +81,12 @@ func (p *pass) searchOn(ctx context.Context, seed *validator.Seed) (goOn bool, e
 	first := s.GetNextIndex()
 	end := max(s.GetFound()+gapLimit, meta.GetNextIndex())
 	c := &fsmpb.AdoptKeys{FirstIndex: first, Search: s}
-	pubkeys, err := publicKeys(ctx, seed, first, int(min(searchChunk, end-first)))
+	lost := leapOf(meta, s)
+	if lost.over(first) {
+		s.NextIndex, s.Done = lost.to, lost.to >= end
+		return !s.GetDone(), p.adopt(ctx, c)
+	}
+	pubkeys, err := publicKeys(ctx, seed, first, int(min(searchChunk, lost.before(first, end)-first)))
 	if err != nil {
 		return false, err
 	}

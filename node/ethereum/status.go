@@ -70,6 +70,11 @@ const (
 	SearchingSeed Code = "searching-seed"
 	// EventsIncomplete: the execution client does not show every DepositEvent.
 	EventsIncomplete Code = "events-incomplete"
+	// RestoreUnsettled: a backup was restored, and what was sent from the funding
+	// account after it is not known yet.
+	RestoreUnsettled Code = "restore-unsettled"
+	// RestoreUnconfirmed: a backup was restored, and no operator has confirmed it.
+	RestoreUnconfirmed Code = "restore-unconfirmed"
 	// EarlierUnknown: there were deposits before the start block, and nobody said
 	// that none was for the cluster's seed.
 	EarlierUnknown Code = "earlier-deposits-unknown"

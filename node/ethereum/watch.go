@@ -43,7 +43,7 @@ func (p *pass) watch(ctx context.Context) error {
 			claims = append(claims, *claim)
 		}
 	}
-	proven, err := p.prove(ctx, claims)
+	proven, err := p.prove(ctx, p.proveOnly(claims))
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type Vault struct {
 
 	mu       sync.Mutex
 	ring     *Keyring
+	restores uint64 // how many restores the state had seen that ring was opened for
 	ringOf   []byte // the keyring's record that ring was opened from
 	tried    []byte // the record that was tried last
 	failure  error  // why that one does not open
@@ -99,11 +100,11 @@ func (v *Vault) Keyring(view *fsm.View) (*Keyring, error) {
 	case v.ring != nil && bytes.Equal(record, v.ringOf):
 		return v.ring, nil
 	case v.prepared != nil && bytes.Equal(record, v.prepared.record):
-		v.opened(record, v.prepared.ring)
+		v.opened(view, record, v.prepared.ring)
 		return v.ring, nil
 	case v.failure != nil && bytes.Equal(record, v.tried):
 		return nil, fmt.Errorf("%w: %w", node.ErrSealed, v.failure)
-	case v.ring != nil && v.ring.clusterID == view.Meta().GetClusterId():
+	case v.ring != nil && v.ring.clusterID == view.Meta().GetClusterId() && v.restores == view.Meta().GetRestore().GetNumber():
 		if !v.ring.opensAll(view.Meta().GetSeal()) {
 			return nil, errChanged
 		}
@@ -112,7 +113,10 @@ func (v *Vault) Keyring(view *fsm.View) (*Keyring, error) {
 	return nil, errOpening
 }
 
-func (v *Vault) opened(record []byte, ring *Keyring) {
+// opened keeps the keyring for the history that it was opened in: after a restore
+// another one may have given the same terms to other data keys.
+func (v *Vault) opened(view *fsm.View, record []byte, ring *Keyring) {
+	v.restores = view.Meta().GetRestore().GetNumber()
 	v.ring, v.ringOf, v.tried, v.failure, v.prepared = ring, record, record, nil, nil
 }
 
@@ -141,7 +145,7 @@ func (v *Vault) Open(ctx context.Context, view *fsm.View) error {
 		return err
 	}
 	r.zero()
-	v.opened(record, &r.Keyring)
+	v.opened(view, record, &r.Keyring)
 	return nil
 }
 
