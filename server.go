@@ -230,9 +230,9 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 func (p *parts) duties() []node.Duty {
 	duties := append(p.more, p.vault.Duty(), node.DutyFunc("deposits", func(ctx context.Context, s *node.Session) error { //nolint:gocritic // used once
 		return p.duty.Run(ctx, s)
-	}), node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
+	}), node.HeldBack(node.DutyFunc("clouds", func(ctx context.Context, s *node.Session) error {
 		return p.clouds.Run(ctx, s)
-	}))
+	})))
 	return append(duties, p.podDuties()...)
 }
 

@@ -51,9 +51,9 @@ func (p *parts) podDuties() []node.Duty {
 	if p.pods == nil {
 		return nil
 	}
-	return []node.Duty{node.DutyFunc("pods", func(ctx context.Context, s *node.Session) error {
+	return []node.Duty{node.HeldBack(node.DutyFunc("pods", func(ctx context.Context, s *node.Session) error {
 		return p.pods.Duty().Run(ctx, s)
-	})}
+	}))}
 }
 
 // podRefused tells a pod by an Event that it may not ask for keys.

@@ -46,8 +46,10 @@ func (s *Server) authenticate(r *http.Request, remote string) (Caller, error) {
 // and however many wrong ones came before. What costs, a review by Kubernetes, is
 // bounded by whose tokens it refused.
 func (s *Server) authenticateToken(ctx context.Context, token, remote string) (Caller, error) {
-	caller, expires, known := s.ownerOf(token)
+	caller, expires, suspended, known := s.ownerOf(token)
 	switch {
+	case suspended:
+		return Caller{}, s.refuse(remote, "suspended-token", challenge(`, error="invalid_token"`, "the token came with a restored backup and is suspended: an administrator confirms it with keysteward tokens confirm, or makes another one"))
 	case known && !expires.IsZero() && !time.Now().Before(expires):
 		return Caller{}, s.refuse(remote, "expired-token", challenge(`, error="invalid_token"`, "the token has expired"))
 	case known:
@@ -64,15 +66,15 @@ func (s *Server) authenticateToken(ctx context.Context, token, remote string) (C
 // ownerOf finds the caller whose token this is in the server's file or in this
 // node's state. Hashes are compared, so the time that it takes tells nothing about
 // any token.
-func (s *Server) ownerOf(token string) (caller Caller, expires time.Time, known bool) {
+func (s *Server) ownerOf(token string) (caller Caller, expires time.Time, suspended, known bool) {
 	hash := sha256.Sum256([]byte(token))
 	if caller, expires, known = s.cfg.Tokens.lookup(hash); known {
-		return caller, expires, true
+		return caller, expires, false, true
 	}
 	if t := s.node.View().TokenBySHA256(hash); t != nil {
-		return callerOf(t), wallTime(t.GetExpiresWallMs()), true
+		return callerOf(t), wallTime(t.GetExpiresWallMs()), t.GetSuspended(), true
 	}
-	return Caller{}, time.Time{}, false
+	return Caller{}, time.Time{}, false, false
 }
 
 // wrongToken refuses a token that is nobody's, and tells whoever has too many of

@@ -20,6 +20,9 @@ func (s *Server) getCluster(c *call) (answer, error) {
 		FeatureLevel:     int(c.reading.view.Meta().GetFeatureLevel()),
 		Nodes:            make([]wire.Node, 0, len(st.Peers)),
 	}
+	if view := c.reading.view; view.RestoreOpen() {
+		w.Restore = restoreOf(view)
+	}
 	for _, p := range st.Peers {
 		n := wire.Node{
 			ID: p.ID, API: p.API, Raft: p.Raft, Voter: p.Voter, Role: wire.NodeRoleNonvoter,

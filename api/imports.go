@@ -112,6 +112,11 @@ func pathOf(k *fsmpb.Key) string {
 // showImported adds what only a key that came with its stake has: one that was
 // imported, or adopted.
 func showImported(w *wire.Key, k *fsmpb.Key) {
+	if fsm.RestsAlone(k) && k.GetRestored() {
+		if w.RestsUntil = "until the restored backup is confirmed: keysteward restore status"; k.GetProof() != nil {
+			w.RestsUntil = "until the wait after the restored backup was confirmed is over"
+		}
+	}
 	if !fsm.PaidElsewhere(k) {
 		return
 	}

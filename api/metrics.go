@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -74,6 +75,8 @@ var (
 	descAudit     = describe("audit_last_seq", "Sequence number of the newest audit record.")
 	descAuditKept = describe("audit_records", "Audit records that are kept in the state.")
 	descReady     = describe("ready", "1 while a check of /readyz is well, for each check.", "check")
+	descRestore   = describe("restore_open", "1 while a restored backup is not confirmed: no key changes its holder and no deposit is signed.")
+	descLacking   = describe("restore_missing", "What has to be found out before a restored backup can be confirmed, by kind.", "code")
 	descBuild     = describe("build_info", "1; the version of the program.", "version")
 )
 
@@ -87,9 +90,25 @@ type stateCollector struct{ s *Server }
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descDataKey, descOutdated, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descReady, descBuild,
+		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descDataKey, descOutdated, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descReady, descRestore, descLacking, descBuild,
 	} {
 		ch <- d
+	}
+}
+
+// collectRestore tells of a restore that is open.
+func (stateCollector) collectRestore(view *fsm.View, gauge func(*prometheus.Desc, float64, ...string)) {
+	open := 0.0
+	if view.RestoreOpen() {
+		open = 1
+	}
+	gauge(descRestore, open)
+	lacking := make(map[string]int)
+	for _, m := range view.RestoreMissing() {
+		lacking[m.Code]++
+	}
+	for code, n := range lacking {
+		gauge(descLacking, float64(n), code)
 	}
 }
 
@@ -106,6 +125,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range depositCounts(m) {
 		gauge(descDeposits, float64(n), state)
 	}
+	c.collectRestore(view, gauge)
 	if code := view.DepositStatus().GetCode(); code != "" {
 		gauge(descWaiting, 1, code)
 	}

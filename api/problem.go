@@ -53,6 +53,9 @@ const (
 	tooMany          kind = "too-many"
 	staleGeneration  kind = "stale-generation"
 	refusedByKube    kind = "certificate-refused"
+	unconfirmed      kind = "restore-unconfirmed"
+	notConfirmable   kind = "restore-incomplete"
+	damagedBackup    kind = "damaged-backup"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
 	outcomeUnknown   kind = "outcome-unknown"
@@ -99,6 +102,9 @@ var kinds = map[kind]struct {
 	tooMany:          {http.StatusConflict, "There are too many"},
 	staleGeneration:  {http.StatusConflict, "The logical cloud has changed"},
 	refusedByKube:    {http.StatusConflict, "The certificate was refused"},
+	unconfirmed:      {http.StatusServiceUnavailable, "A restored backup is not confirmed"},
+	notConfirmable:   {http.StatusConflict, "What came after the backup is not known yet"},
+	damagedBackup:    {http.StatusUnprocessableEntity, "The backup is damaged"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},
@@ -164,15 +170,23 @@ func (s *Server) problemOf(err error, r *http.Request) *problem {
 	return newProblem(internal, "the node could not answer; its log has more under the request ID")
 }
 
+// confirmRetry is when to come again while a restore waits for people.
+const confirmRetry = 30 * time.Second
+
 func refusalProblem(r *fsm.Refusal) *problem {
 	known := map[fsm.Code]kind{
 		fsm.StaleFence: staleFence, fsm.StaleNonce: staleStop, fsm.NotFound: notFound, fsm.Invalid: invalidField, fsm.KeyInUse: keyInUse, fsm.SeedExists: seedExists,
 		fsm.PoolShort: poolShort, fsm.TokenExists: tokenExists, fsm.TooManyTokens: tooManyTokens,
 		fsm.Exists: exists, fsm.InUse: inUse, fsm.WrongState: wrongState, fsm.Incomplete: incomplete, fsm.TooMany: tooMany,
-		fsm.StaleGeneration: staleGeneration,
+		fsm.StaleGeneration:    staleGeneration,
+		fsm.RestoreUnconfirmed: unconfirmed, fsm.RestoreIncomplete: notConfirmable, fsm.DamagedBackup: damagedBackup,
 	}
 	if k, ok := known[r.Code]; ok {
-		return newProblem(k, "%s", r.Detail)
+		p := newProblem(k, "%s", r.Detail)
+		if k == unconfirmed {
+			p.retry = confirmRetry
+		}
+		return p
 	}
 	return newProblem(internal, "the cluster refused the change: %s", r.Code)
 }

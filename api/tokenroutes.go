@@ -72,6 +72,25 @@ func (s *Server) revokeToken(c *call) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
+// confirmToken lets a token in again that came with a restore.
+func (s *Server) confirmToken(c *call) (answer, error) {
+	id := c.echo.Param("id")
+	if !tokenID.MatchString(id) {
+		return answer{}, badField("id", "want 16 hex digits, as the list of tokens has them")
+	}
+	cmd := c.command()
+	cmd.Body = &fsmpb.Command_ConfirmToken{ConfirmToken: &fsmpb.ConfirmToken{Id: id}}
+	value, err := s.propose(c.ctx(), cmd)
+	if err != nil {
+		return answer{}, err
+	}
+	t, isToken := value.(*fsmpb.Token)
+	if !isToken {
+		return answer{}, errors.New("a ConfirmToken command was answered with another type")
+	}
+	return ok(tokenOf(t)), nil
+}
+
 func tokenOf(t *fsmpb.Token) wire.Token {
 	expires := wallTime(t.GetExpiresWallMs())
 	return wire.Token{
@@ -79,5 +98,6 @@ func tokenOf(t *fsmpb.Token) wire.Token {
 		Namespaces: t.GetNamespaces(), Projects: t.GetProjects(),
 		Created: wallTime(t.GetCreatedWallMs()), CreatedBy: t.GetCreatedBy(),
 		Expires: expires, Expired: !expires.IsZero() && !time.Now().Before(expires),
+		Suspended: t.GetSuspended(),
 	}
 }

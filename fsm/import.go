@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"iter"
+
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -52,6 +54,11 @@ func PaidElsewhere(k *fsmpb.Key) bool { return k.GetImported() || k.GetAdopted()
 // imported or adopted, or since a restore.
 func RestsAlone(k *fsmpb.Key) bool {
 	return k.GetState() == fsmpb.KeyState_KEY_STATE_RESTING && k.GetHolder() == nil
+}
+
+// LoneKeys iterates over the keys that rest without an allocation, in order of birth.
+func (v *View) LoneKeys() iter.Seq[*fsmpb.Key] {
+	return rows[*fsmpb.Key](v.txn, tableKeys, indexAlone)
 }
 
 // RestsSinceImport reports whether nobody has vouched yet that the validator

@@ -61,12 +61,12 @@ var onRecord = map[protoreflect.Name]string{
 
 	"raise_feature_level": "",
 	"checkpoint":          "compares replicas and changes nothing",
-	"stage_restore":   "", // the first part of a backup
-	"abandon_restore": "",
-	"finish_restore":  "",
-	"confirm_restore": "",
-	"settle_account":  "",
-	"confirm_token":   "",
+	"stage_restore":       "", // the first part of a backup
+	"abandon_restore":     "",
+	"finish_restore":      "",
+	"confirm_restore":     "",
+	"settle_account":      "",
+	"confirm_token":       "",
 
 	"tick":               "time passes; what it ends is recorded",
 	"set_deposit_status": "a leader's view of why deposits wait, for people",

@@ -30,6 +30,7 @@ const (
 	indexPool     = "pool"     // keys: free and reserved by nobody, in order of birth
 	indexLoose    = "loose"    // keys: the stake is on its way, reserved by nobody
 	indexSpare    = "spare"    // keys: generated, without a deposit, in order of birth
+	indexAlone    = "alone"    // keys that rest without an allocation, in order of birth
 	indexRestored = "restored" // keys that a restore marked, in order of birth
 	indexSealed   = "sealed"   // keys that came with a ciphertext, by the term of its data key
 	indexUnfilled = "unfilled" // requests that still lack reserved keys and are not blocked, oldest first
@@ -91,6 +92,7 @@ func keyTable() *memdb.TableSchema {
 		partial(indexLoose, isLoose, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 		partial(indexSpare, isSpare, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 		partial(indexRestored, (*fsmpb.Key).GetRestored, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
+		partial(indexAlone, RestsAlone, func(k *fsmpb.Key) []byte { return orderKey(k.GetOrdinal()) }),
 		partial(indexSealed, hasSealed, func(k *fsmpb.Key) []byte {
 			return append(binary.BigEndian.AppendUint32(nil, SealedTerm(k.GetSealed())), k.GetPubkey()...)
 		}),

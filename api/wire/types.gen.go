@@ -497,6 +497,24 @@ func (e GetKeyParamsConsistency) Valid() bool {
 	}
 }
 
+// Defines values for GetRestoreParamsConsistency.
+const (
+	GetRestoreParamsConsistencyLinearizable GetRestoreParamsConsistency = "linearizable"
+	GetRestoreParamsConsistencyStale        GetRestoreParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetRestoreParamsConsistency enum.
+func (e GetRestoreParamsConsistency) Valid() bool {
+	switch e {
+	case GetRestoreParamsConsistencyLinearizable:
+		return true
+	case GetRestoreParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RemoveSealKeyParamsForce.
 const (
 	RemoveSealKeyParamsForceFalse RemoveSealKeyParamsForce = "false"
@@ -1065,9 +1083,10 @@ type Cluster struct {
 	FeatureLevel int `json:"featureLevel"`
 
 	// Leader Node ID; empty while there is none, or the one that was elected has no session.
-	Leader string `json:"leader"`
-	Nodes  []Node `json:"nodes"`
-	Term   int64  `json:"term"`
+	Leader  string  `json:"leader"`
+	Nodes   []Node  `json:"nodes"`
+	Restore Restore `json:"restore,omitempty,omitzero"`
+	Term    int64   `json:"term"`
 }
 
 // ClusterDescription defines model for ClusterDescription.
@@ -1268,7 +1287,7 @@ type Key struct {
 	// RetiredDetail What was seen or said then.
 	RetiredDetail string `json:"retiredDetail,omitempty,omitzero"`
 
-	// RetiredReason Why it is retired: exited, slashed, withdrawn, foreign (somebody else deposited for it), operator.
+	// RetiredReason Why it is retired: exited, slashed, withdrawn, foreign (somebody else deposited for it), operator, restored (its deposit was lost after a restore).
 	RetiredReason string   `json:"retiredReason,omitempty,omitzero"`
 	State         KeyState `json:"state"`
 
@@ -1622,6 +1641,64 @@ type Rest struct {
 	EndedBy []string `json:"endedBy"`
 }
 
+// Restore defines model for Restore.
+type Restore struct {
+	// AdoptedKeys Keys with a deposit that was found, which rest until keys confirm-stopped.
+	AdoptedKeys int       `json:"adoptedKeys"`
+	At          time.Time `json:"at,omitempty,omitzero"`
+
+	// BackupIndex Raft index of the backup in its cluster.
+	BackupIndex int64     `json:"backupIndex,omitempty,omitzero"`
+	BackupMade  time.Time `json:"backupMade,omitempty,omitzero"`
+
+	// By Who restored it.
+	By          string    `json:"by,omitempty,omitzero"`
+	ConfirmedAt time.Time `json:"confirmedAt,omitempty,omitzero"`
+	ConfirmedBy string    `json:"confirmedBy,omitempty,omitzero"`
+
+	// Missing What has to be found out before it can be confirmed.
+	Missing []RestoreMissing `json:"missing"`
+
+	// Number Counts the restores; 0 if there was none.
+	Number int64 `json:"number"`
+
+	// Open No operator has confirmed it yet.
+	Open bool `json:"open"`
+
+	// ReplacedCluster ID of the cluster whose state was given up for it.
+	ReplacedCluster string `json:"replacedCluster,omitempty,omitzero"`
+
+	// ReplacedIndex Raft index of what was given up.
+	ReplacedIndex int64 `json:"replacedIndex,omitempty,omitzero"`
+
+	// RestingKeys Keys that rest outside of an allocation until it is confirmed.
+	RestingKeys int `json:"restingKeys"`
+
+	// SuspendedTokens Tokens that were neither confirmed nor revoked since.
+	SuspendedTokens int `json:"suspendedTokens"`
+}
+
+// RestoreMissing defines model for RestoreMissing.
+type RestoreMissing struct {
+	// Code `seed-search`: deposits of the seed's keys; `account`: the next nonce of a funding account.
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// RestoreWord defines model for RestoreWord.
+type RestoreWord struct {
+	// NoDeposits Nobody ever made a deposit with this cluster's seed, so none has to be looked
+	// for. It counts only where the backup knows of none either.
+	NoDeposits bool `json:"noDeposits,omitempty,omitzero"`
+
+	// Number Of the restore that is meant.
+	Number int64 `json:"number"`
+
+	// ValidatorsStopped Has to be true: no validator runs with a key of this cluster, but for those
+	// in the pods that /v1/allocations shows.
+	ValidatorsStopped bool `json:"validatorsStopped"`
+}
+
 // Retirement defines model for Retirement.
 type Retirement struct {
 	// Force Retire the key although it is held, rests, or has a deposit on its way.
@@ -1821,6 +1898,9 @@ type Token struct {
 	Namespaces []string  `json:"namespaces,omitempty,omitzero"`
 	Projects   []string  `json:"projects,omitempty,omitzero"`
 	Role       TokenRole `json:"role"`
+
+	// Suspended It came with a restored backup and lets nobody in until it is confirmed.
+	Suspended bool `json:"suspended,omitempty,omitzero"`
 }
 
 // TokenList defines model for TokenList.
@@ -2040,6 +2120,14 @@ type GetKeyParams struct {
 
 // GetKeyParamsConsistency defines parameters for GetKey.
 type GetKeyParamsConsistency string
+
+// GetRestoreParams defines parameters for GetRestore.
+type GetRestoreParams struct {
+	Consistency GetRestoreParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetRestoreParamsConsistency defines parameters for GetRestore.
+type GetRestoreParamsConsistency string
 
 // RemoveSealKeyParams defines parameters for RemoveSealKey.
 type RemoveSealKeyParams struct {
@@ -2292,6 +2380,9 @@ type ConfirmStoppedJSONRequestBody = StoppedKey
 
 // RetireKeyJSONRequestBody defines body for RetireKey for application/json ContentType.
 type RetireKeyJSONRequestBody = Retirement
+
+// ConfirmRestoreJSONRequestBody defines body for ConfirmRestore for application/json ContentType.
+type ConfirmRestoreJSONRequestBody = RestoreWord
 
 // AddSealKeyJSONRequestBody defines body for AddSealKey for application/json ContentType.
 type AddSealKeyJSONRequestBody = SealKeyID

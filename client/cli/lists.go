@@ -296,6 +296,9 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 				g.note("%s does not vote yet: %s", node.ID, node.Waiting)
 			}
 		}
+		if cluster.Restore.Open {
+			restoreNotes(g, cluster.Restore)
+		}
 		eventsNotes(g, cluster)
 		termsNotes(g, cluster)
 	})

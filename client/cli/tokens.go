@@ -18,11 +18,11 @@ import (
 var tokenRoles = []string{string(wire.TokenRoleAdmin), string(wire.TokenRoleOperator), string(wire.TokenRoleViewer)}
 
 func (a *app) tokensCommand() *cobra.Command {
-	list, revoke := &listing{}, &revocation{}
+	list, revoke, confirm := &listing{}, &revocation{}, &confirmTokens{}
 	return group("tokens", "say who may call the cluster",
 		a.createTokenCommand(),
 		list.command(a, "list", "list the bearer tokens, without anything that lets somebody in", noArguments, list.tokens),
-		revoke.command(a))
+		revoke.command(a), confirm.command(a))
 }
 
 // minting holds the flags of tokens create.
@@ -188,6 +188,8 @@ func (l *listing) tokens(ctx context.Context, cmd *cobra.Command, c *client.Clie
 
 func expiry(t wire.Token) string {
 	switch {
+	case t.Suspended:
+		return "suspended by a restore"
 	case t.Expires.IsZero():
 		return "never"
 	case t.Expired:
