@@ -181,6 +181,7 @@ func routeSeeds(f *testing.F) (seeds []string) {
 		"POST /v1/keys/{pubkey}/retire":          `{"reason":"exited"}`,
 		"POST /v1/deposits/resume":               `{"chainId":1337,"account":"0x6163636f756e742d6f662d32302d627974657321","nonce":1}`,
 		"PUT /v1/seed":                           sealedBody,
+		"POST /v1/restore/confirm":               `{"number":1,"validatorsStopped":true}`,
 		"POST /v1/tokens":                        `{"name":"ci","role":"operator","namespaces":["other"],"sha256":"` + strings.Repeat("ab", 32) + `"}`,
 		"POST /v1/seal/keys":                     `{"id":"file:0123456789abcdef"}`,
 	}

@@ -123,7 +123,8 @@ func (w *write) endRestored(c *fsmpb.ConfirmRestore) {
 }
 
 // settleAccount takes over which nonce of an account is the next one. Those between
-// were used by the history that was lost. Its value is nil.
+// were used by the history that was lost. A search for deposits that was made before
+// begins anew: their transactions may have landed since. Its value is nil.
 func (w *write) settleAccount(c *fsmpb.SettleAccount) Result {
 	a := w.account(c.GetChainId(), c.GetAccount())
 	switch next := c.GetNextNonce(); {
@@ -137,6 +138,9 @@ func (w *write) settleAccount(c *fsmpb.SettleAccount) Result {
 		return Result{Refusal: refuse(WrongState, "account %x on chain %d is settled", c.GetAccount(), c.GetChainId())}
 	case next < a.GetNextNonce():
 		return Result{Refusal: refuse(StaleNonce, "nonce %d: the next one is %d", next, a.GetNextNonce())}
+	}
+	if isRestoreOpen(w.meta) {
+		w.meta.SeedSearch = nil
 	}
 	from := a.GetNextNonce()
 	a = proto.CloneOf(a)

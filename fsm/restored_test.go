@@ -170,6 +170,8 @@ func TestStakesOfTheLostHistory(t *testing.T) {
 	}
 	r.refused(RestoreIncomplete, &fsmpb.ConfirmRestore{Number: 1, Proof: proof()})
 	r.ok(&fsmpb.SettleAccount{ChainId: 1, Account: a.GetAddress(), NextNonce: 10})
+	r.refused(RestoreIncomplete, &fsmpb.ConfirmRestore{Number: 1, Proof: proof()})
+	r.ok(search(0, 20, true)) // again: what was under way has landed now
 	r.confirmRestored(0)
 	account := r.View().Account(1, a.GetAddress())
 	require.Equal(t, uint64(10), account.GetNextNonce())

@@ -1633,7 +1633,7 @@ type Rest struct {
 	// Code `released` (by the pod or an operator), `lease-expired`, or what Kubernetes
 	// showed: `pod-gone` (it vanished before its end was seen), `force-deleted`,
 	// `pod-collected` (by the pod garbage collector), `pod-replaced` (another UID
-	// has its name), `container-unknown`, `node-unreachable`, `pod-ended` (with proof).
+	// has its name), `container-unknown`, `node-unreachable`, `pod-ended` (with proof), `restored` (a backup was restored).
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
 

@@ -43,31 +43,31 @@ func restoreNotes(g *grid, r wire.Restore) {
 		if len(r.Missing) == 0 {
 			g.note("nothing has to be found out any more: stop every validator that runs with a key of this cluster, but for those in the pods that keysteward assignments shows, and run keysteward restore confirm --validators-stopped")
 		}
-		g.note("%s outside of an allocation until then", rest(r.RestingKeys))
+		g.note("%s outside of an allocation until then", restingKeys(r.RestingKeys))
 	}
 	if r.AdoptedKeys > 0 {
-		g.note("%s that the backup does not know or have paid: once their validators are stopped, keysteward keys confirm-stopped --all-adopted", found(r.AdoptedKeys))
+		g.note("%s that the backup does not know or have paid: once their validators are stopped, keysteward keys confirm-stopped --all-adopted", adoptedKeys(r.AdoptedKeys))
 	}
 	if r.SuspendedTokens > 0 {
-		g.note("%s until keysteward tokens confirm: it may have been revoked after the backup", suspended(r.SuspendedTokens))
+		g.note("%s until keysteward tokens confirm: it may have been revoked after the backup", suspendedTokens(r.SuspendedTokens))
 	}
 }
 
-func rest(n int) string {
+func restingKeys(n int) string {
 	if n == 1 {
 		return "1 key rests"
 	}
 	return fmt.Sprintf("%d keys rest", n)
 }
 
-func found(n int) string {
+func adoptedKeys(n int) string {
 	if n == 1 {
 		return "1 key was found on the chain with a deposit"
 	}
 	return fmt.Sprintf("%d keys were found on the chain with deposits", n)
 }
 
-func suspended(n int) string {
+func suspendedTokens(n int) string {
 	if n == 1 {
 		return "1 token lets nobody in"
 	}

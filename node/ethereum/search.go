@@ -42,6 +42,9 @@ func (p *pass) searchSeed(ctx context.Context) error {
 	if p.searched(view, p.world.genesis) || view.Secret(fsm.SecretSeed) == nil {
 		return nil
 	}
+	if p.inDoubt() {
+		return nil // settleAccounts says so
+	}
 	if !p.indexed {
 		p.wait(waitFor(IndexingEvents, "reading earlier deposits from the chain, to look for those of this seed: block %d of %d", p.duty.events.Status().NextBlock, uint64(p.world.head.Number)))
 		return nil

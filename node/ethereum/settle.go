@@ -16,12 +16,28 @@ import (
 // signed is sent again, and what it needs to be confirmed is found out.
 func (p *pass) steps() []func(context.Context) error {
 	if p.view.RestoreOpen() {
-		return []func(context.Context) error{p.look, p.watch, p.send, p.openAccount, p.readEvents, p.searchSeed, p.settleAccounts, p.recordFinal}
+		return []func(context.Context) error{p.look, p.watch, p.send, p.openAccount, p.settleAccounts, p.readEvents, p.searchSeed, p.recordFinal, p.tellUnconfirmed}
 	}
 	return []func(context.Context) error{
 		p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.settleAccounts, p.mindForeign,
 		p.readEvents, p.searchSeed, p.retireForeign, p.findPaid, p.recordFinal, p.sign, p.send,
 	}
+}
+
+// inDoubt reports whether the history that a restore lost may have transactions under
+// way, as it was when this pass began: what they pay for is looked for when all of them
+// are final, and in events that were read after that was known.
+func (p *pass) inDoubt() bool {
+	if !p.view.RestoreOpen() {
+		return false
+	}
+	for a := range p.session.View().Accounts() {
+		was := p.view.Account(a.GetChainId(), a.GetAddress())
+		if (was == nil || was.GetUnsettled()) && a.GetChainId() == p.duty.cfg.Network.ChainID {
+			return true
+		}
+	}
+	return false
 }
 
 // nonces are how many transactions an account has: in blocks, with those that wait,
@@ -47,7 +63,6 @@ func (p *pass) settleAccounts(ctx context.Context) error {
 		calls = append(calls, getNonce(address, "latest", &n.latest), getNonce(address, "pending", &n.pending), getNonce(address, p.world.final, &n.final))
 	}
 	if len(list) == 0 {
-		p.unconfirmed()
 		return nil
 	}
 	if !p.world.hasFinal {
@@ -65,7 +80,6 @@ func (p *pass) settleAccounts(ctx context.Context) error {
 			return err
 		}
 	}
-	p.unconfirmed()
 	return nil
 }
 
@@ -95,11 +109,12 @@ func (p *pass) settle(ctx context.Context, n *nonces) error {
 	return nil
 }
 
-// unconfirmed says that nothing but an operator's word is missing.
-func (p *pass) unconfirmed() {
+// tellUnconfirmed says that nothing but an operator's word is missing.
+func (p *pass) tellUnconfirmed(context.Context) error {
 	if view := p.session.View(); view.RestoreOpen() && len(view.RestoreMissing()) == 0 {
 		p.wait(waitFor(RestoreUnconfirmed, "a backup was restored, and what came after it was found out: see keysteward restore status, stop all validators, and run keysteward restore confirm --validators-stopped"))
 	}
+	return nil
 }
 
 // unless forgets what was found of payments by others where they may be ours.

@@ -11,7 +11,7 @@ func rank(code string) int {
 	switch code {
 	case "":
 		return 0
-	case testimony.CodeReleased:
+	case testimony.CodeReleased, testimony.CodeRestored:
 		return 1
 	case testimony.CodeGone:
 		return 2

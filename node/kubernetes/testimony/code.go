@@ -20,6 +20,8 @@ const (
 	CodeReleased = "released"
 	// CodeOtherKubernetes: the Kubernetes that answers is not the one that was recorded.
 	CodeOtherKubernetes = "other-kubernetes"
+	// CodeRestored: a backup was restored, and what became of the pod since is not known.
+	CodeRestored = "restored"
 )
 
 // Holder is whose keys rest, or are held by a pod that takes its time to end.
@@ -42,6 +44,8 @@ func Endings(code string, h Holder) (list []string) {
 	switch code {
 	case CodeReleased:
 		list = append(list, "Kubernetes showing that all its containers ended, once the pod is deleted")
+	case CodeRestored:
+		list = append(list, "the pod asking for its keys again, once the restore is confirmed", "Kubernetes showing that all its containers ended, once the pod is deleted")
 	case CodeNodeUnreachable:
 		list = append(list, "the machine coming back and stopping the pod")
 	case CodeOtherKubernetes:
