@@ -155,6 +155,6 @@ func (w *write) hasDeposited() bool {
 
 // any reports whether a table has a row.
 func (w *write) any(table string) bool {
-	row, err := w.txn.First(table, indexID+"_prefix", []byte{})
+	row, err := w.txn.Lowest(table, indexID)
 	return err != nil || row != nil
 }

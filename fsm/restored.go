@@ -5,10 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/fsm/memdb"
 )
 
 // Codes of what a restore lacks before it can be confirmed.
