@@ -56,6 +56,7 @@ const (
 	unconfirmed      kind = "restore-unconfirmed"
 	notConfirmable   kind = "restore-incomplete"
 	damagedBackup    kind = "damaged-backup"
+	featureLevel     kind = "feature-level"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
 	outcomeUnknown   kind = "outcome-unknown"
@@ -105,6 +106,7 @@ var kinds = map[kind]struct {
 	unconfirmed:      {http.StatusServiceUnavailable, "A restored backup is not confirmed"},
 	notConfirmable:   {http.StatusConflict, "What came after the backup is not known yet"},
 	damagedBackup:    {http.StatusUnprocessableEntity, "The backup is damaged"},
+	featureLevel:     {http.StatusConflict, "Not all members run a version that knows this"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},
@@ -179,6 +181,7 @@ func refusalProblem(r *fsm.Refusal) *problem {
 		fsm.PoolShort: poolShort, fsm.TokenExists: tokenExists, fsm.TooManyTokens: tooManyTokens,
 		fsm.Exists: exists, fsm.InUse: inUse, fsm.WrongState: wrongState, fsm.Incomplete: incomplete, fsm.TooMany: tooMany,
 		fsm.StaleGeneration:    staleGeneration,
+		fsm.FeatureRefused:     featureLevel,
 		fsm.RestoreUnconfirmed: unconfirmed, fsm.RestoreIncomplete: notConfirmable, fsm.DamagedBackup: damagedBackup,
 	}
 	if k, ok := known[r.Code]; ok {

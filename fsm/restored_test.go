@@ -364,3 +364,28 @@ func TestRestoreEndsTheSessionWithinABatch(t *testing.T) {
 	require.Zero(t, r.View().Spares().Wanted)
 	require.NoError(t, r.View().Check())
 }
+
+// A cloud that was up has another generation, and no key, until the restore is
+// confirmed; one that was not stays as it is.
+func TestCloudsAfterARestore(t *testing.T) {
+	t.Parallel()
+	r := restored(t, func(r *replica) {
+		r.describe("p", "up", "r")
+		r.act(instantiate, "p", "up")
+		r.issue("p", "up", "r")
+		r.describe("p", "made", "r")
+	}, func(r *replica) { r.act(rotateKey, "p", "up") })
+	m := r.View().Meta().GetRestore()
+	up := r.View().Cloud("p", "up")
+	require.Nil(t, up.GetKey())
+	require.Equal(t, "Instantiating", r.state("p", "up"))
+	require.Greater(t, up.GetGeneration(), uint64(generationLeap))
+	require.GreaterOrEqual(t, up.GetGeneration(), m.GetNextGeneration(), "beyond all that the lost history may have given")
+	require.Empty(t, r.View().Certificate("p", "up", "r").GetPem())
+	require.Equal(t, "Created", r.state("p", "made"))
+	r.settled(5)
+	r.confirmRestored(0)
+	r.issue("p", "up", "r")
+	require.Equal(t, "Instantiated", r.state("p", "up"))
+	r.act(instantiate, "p", "made")
+}

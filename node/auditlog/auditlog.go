@@ -51,7 +51,9 @@ type Shipper struct {
 	metrics *metrics
 
 	// last line that is surely on disk.
-	last    atomic.Pointer[audit.Head]
+	last atomic.Pointer[audit.Head]
+	// restores is the number of the restore in whose history that line is.
+	restores uint64
 	trouble atomic.Pointer[string]
 }
 
@@ -62,10 +64,11 @@ func Open(cfg Config) (*Shipper, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	remembered, err := readState(cfg.StateFile)
+	remembered, restores, err := readState(cfg.StateFile)
 	if err != nil {
 		return nil, err
 	}
+	s.restores = restores
 	s.last.Store(&remembered)
 	if err := s.reopen(); err != nil {
 		return nil, err
@@ -125,26 +128,35 @@ func pause(ctx context.Context, d time.Duration) {
 // ship writes one batch of what the view has and the file has not, and reports
 // whether there is more.
 func (s *Shipper) ship(view *fsm.View) (more bool, err error) {
-	batch, more := next(view, *s.last.Load())
+	batch, more := s.next(view)
 	if len(batch) == 0 {
 		return false, nil
 	}
 	if err := s.reopenIfMoved(); err != nil {
 		return false, err
 	}
-	if again, _ := next(view, *s.last.Load()); len(again) == 0 || again[0].LastSeq() != batch[0].LastSeq() {
+	if again, _ := s.next(view); len(again) == 0 || again[0].LastSeq() != batch[0].LastSeq() {
 		return true, nil // the file that was opened had come further, or not as far
 	}
 	if err := s.out.append(batch); err != nil {
 		s.drop() // and whatever is torn is mended when it is opened again
 		return false, err
 	}
+	s.restores = max(s.restores, view.Meta().GetRestore().GetNumber())
 	return more, s.wrote(batch)
 }
 
-// next lists the lines that follow what was written last, a batch at most.
-func next(view *fsm.View, last audit.Head) (lines []audit.Line, more bool) {
-	anchor, head := view.AuditAnchor(), view.AuditHead()
+// next lists the lines that follow what was written last, a batch at most. After a
+// restore history is another one, also where its numbers go back.
+func (s *Shipper) next(view *fsm.View) (lines []audit.Line, more bool) {
+	last, anchor, head := *s.last.Load(), view.AuditAnchor(), view.AuditHead()
+	if n := view.Meta().GetRestore().GetNumber(); n > s.restores && last.Seq > 0 {
+		lines = append(lines, audit.Line{Gap: &audit.Gap{
+			First: anchor.Seq + 1, Last: anchor.Seq, Anchor: anchor.Hash,
+			Reason: fmt.Sprintf("history is another one: a backup was restored (restore %d), and what was written before it up to record %d is not part of it; all records that are kept follow", n, last.Seq),
+		}})
+		return follow(view, lines, anchor.Seq+1)
+	}
 	if head.Seq < last.Seq {
 		return nil, false // this node has not come as far again since it was started
 	}
@@ -152,6 +164,11 @@ func next(view *fsm.View, last audit.Head) (lines []audit.Line, more bool) {
 	if g := gapAfter(view, last, anchor); g != nil {
 		lines, from = append(lines, audit.Line{Gap: g}), g.Last+1
 	}
+	return follow(view, lines, from)
+}
+
+// follow adds the records from a number on.
+func follow(view *fsm.View, lines []audit.Line, from uint64) (_ []audit.Line, more bool) {
 	for a := range view.Audit(from) {
 		if len(lines) >= batchRecords {
 			return lines, true
@@ -191,7 +208,7 @@ func (s *Shipper) wrote(batch []audit.Line) error {
 		}
 		s.metrics.written.Inc()
 	}
-	return writeState(s.cfg.StateFile, last)
+	return writeState(s.cfg.StateFile, last, s.restores)
 }
 
 func headOf(l audit.Line) audit.Head {

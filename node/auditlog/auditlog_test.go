@@ -3,6 +3,7 @@ package auditlog
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/audit"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
 func TestEveryRecordOnceInOrder(t *testing.T) {
@@ -193,4 +195,33 @@ func TestTroubleIsAStateThatEnds(t *testing.T) {
 		stop()
 		running.Wait()
 	})
+}
+
+// TestARestoreIsSaid: the records of a restored history follow at once, although their
+// numbers go back, and once only, also over a start of the node.
+func TestARestoreIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.apply(&fsmpb.Command{Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: 1}}})
+	var data bytes.Buffer
+	view := s.machine.View()
+	_, err := view.WriteTo(&data)
+	require.NoError(t, err)
+	s.change(50)
+	s.ship()
+	before := len(s.lines(s.path()))
+	sum := sha256.Sum256(data.Bytes())
+	s.apply(&fsmpb.Command{Body: &fsmpb.Command_StageRestore{StageRestore: &fsmpb.StageRestore{RestoreId: "r", Data: data.Bytes()}}})
+	s.apply(&fsmpb.Command{Body: &fsmpb.Command_FinishRestore{FinishRestore: &fsmpb.FinishRestore{
+		RestoreId: "r", Sha256: sum[:], Index: view.Meta().GetAppliedIndex(), ClusterId: "c",
+	}}})
+	s.ship()
+	lines := s.lines(s.path())
+	require.Contains(t, lines[before].Gap.Reason, "a backup was restored (restore 1)")
+	require.EqualValues(t, 1, lines[before+1].Record.Seq)
+	require.Equal(t, "restore.finish", lines[len(lines)-1].Record.Action)
+	s.open()
+	s.apply(&fsmpb.Command{Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "n"}}})
+	s.ship()
+	require.Len(t, s.lines(s.path()), len(lines)+1, "said once")
 }

@@ -42,16 +42,18 @@ func FuzzState(f *testing.F) {
 	f.Add([]byte(""))
 	f.Add([]byte("1:" + "ab\n"))
 	f.Add([]byte(audit.Head{}.String()))
+	f.Add([]byte(audit.Head{}.String() + " 3"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := filepath.Join(t.TempDir(), "state")
 		require.NoError(t, os.WriteFile(path, content, 0o600))
-		h, err := readState(path)
+		h, restores, err := readState(path)
 		if err != nil {
 			return
 		}
-		require.NoError(t, writeState(path, h))
-		again, err := readState(path)
+		require.NoError(t, writeState(path, h, restores))
+		again, number, err := readState(path)
 		require.NoError(t, err)
 		require.Equal(t, h, again)
+		require.Equal(t, restores, number)
 	})
 }
