@@ -115,6 +115,14 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 	return results, nil
 }
 
+// mayDecide refuses what was decided in another session, and what a restore holds back.
+func (w *write) mayDecide(c *fsmpb.Command) *Refusal {
+	if c.GetSession() != w.term || w.meta.GetSession() != w.term {
+		return refuse(StaleSession, "decided in session %d, the session is %d", c.GetSession(), w.meta.GetSession())
+	}
+	return w.heldBack(c)
+}
+
 // become takes another store in place of the one that is there, and wakes whoever
 // watches that one.
 func (m *Machine) become(s *store) {
@@ -133,10 +141,7 @@ func (w *write) apply(c *fsmpb.Command) Result {
 	if b := c.GetBeginSession(); b != nil {
 		return w.beginSession(b)
 	}
-	if c.GetSession() != w.term || w.meta.GetSession() != w.term {
-		return Result{Refusal: refuse(StaleSession, "decided in session %d, the session is %d", c.GetSession(), w.meta.GetSession())}
-	}
-	if no := w.heldBack(c); no != nil {
+	if no := w.mayDecide(c); no != nil {
 		return Result{Refusal: no}
 	}
 	switch b := c.GetBody().(type) {

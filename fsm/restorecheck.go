@@ -47,10 +47,16 @@ func (c *checker) checkMark(open bool, k *fsmpb.Key) {
 			c.failf("key %x with a deposit on its way, restored: %t, while a restore is open: %t", k.GetPubkey(), k.GetRestored(), open)
 		}
 	case RestsAlone(k):
-		if !k.GetRestored() && !PaidElsewhere(k) || k.GetRestored() && open == (k.GetProof() != nil) {
-			c.failf("key %x rests in no allocation, restored: %t, by the proof %v, while a restore is open: %t", k.GetPubkey(), k.GetRestored(), k.GetProof(), open)
-		}
+		c.checkLoneMark(open, k)
 	case k.GetRestored():
 		c.failf("key %x is %v and marked as restored", k.GetPubkey(), s)
+	}
+}
+
+// checkLoneMark: what rests outside of an allocation was imported, or a restore marked
+// it; and the latter has the operator's word once the restore is confirmed, not before.
+func (c *checker) checkLoneMark(open bool, k *fsmpb.Key) {
+	if !k.GetRestored() && !PaidElsewhere(k) || k.GetRestored() && open == (k.GetProof() != nil) {
+		c.failf("key %x rests in no allocation, restored: %t, by the proof %v, while a restore is open: %t", k.GetPubkey(), k.GetRestored(), k.GetProof(), open)
 	}
 }

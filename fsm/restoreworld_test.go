@@ -182,7 +182,7 @@ func (o *outside) nextNonce() uint64 { return firstNonce + uint64(len(o.chain)) 
 func (o *outside) pending(shown bool) []string {
 	var list []string
 	for _, hash := range slices.Sorted(maps.Keys(o.bytes)) {
-		if o.bytes[hash][1] >= o.nextNonce() && !(shown && o.gone[hash]) {
+		if o.bytes[hash][1] >= o.nextNonce() && (!shown || !o.gone[hash]) {
 			list = append(list, hash)
 		}
 	}

@@ -14,6 +14,13 @@ import (
 	"github.com/keysteward/keysteward/client/clienttest"
 )
 
+// tell answers with JSON.
+func tell(w io.Writer, what any) {
+	if err := json.NewEncoder(w).Encode(what); err != nil {
+		panic(err)
+	}
+}
+
 func TestRestoreCommands(t *testing.T) {
 	t.Parallel()
 	cluster := clienttest.Start(t, 1)
@@ -22,19 +29,19 @@ func TestRestoreCommands(t *testing.T) {
 	cluster.Intercept = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		switch r.Method + " " + r.URL.Path {
 		case "GET /v1/restore":
-			_ = json.NewEncoder(w).Encode(now)
+			tell(w, now)
 		case "POST /v1/restore/confirm":
 			body, _ := io.ReadAll(r.Body)
 			confirmed = append(confirmed, strings.TrimSpace(string(body)))
 			if len(now.Missing) > 0 {
 				w.Header().Set("Content-Type", "application/problem+json")
 				w.WriteHeader(http.StatusConflict)
-				_ = json.NewEncoder(w).Encode(wire.Problem{Type: "restore-incomplete", Title: "not yet", Status: 409, Detail: now.Missing[0].Detail})
+				tell(w, wire.Problem{Type: "restore-incomplete", Title: "not yet", Status: 409, Detail: now.Missing[0].Detail})
 				return true
 			}
 			w.WriteHeader(http.StatusNoContent)
 		case "POST /v1/tokens/00ff/confirm":
-			_ = json.NewEncoder(w).Encode(wire.Token{ID: "00ff", Name: "ci", Role: wire.TokenRoleViewer})
+			tell(w, wire.Token{ID: "00ff", Name: "ci", Role: wire.TokenRoleViewer})
 		default:
 			return false
 		}
