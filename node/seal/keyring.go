@@ -15,6 +15,7 @@ type Keyring struct {
 	clusterID string
 	current   uint32
 	keys      dataKeys
+	backups   *secretBytes // what the keys of backups are derived from
 }
 
 // Seal encrypts the record of this kind and ID under the current data key.

@@ -104,7 +104,12 @@ func openBy(ctx context.Context, clusterID string, rec record, kek KEK) (*rooted
 		clear(root)
 		return nil, err
 	}
-	return &rooted{Keyring: Keyring{clusterID: clusterID, current: current, keys: keys}, root: root, rec: rec}, nil
+	r := &rooted{Keyring: Keyring{clusterID: clusterID, current: current, keys: keys}, root: root, rec: rec}
+	if err := r.deriveBackups(); err != nil {
+		r.zero()
+		return nil, err
+	}
+	return r, nil
 }
 
 // encode seals the data keys and is the record to be replicated.
@@ -177,6 +182,9 @@ func (r *rooted) rotate() {
 func (r *rooted) reroot(ctx context.Context, keks []KEK) error {
 	r.zero()
 	r.root = newRoot()
+	if err := r.deriveBackups(); err != nil {
+		return err
+	}
 	old := r.rec.Wraps
 	r.rec.Wraps = make(map[string]wrap, len(old))
 	for _, id := range slices.Sorted(maps.Keys(old)) {
