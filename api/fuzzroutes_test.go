@@ -195,7 +195,7 @@ func routeSeeds(f *testing.F) (seeds []string) {
 			media = "multipart/form-data; boundary=x"
 		}
 		for i, name := range r.query {
-			value := map[string]string{"fence": "1", "wait": "1s", "consistency": "stale", "limit": "2", "confirmStopped": "true", "exec": "false"}[name]
+			value := map[string]string{"fence": "1", "wait": "1s", "consistency": "stale", "limit": "2", "confirmStopped": "true", "exec": "false", "forceOlder": "true"}[name]
 			target = append(target, map[bool]string{true: "?", false: "&"}[i == 0], name, "=", value)
 		}
 		seeds = append(seeds, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: a.example\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",

@@ -6,6 +6,7 @@ import (
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/backup"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
 	"github.com/keysteward/keysteward/node/seal"
 )
@@ -36,6 +37,10 @@ type Seal interface {
 	Add(ctx context.Context, p seal.Proposer, ask seal.Asker, id string, force bool) error
 	// Remove lets a key-encryption key open nothing more.
 	Remove(ctx context.Context, p seal.Proposer, ask seal.Asker, id string, force bool) error
+	// BackupKey authenticates a backup of this state.
+	BackupKey(view *fsm.View, fileID string) (backup.Key, error)
+	// OpenBackup finds the key of a backup by this node's key-encryption keys.
+	OpenBackup(ctx context.Context, m *backup.Manifest) (backup.Key, error)
 	// Verify has this node try its key-encryption keys.
 	Verify(ctx context.Context, view *fsm.View) ([]seal.Verified, error)
 }

@@ -56,7 +56,14 @@ const (
 	unconfirmed      kind = "restore-unconfirmed"
 	notConfirmable   kind = "restore-incomplete"
 	damagedBackup    kind = "damaged-backup"
+	notABackup       kind = "not-a-backup"
+	foreignBackup    kind = "foreign-backup"
+	newerBackup      kind = "newer-backup"
+	otherCluster     kind = "other-cluster"
+	olderBackup      kind = "older-backup"
+	noSpace          kind = "no-space"
 	featureLevel     kind = "feature-level"
+	restoreUnderWay  kind = "restore-under-way"
 	notLeader        kind = "not-leader"
 	noLeader         kind = "no-leader"
 	outcomeUnknown   kind = "outcome-unknown"
@@ -106,7 +113,14 @@ var kinds = map[kind]struct {
 	unconfirmed:      {http.StatusServiceUnavailable, "A restored backup is not confirmed"},
 	notConfirmable:   {http.StatusConflict, "What came after the backup is not known yet"},
 	damagedBackup:    {http.StatusUnprocessableEntity, "The backup is damaged"},
+	notABackup:       {http.StatusBadRequest, "The file is no backup"},
+	foreignBackup:    {http.StatusConflict, "No key-encryption key here opens the backup"},
+	newerBackup:      {http.StatusConflict, "The backup is of a newer version"},
+	otherCluster:     {http.StatusConflict, "The backup is of another cluster"},
+	olderBackup:      {http.StatusConflict, "What came after the backup would be lost"},
+	noSpace:          {http.StatusInsufficientStorage, "The disk has not enough room"},
 	featureLevel:     {http.StatusConflict, "Not all members run a version that knows this"},
+	restoreUnderWay:  {http.StatusConflict, "Another backup is being restored"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},
 	noLeader:         {http.StatusServiceUnavailable, "The cluster has no leader"},
 	outcomeUnknown:   {http.StatusServiceUnavailable, "It is not known whether the change happened"},

@@ -34,10 +34,16 @@ func keyed(t *testing.T) (h *harness, ids map[string]string) {
 	a, idA := kekOf(t, h, "a")
 	b, idB := kekOf(t, h, "b")
 	h.server.cfg.Seal = seal.NewVault(nil, a, b)
-	record, err := seal.NewKeyring(t.Context(), h.node.View().Meta().GetClusterId(), a)
-	require.NoError(t, err)
-	h.propose(&fsmpb.Command{Body: &fsmpb.Command_InstallKeyring{InstallKeyring: &fsmpb.InstallKeyring{Sealed: record}}})
+	h.installKeyring(a)
 	return h, map[string]string{"a": idA, "b": idB}
+}
+
+// installKeyring gives the cluster a keyring that this key opens.
+func (h *harness) installKeyring(kek seal.KEK) {
+	h.Helper()
+	record, err := seal.NewKeyring(h.Context(), h.node.View().Meta().GetClusterId(), kek)
+	require.NoError(h, err)
+	h.propose(&fsmpb.Command{Body: &fsmpb.Command_InstallKeyring{InstallKeyring: &fsmpb.InstallKeyring{Sealed: record}}})
 }
 
 func (h *harness) propose(cmd *fsmpb.Command) {

@@ -17,6 +17,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/backup/restoring"
 	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 )
 
@@ -80,6 +81,10 @@ type Config struct {
 	Witness string
 	// DepositEvents tells how far this node has read DepositEvents; nil where it does not.
 	DepositEvents func() wire.DepositEvents
+	// Restorer restores backups; nil refuses to.
+	Restorer *restoring.Restorer
+	// Backups tells how the scheduled backups are doing; nil where there are none.
+	Backups BackupSchedule
 	// Notes are lines that /readyz shows besides the node's; none makes it not ready.
 	Notes func() []node.Check
 	// RestAfterProof is how much cluster time a key goes on resting after the
@@ -123,6 +128,8 @@ type Server struct {
 	// guarded has room for one change whose permission depends on the state, until it
 	// is made.
 	guarded chan struct{}
+	// snapshots has room for the backups that are being sent.
+	snapshots chan struct{}
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -147,7 +154,8 @@ func New(cfg Config) (*Server, error) {
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
 		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst), guarded: make(chan struct{}, 1),
-		seedKey: key, seedRecipient: recipient,
+		snapshots: make(chan struct{}, maxSnapshots),
+		seedKey:   key, seedRecipient: recipient,
 	}
 	if n := cfg.RateLimit; n > 0 {
 		s.pace = newBuckets(float64(n), rateBurst*n)

@@ -16,6 +16,8 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/legacy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/node/backup"
 )
 
 // lockedBuffer takes a log from several goroutines.
@@ -44,6 +46,7 @@ type contract struct {
 var theContract = sync.OnceValue(func() contract {
 	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
 	openapi3filter.RegisterBodyDecoder("application/yaml", openapi3filter.PlainBodyDecoder)
+	openapi3filter.RegisterBodyDecoder(backup.MediaType, openapi3filter.FileBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(Document)
 	if err != nil {
 		panic(err)

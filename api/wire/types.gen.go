@@ -533,6 +533,24 @@ func (e RemoveSealKeyParamsForce) Valid() bool {
 	}
 }
 
+// Defines values for GetSnapshotParamsConsistency.
+const (
+	GetSnapshotParamsConsistencyLinearizable GetSnapshotParamsConsistency = "linearizable"
+	GetSnapshotParamsConsistencyStale        GetSnapshotParamsConsistency = "stale"
+)
+
+// Valid indicates whether the value is a known member of the GetSnapshotParamsConsistency enum.
+func (e GetSnapshotParamsConsistency) Valid() bool {
+	switch e {
+	case GetSnapshotParamsConsistencyLinearizable:
+		return true
+	case GetSnapshotParamsConsistencyStale:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListTokensParamsConsistency.
 const (
 	ListTokensParamsConsistencyLinearizable ListTokensParamsConsistency = "linearizable"
@@ -996,6 +1014,35 @@ type AuditRecord struct {
 
 	// WallMs Wall clock of the leader in milliseconds since 1970, for people only.
 	WallMs int64 `json:"wallMs"`
+}
+
+// Backups The scheduled backups, as the leader sees them.
+type Backups struct {
+	EverySeconds int64 `json:"everySeconds,omitempty,omitzero"`
+
+	// Failures Attempts in a row that failed; 0 if the last one did not.
+	Failures int64 `json:"failures,omitempty,omitzero"`
+
+	// Keep How many are kept; 0 keeps all.
+	Keep int64 `json:"keep,omitempty,omitzero"`
+
+	// Last The newest backup of this cluster that is there.
+	Last ScheduledBackup `json:"last,omitempty,omitzero"`
+
+	// Next When the next one is due.
+	Next time.Time `json:"next,omitempty,omitzero"`
+
+	// Node The leader.
+	Node string `json:"node"`
+
+	// Reason Why something waits.
+	Reason Reason `json:"reason,omitempty,omitzero"`
+
+	// Scheduled Whether this node was told to make any.
+	Scheduled bool `json:"scheduled"`
+
+	// To Folder on the leader, or s3://bucket/prefix.
+	To string `json:"to,omitempty,omitzero"`
 }
 
 // CertificateState defines model for CertificateState.
@@ -1699,6 +1746,27 @@ type RestoreWord struct {
 	ValidatorsStopped bool `json:"validatorsStopped"`
 }
 
+// RestoredBackup defines model for RestoredBackup.
+type RestoredBackup struct {
+	// ClusterID Of the backup; it is the cluster's from now on.
+	ClusterID string `json:"clusterId"`
+
+	// Index Of the backup.
+	Index int64 `json:"index"`
+
+	// MadeAt When the backup was made.
+	MadeAt time.Time `json:"madeAt"`
+
+	// Number Counts the restores of the cluster.
+	Number int64 `json:"number"`
+
+	// ReplacedCluster What was given up for it.
+	ReplacedCluster string `json:"replacedCluster"`
+
+	// ReplacedIndex Up to which index it had come.
+	ReplacedIndex int64 `json:"replacedIndex"`
+}
+
 // Retirement defines model for Retirement.
 type Retirement struct {
 	// Force Retire the key although it is held, rests, or has a deposit on its way.
@@ -1706,6 +1774,13 @@ type Retirement struct {
 
 	// Reason Why, in words; kept with the key and in the audit log.
 	Reason string `json:"reason"`
+}
+
+// ScheduledBackup The newest backup of this cluster that is there.
+type ScheduledBackup struct {
+	Bytes  int64     `json:"bytes,omitempty,omitzero"`
+	MadeAt time.Time `json:"madeAt"`
+	Name   string    `json:"name"`
 }
 
 // Seal defines model for Seal.
@@ -2137,6 +2212,24 @@ type RemoveSealKeyParams struct {
 
 // RemoveSealKeyParamsForce defines parameters for RemoveSealKey.
 type RemoveSealKeyParamsForce string
+
+// GetSnapshotParams defines parameters for GetSnapshot.
+type GetSnapshotParams struct {
+	Consistency GetSnapshotParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty,omitzero"`
+}
+
+// GetSnapshotParamsConsistency defines parameters for GetSnapshot.
+type GetSnapshotParamsConsistency string
+
+// PutSnapshotParams defines parameters for PutSnapshot.
+type PutSnapshotParams struct {
+	// ReplaceCluster ID of the present cluster, if the backup is of another one: all that the
+	// present one has is given up.
+	ReplaceCluster string `form:"replaceCluster,omitempty" json:"replaceCluster,omitempty,omitzero"`
+
+	// ForceOlder Give up what this same cluster did after the backup.
+	ForceOlder bool `form:"forceOlder,omitempty" json:"forceOlder,omitempty,omitzero"`
+}
 
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
