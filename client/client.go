@@ -87,6 +87,7 @@ func newTransport(config Config) (*http.Transport, error) {
 		// A server that vanished without a word is noticed while it holds a request.
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 		MaxIdleConnsPerHost:    64,
+		ExpectContinueTimeout:  5 * time.Second,
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 64 << 10,
 	}, nil

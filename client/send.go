@@ -42,6 +42,8 @@ type call struct {
 	idempotencyKey string
 	// once gives the call up when a try may have been carried out.
 	once bool
+	// stream is what is too large for body and answer; nil is nothing.
+	stream *stream
 }
 
 // reply is an answer that was read whole.
@@ -60,6 +62,9 @@ var errNoAnswer = errors.New("no answer in time")
 
 // send sends a request to a URL that was found to be a member's, and reads the answer.
 func (c *Client) send(ctx context.Context, target *url.URL, q call) (reply, error) {
+	if q.stream != nil {
+		return c.sendStream(ctx, target, q)
+	}
 	limited, cancel := context.WithTimeoutCause(ctx, c.config.RequestTimeout+q.wait, errNoAnswer)
 	defer cancel()
 	request, err := c.request(limited, target, q)

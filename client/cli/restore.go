@@ -12,10 +12,10 @@ import (
 )
 
 func (a *app) restoreCommand() *cobra.Command {
-	l := &listing{}
-	return group("restore", "go on after a backup was restored",
-		l.command(a, "status", "tell what a restored backup holds back, and what is missing until it can be confirmed", noArguments, l.restoreStatus),
+	l, cmd := &listing{}, a.restoreFileCommand()
+	cmd.AddCommand(l.command(a, "status", "tell what a restored backup holds back, and what is missing until it can be confirmed", noArguments, l.restoreStatus),
 		a.confirmRestoreCommand())
+	return cmd
 }
 
 func (l *listing) restoreStatus(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {

@@ -51,7 +51,7 @@ A flag goes before its variable, the variable before the default.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		a.allocateCommand(), a.holdCommand(), a.releaseCommand(), a.assignmentsCommand(), a.keysCommand(), a.depositsCommand(),
-		a.cloudsCommand(), a.kubeconfigCommand(), a.credentialCommand(), a.clusterCommand(), a.sealCommand(), a.tokensCommand(), a.restoreCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
+		a.cloudsCommand(), a.kubeconfigCommand(), a.credentialCommand(), a.clusterCommand(), a.sealCommand(), a.tokensCommand(), a.backupCommand(), a.restoreCommand(), a.auditCommand(), a.initCommand(), a.depositDataCommand(), a.tlsCommand(), a.versionCommand(),
 	)
 	return root
 }
