@@ -43,6 +43,7 @@ type serverOptions struct {
 	logFormat, logLevel     string
 	beaconAPI               string
 	auditFile               string
+	backup                  backupOptions
 	deposits                depositOptions
 }
 
@@ -105,6 +106,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
 	f.StringVar(&o.auditFile, "audit-file", "", "file to which every audit record is appended as a line of JSON, for shipping; each node has its own")
+	o.backup.bind(f)
 	o.deposits.bind()
 	f.AddFlagSet(o.deposits.flags)
 }
@@ -156,7 +158,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes)); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes), o.backup.check()); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {

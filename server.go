@@ -20,6 +20,8 @@ import (
 	"github.com/keysteward/keysteward/cluster"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/auditlog"
+	"github.com/keysteward/keysteward/node/backup/restoring"
+	"github.com/keysteward/keysteward/node/backup/schedule"
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/clouds"
@@ -96,6 +98,7 @@ type parts struct {
 	founders []cluster.Peer
 	report   cluster.Report
 	scale    *statefulset.Watcher // nil without --statefulset
+	backup   *schedule.Schedule   // nil without --backup-every
 }
 
 // parts checks and opens everything, the data folder last: what is wrong with
@@ -174,7 +177,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if p.more, err = o.exitDuties(p.log, registry); err != nil {
 		return cli.UsageError(err)
 	}
-	if err := errors.Join(o.shipping(p, registry), o.watching(p, registry), o.scaling(p)); err != nil {
+	if err := errors.Join(o.shipping(p, registry), o.watching(p, registry), o.scaling(p), o.backups(p, registry)); err != nil {
 		return err
 	}
 	chain, err := o.deposits.beaconChain()
@@ -187,7 +190,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 		AllowedNamespaces: callers.AllowedNamespaces, PodRefused: p.podRefused,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, LeaseDuration: o.leaseDuration, Chain: chain, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
-		Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
+		Restorer: restoring.New(o.dataDir, p.log), Backups: p.backupStatus(), Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
 	})
 	if err != nil {
 		return cli.UsageError(err)
@@ -256,6 +259,9 @@ func (p *parts) background() []func(context.Context) error {
 	}
 	if p.scale != nil {
 		list = append(list, p.scale.Run)
+	}
+	if p.backup != nil {
+		list = append(list, p.backup.Run)
 	}
 	return list
 }

@@ -12,6 +12,12 @@
 {{- if and (dig "limits" "memory" "" .Values.resources) (not (include "keysteward.goMemLimit" .)) -}}
 {{- fail (printf "resources.limits.memory %v: give it in Mi or Gi, such as 1Gi, since Go's heap is limited by it" .Values.resources.limits.memory) -}}
 {{- end -}}
+{{- if ne (eq .Values.backups.every "") (eq .Values.backups.to "") -}}
+{{- fail "backups: every and to go together" -}}
+{{- end -}}
+{{- if and (or .Values.backups.s3.endpoint .Values.backups.s3.region .Values.backups.s3.pathStyle .Values.backups.s3.secret) (not (hasPrefix "s3://" .Values.backups.to)) -}}
+{{- fail "backups.s3: for backups.to s3://BUCKET/PREFIX only" -}}
+{{- end -}}
 {{- with .Values.deposits -}}
 {{- if .executionRpc -}}
 {{- if not $.Values.network.name -}}

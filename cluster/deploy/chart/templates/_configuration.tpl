@@ -20,6 +20,9 @@ KEYSTEWARD_LEASE_DURATION: {{ .Values.witness.leaseDuration | quote }}
 {{- with .Values.auditFile }}
 KEYSTEWARD_AUDIT_FILE: {{ . | quote }}
 {{- end }}
+{{- if .Values.backups.every }}
+{{- include "keysteward.backupConfiguration" . }}
+{{- end }}
 {{- with .Values.beaconApi }}
 KEYSTEWARD_BEACON_API: {{ . | quote }}
 {{- end }}
@@ -74,6 +77,29 @@ KEYSTEWARD_FUNDING_PASSWORD_FILE: {{ printf "/var/run/keysteward/funding/%s" .fu
 {{- else }}
 KEYSTEWARD_FUNDING_SIGNER: {{ .funding.signer | quote }}
 KEYSTEWARD_FUNDING_ADDRESS: {{ .funding.address | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "keysteward.backupConfiguration" }}
+{{- with .Values.backups }}
+KEYSTEWARD_BACKUP_EVERY: {{ .every | quote }}
+KEYSTEWARD_BACKUP_TO: {{ .to | quote }}
+KEYSTEWARD_BACKUP_KEEP: {{ int .keep | quote }}
+{{- with .s3.endpoint }}
+KEYSTEWARD_BACKUP_S3_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- with .s3.region }}
+KEYSTEWARD_BACKUP_S3_REGION: {{ . | quote }}
+{{- end }}
+{{- if .s3.pathStyle }}
+KEYSTEWARD_BACKUP_S3_PATH_STYLE: "true"
+{{- end }}
+{{- if .s3.secret }}
+KEYSTEWARD_BACKUP_S3_CREDENTIALS_FILE: {{ printf "/var/run/keysteward/backup/%s" .s3.credentialsKey | quote }}
+{{- with .s3.caKey }}
+KEYSTEWARD_BACKUP_S3_CA_FILE: {{ printf "/var/run/keysteward/backup/%s" . | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -105,6 +105,9 @@ readinessProbe:
 {{- if and .Values.deposits.executionRpc .Values.deposits.funding.secret }}
 - {name: funding, mountPath: /var/run/keysteward/funding, readOnly: true}
 {{- end }}
+{{- if and .Values.backups.every .Values.backups.s3.secret }}
+- {name: backup, mountPath: /var/run/keysteward/backup, readOnly: true}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -129,6 +132,10 @@ readinessProbe:
 {{- if and .Values.deposits.executionRpc .Values.deposits.funding.secret }}
 - name: funding
   secret: {secretName: {{ .Values.deposits.funding.secret }}, defaultMode: 0440}
+{{- end }}
+{{- if and .Values.backups.every .Values.backups.s3.secret }}
+- name: backup
+  secret: {secretName: {{ .Values.backups.s3.secret }}, defaultMode: 0440}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
