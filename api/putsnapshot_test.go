@@ -52,7 +52,7 @@ func TestRestore(t *testing.T) {
 	w = h.restore(file, "?forceOlder=true")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.Equal(t, wire.RestoredBackup{
-		Number: 1, ClusterID: "cluster-1", Index: int64(m.Index), MadeAt: m.MadeAt, ReplacedCluster: "cluster-1", ReplacedIndex: int64(before), //nolint:gosec // small
+		Number: 1, ClusterID: "cluster-1", Index: int64(m.Index), MadeAt: m.MadeAt, ReplacedCluster: "cluster-1", ReplacedIndex: int64(before),
 	}, read[wire.RestoredBackup](t, w))
 	view := h.node.View()
 	require.True(t, view.RestoreOpen())
@@ -114,18 +114,16 @@ func TestRestoreRefuses(t *testing.T) {
 		"wrong cluster":   {file, "?forceOlder=true&replaceCluster=x", v, otherCluster, 409},
 		"wrong flag":      {file, "?forceOlder=perhaps", v, invalidField, 400},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one node
-			h := *h
-			h.T = t
-			h.server.cfg.Seal = c.vault
-			before := h.node.View().Hash()
-			field := map[bool]string{true: "forceOlder"}[c.kind == invalidField]
-			requireProblem(t, h.restore(c.file, c.query), c.status, c.kind, field)
-			require.Equal(t, before, h.node.View().Hash())
-			left, err := os.ReadDir(folder)
-			require.NoError(t, err)
-			require.Empty(t, left)
-		})
+		h.server.cfg.Seal = c.vault
+		before := h.node.View().Hash()
+		field := map[bool]string{true: "forceOlder"}[c.kind == invalidField]
+		w := h.restore(c.file, c.query)
+		require.Equal(t, c.status, w.Code, name)
+		requireProblem(t, w, c.status, c.kind, field)
+		require.Equal(t, before, h.node.View().Hash(), name)
+		left, err := os.ReadDir(folder)
+		require.NoError(t, err)
+		require.Empty(t, left, name)
 	}
 	h.server.cfg.Seal = v
 	requireProblem(t, h.do(RoleAdmin, http.MethodPut, "/v1/snapshot", "{}"), http.StatusUnsupportedMediaType, unsupportedMedia, "Content-Type")
@@ -194,6 +192,6 @@ type untouched struct {
 }
 
 func (u *untouched) Read([]byte) (int, error) {
-	u.T.Error("the body was read")
+	u.Error("the body was read")
 	return 0, nil
 }

@@ -194,7 +194,7 @@ func (p *progress) Write(b []byte) (int, error) {
 		p.told = now
 	case now.Sub(p.told) >= tellEvery:
 		p.told = now
-		p.meter.say(fmt.Sprintf("%s so far", megabytes(p.n)))
+		p.meter.say(megabytes(p.n) + " so far")
 	}
 	return n, err //nolint:wrapcheck // as io.Writer promises it
 }

@@ -3,9 +3,11 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +56,7 @@ Exit code 1 if the file is no backup, is cut off or damaged, or of a newer forma
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			state := backupState{Manifest: m, Whole: true, Bytes: trailer.Bytes, SHA256: fmt.Sprintf("%x", trailer.SHA256)}
+			state := backupState{Manifest: m, Whole: true, Bytes: trailer.Bytes, SHA256: hex.EncodeToString(trailer.SHA256)}
 			return o.print(cmd.OutOrStdout(), state, func(g *grid) {
 				backupTable(g, state)
 				g.note("The file is whole and undamaged. That it is genuine is for a server to check.")
@@ -123,7 +125,7 @@ func scheduleTable(g *grid, b wire.Backups) {
 	}
 	keep := "all"
 	if b.Keep > 0 {
-		keep = fmt.Sprint(b.Keep)
+		keep = strconv.FormatInt(b.Keep, 10)
 	}
 	g.row("TO", b.To)
 	g.row("BY", b.Node)

@@ -41,7 +41,7 @@ func restores(t *testing.T, answer func(w http.ResponseWriter)) (cluster *client
 }
 
 func restoredAnswer(w http.ResponseWriter) {
-	_ = json.NewEncoder(w).Encode(wire.RestoredBackup{
+	_ = json.NewEncoder(w).Encode(wire.RestoredBackup{ //nolint:errchkjson // a time that encodes
 		Number: 1, ClusterID: "c1", Index: 42, MadeAt: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), ReplacedCluster: clienttest.ClusterID, ReplacedIndex: 99,
 	})
 }

@@ -3,12 +3,14 @@ package backup
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -67,7 +69,7 @@ func readAll(in io.Reader, key *Key) ([]byte, *Header, error) {
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, maxChunk - 1, maxChunk, maxChunk + 1, 3*maxChunk + 5} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
 			file, stream := fileOf(t, n)
 			key := testKey(t, testManifest())
@@ -303,7 +305,7 @@ func TestNames(t *testing.T) {
 func TestKeyIsRedacted(t *testing.T) {
 	t.Parallel()
 	k := testKey(t, testManifest())
-	secret := fmt.Sprintf("%x", k.inner[:4])
+	secret := hex.EncodeToString(k.inner[:4])
 	encoded, err := json.Marshal(k)
 	require.NoError(t, err)
 	for _, text := range []string{fmt.Sprint(k), fmt.Sprintf("%+v %#v %x %d %s", k, k, k, k, &k), string(encoded), slog.AnyValue(k).Resolve().String()} {

@@ -13,6 +13,7 @@ import (
 
 // Vault authenticates backups; [seal.Vault] says what its method promises.
 type Vault interface {
+	// BackupKey authenticates a backup of this state.
 	BackupKey(view *fsm.View, fileID string) (backup.Key, error)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
@@ -136,11 +137,11 @@ func (c *cluster) load() (stop func() int) {
 				if err != nil {
 					continue
 				}
-				sealed, err := ring.Seal(seal.KindKey, fmt.Sprintf("%x", pubkey), make([]byte, 32))
+				sealed, err := ring.Seal(seal.KindKey, hex.EncodeToString(pubkey), make([]byte, 32))
 				if err != nil {
 					continue
 				}
-				_, err = leader.Propose(c.t.Context(), &fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{
+				_, err = leader.Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{
 					Keys: []*fsmpb.ImportedKey{{Pubkey: pubkey, Sealed: sealed}},
 				}}})
 				if err == nil {
@@ -228,7 +229,7 @@ func TestBackupUnderLoadAndBack(t *testing.T) {
 	h, err := backup.ReadHeader(bytes.NewReader(files[0]))
 	require.NoError(t, err)
 	more := keysOf(c.agree())
-	require.Greater(t, more, uint64(h.Counts.Keys)) //nolint:gosec // a count
+	require.Greater(t, more, uint64(h.Counts.Keys))
 
 	t.Run("into a new cluster", func(t *testing.T) {
 		t.Parallel()
@@ -238,7 +239,7 @@ func TestBackupUnderLoadAndBack(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, to.restore(file, restoring.Wish{}))
 			view := to.agree()
-			require.Equal(t, uint64(h.Counts.Keys), keysOf(view)) //nolint:gosec // a count
+			require.Equal(t, uint64(h.Counts.Keys), keysOf(view))
 			require.Equal(t, h.ClusterID, view.Meta().GetClusterId())
 			require.True(t, view.RestoreOpen())
 			to.lives()
@@ -252,7 +253,7 @@ func TestBackupUnderLoadAndBack(t *testing.T) {
 		require.ErrorIs(t, c.restore(files[0], restoring.Wish{}), restoring.ErrOlder)
 		require.Equal(t, before, c.agree().Hash())
 		require.NoError(t, c.restore(files[0], restoring.Wish{Force: true}))
-		require.Equal(t, uint64(h.Counts.Keys), keysOf(c.agree())) //nolint:gosec // a count
+		require.Equal(t, uint64(h.Counts.Keys), keysOf(c.agree()))
 		c.lives()
 	})
 	t.Run("without the key", func(t *testing.T) {

@@ -56,6 +56,7 @@ const (
 
 // Vault finds the key of a backup; [seal.Vault] says what its method promises.
 type Vault interface {
+	// OpenBackup finds the key of a backup.
 	OpenBackup(ctx context.Context, m *backup.Manifest) (backup.Key, error)
 }
 

@@ -117,7 +117,7 @@ const credentialsLife = 5 * time.Minute
 
 // Retrieve implements credentials.Provider.
 func (f *fileCredentials) Retrieve() (credentials.Value, error) {
-	v, err := credentials.NewFileAWSCredentials(f.path, f.profile).Get()
+	v, err := (&credentials.FileAWSCredentials{Filename: f.path, Profile: f.profile}).RetrieveWithCredContext(nil)
 	if err != nil {
 		return v, fmt.Errorf("%w: credentials file %s: %w", ErrDenied, f.path, err)
 	}

@@ -35,7 +35,7 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	script, err := filepath.Abs("../../../scripts/tool")
 	require.NoError(t, err)
-	tool := exec.CommandContext(t.Context(), script, "versitygw") //nolint:gosec // ours
+	tool := exec.CommandContext(t.Context(), script, "versitygw")
 	tool.Stderr = os.Stderr
 	path, err := tool.Output()
 	require.NoError(t, err, "scripts/tool versitygw")
@@ -49,7 +49,7 @@ func newGateway(t *testing.T) *gateway {
 	require.NoError(t, ln.Close())
 	out, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	server := exec.Command(strings.TrimSpace(string(path)), "--access", accessKey, "--secret", secretKey, "--port", address, //nolint:gosec,noctx // ours; killed below
+	server := exec.Command(strings.TrimSpace(string(path)), "--access", accessKey, "--secret", secretKey, "--port", address, //nolint:noctx // killed below
 		"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data"))
 	server.Stdout, server.Stderr = out, out
 	require.NoError(t, server.Start())

@@ -135,7 +135,7 @@ func (s *Schedule) Run(ctx context.Context) error {
 		case o := <-s.begun:
 			working, cancel := context.WithCancel(o.ctx)
 			stop := context.AfterFunc(ctx, cancel)
-			s.work(working, o.view)
+			s.work(working, o.view) //nolint:contextcheck // the life of the session, and of ctx besides
 			stop()
 			cancel()
 			s.note(func(st *Status) { st.Next = time.Time{} })
