@@ -43,8 +43,14 @@ func reasonOf(err error) string {
 		err  error
 		code string
 	}{
-		{ErrMissing, ReasonMissing}, {ErrDenied, ReasonDenied}, {ErrFull, ReasonFull}, {ErrAway, ReasonAway},
-		{ErrUnlike, ReasonUnlike}, {backup.ErrDamaged, ReasonUnlike}, {backup.ErrTruncated, ReasonUnlike}, {backup.ErrNotABackup, ReasonUnlike},
+		{ErrMissing, ReasonMissing},
+		{ErrDenied, ReasonDenied},
+		{ErrFull, ReasonFull},
+		{ErrAway, ReasonAway},
+		{ErrUnlike, ReasonUnlike},
+		{backup.ErrDamaged, ReasonUnlike},
+		{backup.ErrTruncated, ReasonUnlike},
+		{backup.ErrNotABackup, ReasonUnlike},
 		{node.ErrSealed, ReasonSealed},
 	} {
 		if errors.Is(err, r.err) {
