@@ -126,8 +126,8 @@ func (c *cluster) load() (stop func() int) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var n int
 	var running sync.WaitGroup
+	var mu sync.Mutex
 	for worker := range uint64(4) {
-		var mu sync.Mutex
 		running.Go(func() {
 			for i := uint64(0); ctx.Err() == nil; i++ {
 				pubkey := make([]byte, fsm.PubkeyLength)

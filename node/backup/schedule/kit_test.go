@@ -23,9 +23,20 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testVault has the same secret for all backups of a cluster.
-type testVault struct{ err error }
+type testVault struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (v *testVault) set(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.err = err
+}
 
 func (v *testVault) BackupKey(view *fsm.View, fileID string) (backup.Key, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if v.err != nil {
 		return backup.Key{}, v.err
 	}

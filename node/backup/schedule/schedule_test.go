@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,7 +143,7 @@ func TestFailures(t *testing.T) {
 				require.Contains(t, m.files, old.Manifest.Name(), "nothing is removed for a backup that failed")
 				require.InDelta(t, 1, testutil.ToFloat64(s.metrics.failures.WithLabelValues(c.reason)), 0)
 				m.set(func() { m.onList, m.onPut, m.spoil, m.onRemove = nil, nil, nil, nil })
-				v.err = nil
+				v.set(nil)
 				wait(time.Minute)
 				st = s.Status()
 				require.Zero(t, st.Failures)
@@ -174,15 +175,15 @@ func TestRetries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		tries := 0
-		m.onPut = func() error { tries++; return ErrAway }
+		var tries atomic.Int64
+		m.onPut = func() error { tries.Add(1); return ErrAway }
 		s, stop := run(t, Config{Store: m, Every: 24 * time.Hour}, "c1")
 		defer stop()
 		wait(time.Minute)
-		require.Equal(t, 2, tries)
+		require.Equal(t, int64(2), tries.Load())
 		wait(24 * time.Hour)
-		require.InDelta(t, 54, tries, 3)
-		require.Equal(t, tries, s.Status().Failures)
+		require.InDelta(t, 54, tries.Load(), 3)
+		require.Equal(t, int(tries.Load()), s.Status().Failures)
 	})
 }
 
