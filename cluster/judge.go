@@ -18,6 +18,8 @@ type court struct {
 	// wanted is how many replicas there are to be, negative where nobody says.
 	wanted  int
 	ordinal func(name string) (int, bool)
+	// invited: an operator said that the one that is judged may be a member.
+	invited bool
 	// alive are the IDs of the members that answered this leader when it asked last,
 	// and its own.
 	alive map[string]bool
@@ -49,7 +51,7 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 		return say(verdictOther, "%s is no member of cluster %s and has a log of which it does not know the cluster", q.ID, c.clusterID)
 	case q.HasState && !q.Joining:
 		return say(verdictRemoved, "%s is no member of cluster %s any more", q.ID, c.clusterID)
-	case !c.mayBeMember(q):
+	case !c.invited && !c.mayBeMember(q):
 		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member", q.Name, q.Raft)
 	case !c.isWanted(q.Name):
 		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
