@@ -52,7 +52,7 @@ func (c *Cluster) whoIs(ctx context.Context, address string) (joinRequest, error
 	if err != nil {
 		return joinRequest{}, node.Kept(node.KeptOut, "the node at %s %s when the leader asks there: start it, with --peers of this cluster", address, silence(err))
 	}
-	q := joinRequest{ID: id.ID, Name: id.Name, Raft: address, ClusterID: id.ClusterID, HasState: id.HasState, Joining: id.Joining}
+	q := joinRequest{ID: id.ID, Name: id.Name, Raft: address, ClusterID: id.ClusterID, HasState: id.HasState, Joining: id.Joining, FeatureLevel: id.FeatureLevel}
 	if err := q.check(); err != nil {
 		return q, node.Kept(node.KeptOut, "what answers at %s is no node: %v", address, err)
 	}
