@@ -40,6 +40,7 @@ type serverOptions struct {
 	lease, shutdown         time.Duration
 	drain                   time.Duration
 	minFreeDisk             minFree
+	snapshotsKept           int
 	logFormat, logLevel     string
 	beaconAPI               string
 	auditFile               string
@@ -101,6 +102,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
 	f.DurationVar(&o.drain, "drain", 0, "how long a node that stops goes on serving after it has said that it is not ready, so that nobody is sent to it any more when its port closes")
 	f.Var(&o.minFreeDisk, "min-free-disk", "free space on the disk of --data-dir, such as 256Mi, below which the node is not ready and hands leadership over (default: 256Mi, or 5 % of the disk if that is less; 0: not watched)")
+	f.IntVar(&o.snapshotsKept, "snapshots-kept", node.DefaultSnapshotsKept, "how many snapshots stay on the disk of --data-dir")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
@@ -165,6 +167,8 @@ func (o *serverOptions) check() error {
 	switch {
 	case o.maxConnections < 1:
 		return fmt.Errorf("--max-connections %d: at least 1", o.maxConnections)
+	case o.snapshotsKept < 1:
+		return fmt.Errorf("--snapshots-kept %d: at least 1", o.snapshotsKept)
 	case o.drain < 0:
 		return fmt.Errorf("--drain %v: not negative", o.drain)
 	case o.maxKeysPerPod < 1:

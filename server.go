@@ -134,7 +134,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
-		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes,
+		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes, SnapshotsKept: o.snapshotsKept,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)

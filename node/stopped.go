@@ -83,7 +83,7 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 	if s.log, err = openLogAs(dataDir, readOnly, func(error) {}); err != nil {
 		return nil, err
 	}
-	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dataDir, snapshotsKept, raftLogger(log, func() bool { return false })); err != nil {
+	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dataDir, DefaultSnapshotsKept, raftLogger(log, func() bool { return false })); err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
 	return s, s.read()
