@@ -47,9 +47,11 @@ type Config struct {
 	// knows; may be nil.
 	Checks func() []Check
 
-	// For tests: free asks the file system, and diskInterval says how often.
+	// For tests: free asks the file system, diskInterval says how often, and rpcTimeout is
+	// how long another member may take to answer.
 	free         func(folder string) (space, error)
 	diskInterval time.Duration
+	rpcTimeout   time.Duration
 }
 
 // Vault is what a node must know about its key-encryption key.
@@ -87,6 +89,7 @@ func (c *Config) complete() error {
 	fallback(&c.TickInterval, defaultTickInterval)
 	fallback(&c.CommitTimeout, defaultCommitTimeout)
 	fallback(&c.diskInterval, diskInterval)
+	fallback(&c.rpcTimeout, transportTimeout)
 	if c.SnapshotsKept == 0 {
 		c.SnapshotsKept = DefaultSnapshotsKept
 	}

@@ -121,7 +121,7 @@ func (n *Node) startRaft() error {
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	n.trans = newTransport(n.link, n.ID(), logger, n.log)
+	n.trans = newTransportWithin(n.link, n.ID(), n.cfg.rpcTimeout, logger, n.log)
 	c := n.raftConfig()
 	c.Logger = logger
 	n.raft, err = raft.NewRaft(c, n.replica, cached, n.store, snapshots, n.trans)
@@ -208,6 +208,7 @@ func (n *Node) shutDown() error {
 	err := n.awaitRunning()
 	down := n.raft.Shutdown()
 	err = errors.Join(err, n.link.Close()) // so that nobody waits for an answer
+	n.trans.closePipelines()
 	return errors.Join(err, down.Error(), n.closeStores())
 }
 
