@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -197,6 +198,7 @@ func (c *Cluster) again(ctx context.Context, change func(*court) error) error {
 		if failed != nil {
 			return failed
 		}
+		c.ask(ctx, court)
 		err = change(court)
 		if _, kept := errors.AsType[*node.MembersKept](err); err == nil || kept ||
 			errors.Is(err, node.ErrNotLeader) || errors.Is(err, node.ErrUnknownOutcome) || ctx.Err() != nil {
@@ -204,6 +206,26 @@ func (c *Cluster) again(ctx context.Context, change func(*court) error) error {
 		}
 	}
 	return node.Kept(node.KeptBusy, "%v", err)
+}
+
+// ask finds out who answers now: a leader that has only begun may not have asked yet.
+func (c *Cluster) ask(ctx context.Context, court *court) {
+	ctx, cancel := context.WithTimeout(ctx, lagInterval)
+	defer cancel()
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	alive := map[string]bool{c.peers.node.ID(): true}
+	for _, m := range court.config.Members {
+		asked.Go(func() {
+			if id, err := c.peers.identity(ctx, m.Address); err == nil && id.ID == m.ID {
+				mu.Lock()
+				defer mu.Unlock()
+				alive[m.ID] = true
+			}
+		})
+	}
+	asked.Wait()
+	court.alive = alive
 }
 
 // onRecord puts a member on the records in the operator's name, if it is on none: so the
