@@ -291,11 +291,15 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 		for _, node := range cluster.Nodes {
 			g.row(node.ID, role(cluster, node), state(node), lag(node), node.API, node.Raft)
 		}
-		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
+		bears := ""
+		if cluster.Leader != "" { // nobody else knows who answers
+			bears = "; it tolerates the loss of " + plural(cluster.FailureTolerance, "voter")
+		}
+		g.note("cluster %s, term %d%s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, bears)
 		if cluster.Leader == "" {
 			g.note("NO LEADER: nothing can be changed. /readyz of each node says what it waits for")
 		}
-		if voters := votersOf(cluster); cluster.FailureTolerance == 0 && voters > 1 {
+		if voters := votersOf(cluster); cluster.FailureTolerance == 0 && voters > 1 && cluster.Leader != "" {
 			g.note("WARNING: with one more of the %d voters lost the cluster stops", voters)
 		}
 		for _, node := range cluster.Nodes {
