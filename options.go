@@ -26,6 +26,7 @@ type serverOptions struct {
 	apiAddr, apiAdvertise   string
 	raftAddr, raftAdvertise string
 	peers                   []string
+	invited                 bool
 	scale                   scaleOptions
 	tls                     tlsOptions
 	maxConnections          int
@@ -86,6 +87,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.raftAddr, "raft-addr", "127.0.0.1:8300", "address for the other members; beyond loopback it needs --raft-tls-cert")
 	f.StringVar(&o.raftAdvertise, "advertise-raft", "", "host:port under which the other members reach this node (default: --raft-addr)")
 	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…; a node of their kind that is none of them, such as ks-3 beside ks-0, ks-1 and ks-2, is let into their cluster")
+	f.BoolVar(&o.invited, "invited", false, "this node is none of the founders' kind, and an operator lets it into the cluster of --peers: keysteward cluster join")
 	o.scale.bind(f)
 	o.tls.bind(f)
 	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")

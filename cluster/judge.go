@@ -52,7 +52,7 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 	case q.HasState && !q.Joining:
 		return say(verdictRemoved, "%s is no member of cluster %s any more", q.ID, c.clusterID)
 	case !c.invited && !c.mayBeMember(q):
-		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member", q.Name, q.Raft)
+		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member: an operator can let it in (keysteward cluster join %s)", q.Name, q.Raft, q.Raft)
 	case !c.isWanted(q.Name):
 		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
 	case q.FeatureLevel < c.level:

@@ -51,7 +51,7 @@ func (c *Cluster) Join(ctx context.Context, by node.Asker, address string) (join
 func (c *Cluster) whoIs(ctx context.Context, address string) (joinRequest, error) {
 	id, err := c.peers.identity(ctx, address)
 	if err != nil {
-		return joinRequest{}, node.Kept(node.KeptOut, "the node at %s %s when the leader asks there: start it, with --peers of this cluster", address, silence(err))
+		return joinRequest{}, node.Kept(node.KeptOut, "the node at %s %s when the leader asks there: start it, with --peers of this cluster and --invited", address, silence(err))
 	}
 	q := joinRequest{ID: id.ID, Name: id.Name, Raft: address, ClusterID: id.ClusterID, HasState: id.HasState, Joining: id.Joining, FeatureLevel: id.FeatureLevel}
 	if err := q.check(); err != nil {

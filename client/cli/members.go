@@ -35,8 +35,8 @@ func (a *app) joinCommand() *cobra.Command {
 		Use:   "join HOST:PORT",
 		Short: "let a node in, and wait until it votes",
 		Long: `Lets the node in that answers to other members at this address (its
---advertise-raft). It has to run, with an empty data folder and --peers of this
-cluster. Nodes of the founders' kind, such as ks-3 beside ks-0, ks-1 and ks-2, and
+--advertise-raft). It has to run, with an empty data folder, --peers of this cluster
+and --invited. Nodes of the founders' kind, such as ks-3 beside ks-0, ks-1 and ks-2, and
 members that lost their disk come in by themselves and need no such word.
 
 ` + exitHelp,
