@@ -19,7 +19,7 @@ type fakeMembers struct {
 }
 
 func (f *fakeMembers) note(by node.Asker, format string, args ...any) error {
-	f.asked = append(f.asked, fmt.Sprintf("%s: ", by.Caller.GetName())+fmt.Sprintf(format, args...))
+	f.asked = append(f.asked, by.Caller.GetName()+": "+fmt.Sprintf(format, args...))
 	return f.err
 }
 

@@ -51,7 +51,7 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 		return say(verdictOther, "%s is no member of cluster %s and has a log of which it does not know the cluster", q.ID, c.clusterID)
 	case q.HasState && !q.Joining:
 		return say(verdictRemoved, "%s is no member of cluster %s any more", q.ID, c.clusterID)
-	case !c.invited && !c.mayBeMember(q):
+	case !c.mayBeMember(q):
 		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member: an operator can let it in (keysteward cluster join %s)", q.Name, q.Raft, q.Raft)
 	case !c.isWanted(q.Name):
 		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
@@ -91,7 +91,7 @@ func (c *court) place(q joinRequest) (joinAnswer, deed) {
 // mayBeMember knows founders, those of their kind, and names and addresses of members.
 func (c *court) mayBeMember(q joinRequest) bool {
 	p := Peer{Name: q.Name, Raft: q.Raft}
-	if c.pattern.Fits(p) {
+	if c.invited || c.pattern.Fits(p) {
 		return true
 	}
 	for _, f := range c.founders {

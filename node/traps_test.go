@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -167,7 +168,7 @@ func (c *testCluster) crown(from *transport, m *member) {
 func TestTrapStaleReadDuringATransfer(t *testing.T) {
 	t.Parallel()
 	for trial := range 10 {
-		t.Run(fmt.Sprint(trial), func(t *testing.T) {
+		t.Run(strconv.Itoa(trial), func(t *testing.T) {
 			t.Parallel()
 			staleReadTrial(t)
 		})
@@ -281,5 +282,5 @@ func TestTrapTransferThatHangs(t *testing.T) {
 		}
 	})
 	require.Nil(t, old.session.Load(), "it leads nobody")
-	<-hangs
+	_ = <-hangs // whatever came of it
 }

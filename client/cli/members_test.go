@@ -38,7 +38,8 @@ func membership(t *testing.T) (sh shell, changes func() []string) {
 			return answer(http.StatusOK, wire.Cluster{ClusterID: clienttest.ClusterID, Leader: "n1-00000001", FailureTolerance: 0, Nodes: []wire.Node{
 				{ID: "n1-00000001", Voter: true, Role: wire.NodeRoleVoter, API: cluster.URLs()[0]},
 				{ID: "n2-00000002", Voter: true, Role: wire.NodeRoleVoter, Silent: true, Lag: -1},
-				{ID: "n3-00000003", Voter: true, Role: wire.NodeRoleVoter, Sealed: true}, {ID: "n3-00000004", Voter: true, Role: wire.NodeRoleVoter},
+				{ID: "n3-00000003", Voter: true, Role: wire.NodeRoleVoter, Sealed: true},
+				{ID: "n3-00000004", Voter: true, Role: wire.NodeRoleVoter},
 				{ID: "n4-0000000a", Voter: looks > 2, Role: wire.NodeRoleNonvoter, Waiting: "catches up"},
 			}})
 		}
