@@ -57,8 +57,8 @@ func (o *serverOptions) founders() ([]cluster.Peer, error) {
 			return peers, nil
 		}
 	}
-	if !cluster.PatternOf(peers).Fits(self) {
-		return nil, fmt.Errorf("--peers does not name this node, %s, and its address %s is not like theirs", self.Name, self.Raft)
+	if !o.invited && !cluster.PatternOf(peers).Fits(self) {
+		return nil, fmt.Errorf("--peers does not name this node, %s, and its address %s is not like theirs; with --invited it waits for an operator to let it in", self.Name, self.Raft)
 	}
 	return peers, nil
 }

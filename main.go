@@ -18,5 +18,6 @@ func main() {
 	}
 	root := cli.New(version)
 	root.AddCommand(newServerCommand())
+	addRecover(root)
 	os.Exit(cli.Main(root))
 }

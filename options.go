@@ -26,6 +26,7 @@ type serverOptions struct {
 	apiAddr, apiAdvertise   string
 	raftAddr, raftAdvertise string
 	peers                   []string
+	invited                 bool
 	scale                   scaleOptions
 	tls                     tlsOptions
 	maxConnections          int
@@ -40,6 +41,7 @@ type serverOptions struct {
 	lease, shutdown         time.Duration
 	drain                   time.Duration
 	minFreeDisk             minFree
+	snapshotsKept           int
 	logFormat, logLevel     string
 	beaconAPI               string
 	auditFile               string
@@ -86,6 +88,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.raftAddr, "raft-addr", "127.0.0.1:8300", "address for the other members; beyond loopback it needs --raft-tls-cert")
 	f.StringVar(&o.raftAdvertise, "advertise-raft", "", "host:port under which the other members reach this node (default: --raft-addr)")
 	f.StringSliceVar(&o.peers, "peers", nil, "members that found the cluster together, NAME=HOST:PORT,…; a node of their kind that is none of them, such as ks-3 beside ks-0, ks-1 and ks-2, is let into their cluster")
+	f.BoolVar(&o.invited, "invited", false, "this node is none of the founders' kind, and an operator lets it into the cluster of --peers: keysteward cluster join")
 	o.scale.bind(f)
 	o.tls.bind(f)
 	f.IntVar(&o.maxConnections, "max-connections", api.DefaultMaxConnections, "connections that the API keeps open; one more closes the one that was idle for longest, or is refused if none is idle")
@@ -102,6 +105,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
 	f.DurationVar(&o.drain, "drain", 0, "how long a node that stops goes on serving after it has said that it is not ready, so that nobody is sent to it any more when its port closes")
 	f.Var(&o.minFreeDisk, "min-free-disk", "free space on the disk of --data-dir, such as 256Mi, below which the node is not ready and hands leadership over (default: 256Mi, or 5 % of the disk if that is less; 0: not watched)")
+	f.IntVar(&o.snapshotsKept, "snapshots-kept", node.DefaultSnapshotsKept, "how many snapshots stay on the disk of --data-dir")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
@@ -167,6 +171,8 @@ func (o *serverOptions) check() error {
 	switch {
 	case o.maxConnections < 1:
 		return fmt.Errorf("--max-connections %d: at least 1", o.maxConnections)
+	case o.snapshotsKept < 1:
+		return fmt.Errorf("--snapshots-kept %d: at least 1", o.snapshotsKept)
 	case o.drain < 0:
 		return fmt.Errorf("--drain %v: not negative", o.drain)
 	case o.maxKeysPerPod < 1:

@@ -94,6 +94,7 @@ type parts struct {
 	terms    string        // of deposits
 	more     []node.Duty   // that not every node has
 	api      *api.Server
+	cluster  *cluster.Cluster
 	shipper  *auditlog.Shipper // nil without --audit-file
 	founders []cluster.Peer
 	report   cluster.Report
@@ -136,7 +137,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
-		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes,
+		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes, SnapshotsKept: o.snapshotsKept,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
@@ -184,8 +185,9 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if err != nil {
 		return cli.UsageError(err)
 	}
+	p.cluster = cluster.New(p.membership())
 	p.api, err = api.New(api.Config{
-		Node: p.node, Vault: seeds, Seal: p.vault, Clouds: p.secrets,
+		Members: p.cluster, Node: p.node, Vault: seeds, Seal: p.vault, Clouds: p.secrets,
 		Tokens: callers.Tokens, Certificates: callers.Certificates, PodTokens: callers.PodTokens, Pods: callers.Pods, RateLimit: callers.RateLimit,
 		AllowedNamespaces: callers.AllowedNamespaces, PodRefused: p.podRefused,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
@@ -246,7 +248,7 @@ func (p *parts) background() []func(context.Context) error {
 		func(ctx context.Context) error { return p.vault.Run(ctx, p.node.View) },
 		func(ctx context.Context) error { return p.duty.Indexer().Run(ctx, p.node.View) },
 		func(ctx context.Context) error { return p.api.Serve(ctx, p.listener, p.tls) },
-		func(ctx context.Context) error { return cluster.Run(ctx, p.membership()) },
+		p.cluster.Run,
 	}
 	for _, c := range p.certificates.sources() {
 		list = append(list, func(ctx context.Context) error { c.Run(ctx); return nil })

@@ -158,6 +158,11 @@ func TestFounders(t *testing.T) {
 			t.Parallel()
 			o := &serverOptions{name: c.name, raftAdvertise: c.advertised, raftAddr: "127.0.0.1:8300", peers: peers}
 			list, err := o.founders()
+			if c.says != "" {
+				o.invited = true
+				_, let := o.founders()
+				require.NoError(t, let, "an operator may let it in")
+			}
 			if c.says == "" {
 				require.NoError(t, err)
 				require.Len(t, list, 2)

@@ -26,7 +26,7 @@ func (s *Server) getCluster(c *call) (answer, error) {
 	for _, p := range st.Peers {
 		n := wire.Node{
 			ID: p.ID, API: p.API, Raft: p.Raft, Voter: p.Voter, Role: wire.NodeRoleNonvoter,
-			Waiting: p.Waiting(), Lag: max(p.Lag, -1), Terms: p.Terms,
+			Waiting: p.Waiting(), Lag: max(p.Lag, -1), Terms: p.Terms, Silent: p.Silent, Sealed: p.Sealed,
 		}
 		if p.Voter {
 			n.Role = wire.NodeRoleVoter

@@ -28,6 +28,20 @@ type Node interface {
 	Checks() []node.Check
 }
 
+// Members is what the interface needs to change who takes part in the cluster. Errors
+// are [node.MembersKept], or as for [Node].Propose; it answers on the leader only.
+type Members interface {
+	// Join lets the node at an address (host:port) in.
+	Join(ctx context.Context, by node.Asker, address string) (node.Member, error)
+	// Remove takes a member out.
+	Remove(ctx context.Context, by node.Asker, id string, force bool) error
+	// Promote lets a member vote that has caught up.
+	Promote(ctx context.Context, by node.Asker, id string) error
+	// Transfer hands leadership over, to anybody if to is empty, and returns who leads
+	// then as far as is known.
+	Transfer(ctx context.Context, by node.Asker, to string) (leader string, err error)
+}
+
 // Seal is what the interface needs of the keyring; [seal.Vault] says what its
 // methods promise.
 type Seal interface {

@@ -46,6 +46,12 @@ const (
 	membersStranded  kind = "members-stranded"
 	keyRemoved       kind = "key-removed"
 	keyNotHere       kind = "key-not-here"
+	quorumAtRisk     kind = "quorum-at-risk"
+	lessTolerant     kind = "less-tolerant"
+	notLetIn         kind = "not-let-in"
+	notCaughtUp      kind = "not-caught-up"
+	canNotLead       kind = "can-not-lead"
+	membersBusy      kind = "members-busy"
 	exists           kind = "exists"
 	inUse            kind = "in-use"
 	wrongState       kind = "wrong-state"
@@ -103,6 +109,12 @@ var kinds = map[kind]struct {
 	membersStranded:  {http.StatusConflict, "Members would be sealed for good"},
 	keyRemoved:       {http.StatusConflict, "The key was removed before"},
 	keyNotHere:       {http.StatusConflict, "The leader can not wrap for a key"},
+	quorumAtRisk:     {http.StatusConflict, "The quorum would be lost"},
+	lessTolerant:     {http.StatusConflict, "The cluster would bear fewer losses"},
+	notLetIn:         {http.StatusConflict, "The node is not let in"},
+	notCaughtUp:      {http.StatusConflict, "The member has not caught up"},
+	canNotLead:       {http.StatusConflict, "Nobody takes the leadership"},
+	membersBusy:      {http.StatusServiceUnavailable, "Another change of the members came first"},
 	exists:           {http.StatusConflict, "It exists already"},
 	inUse:            {http.StatusConflict, "Something else rests on it"},
 	wrongState:       {http.StatusConflict, "The logical cloud is in another state"},
@@ -167,9 +179,12 @@ func (s *Server) problemOf(err error, r *http.Request) *problem {
 	var p *problem
 	var refusal *fsm.Refusal
 	var http *echo.HTTPError
+	var kept *node.MembersKept
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &kept):
+		return keptProblem(kept)
 	case errors.Is(err, node.ErrNotLeader), errors.Is(err, fsm.Refused(fsm.StaleSession)):
 		return s.elsewhere(r)
 	case errors.Is(err, node.ErrUnknownOutcome):

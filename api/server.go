@@ -47,6 +47,8 @@ type Config struct {
 	Vault  Vault
 	Seal   Seal
 	Clouds Clouds
+	// Members are those of the cluster; nil lets nobody change them.
+	Members Members
 	// Tokens are those of the server's file; nil is none.
 	Tokens *Tokens
 	// Certificates gives client certificates their callers; nil goes by the

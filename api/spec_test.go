@@ -85,7 +85,7 @@ func TestRoutesAreThoseOfTheDocument(t *testing.T) {
 		query        []string
 		body         bool
 	}
-	bodiless := []string{"/v1/seal/verify", "/v1/seal/rotate", "/v1/allocations/{namespace}/{pod}/lease", "/v1/tokens/{id}/confirm"} // their path says all
+	bodiless := []string{"/v1/seal/verify", "/v1/seal/rotate", "/v1/allocations/{namespace}/{pod}/lease", "/v1/tokens/{id}/confirm", "/v1/cluster/members/{id}/promote"} // their path says all
 	for _, action := range []string{"instantiate", "update", "terminate", "rotate-key"} {
 		bodiless = append(bodiless, cloudPath+"/"+action)
 	}

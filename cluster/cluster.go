@@ -47,14 +47,29 @@ func (c Config) keys() []*fsmpb.KeyEncryptionKey {
 	return c.Keys()
 }
 
-// Run answers the other members, founds the cluster or has this node let in, looks
-// after the members while it leads, and keeps the leader informed, until the context
-// ends.
-func Run(ctx context.Context, cfg Config) error {
+// Cluster is a node's place among the others. Its methods but Run change who takes part
+// by an operator's word; they are safe for concurrent use.
+type Cluster struct {
+	cfg   Config
+	peers *peers
+}
+
+// New makes a Cluster of a node that is open. Nothing happens before [Cluster.Run].
+func New(cfg Config) *Cluster {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := newPeers(cfg)
+	return &Cluster{cfg: cfg, peers: newPeers(cfg)}
+}
+
+// Run is [Cluster.Run] of a new Cluster.
+func Run(ctx context.Context, cfg Config) error { return New(cfg).Run(ctx) }
+
+// Run answers the other members, founds the cluster or has this node let in, looks
+// after the members while it leads, and keeps the leader informed, until the context
+// ends.
+func (c *Cluster) Run(ctx context.Context) error {
+	cfg, p := c.cfg, c.peers
 	g, within := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.serve(within, cfg.Link.PeerListener()) })
 	g.Go(func() error { return seek(within, p) })

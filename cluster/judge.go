@@ -21,6 +21,8 @@ type court struct {
 	// wanted is how many replicas there are to be, negative where nobody says.
 	wanted  int
 	ordinal func(name string) (int, bool)
+	// invited: an operator said that the one that is judged may be a member.
+	invited bool
 	// alive are the IDs of the members that answered this leader when it asked last,
 	// and its own.
 	alive map[string]bool
@@ -53,7 +55,7 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 	case q.HasState && !q.Joining:
 		return say(verdictRemoved, "%s is no member of cluster %s any more", q.ID, c.clusterID)
 	case !c.mayBeMember(q):
-		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member", q.Name, q.Raft)
+		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member: an operator can let it in (keysteward cluster join %s)", q.Name, q.Raft, q.Raft)
 	case !c.isWanted(q.Name):
 		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
 	case q.FeatureLevel < c.level:
@@ -92,7 +94,7 @@ func (c *court) place(q joinRequest) (joinAnswer, deed) {
 // mayBeMember knows founders, those of their kind, and names and addresses of members.
 func (c *court) mayBeMember(q joinRequest) bool {
 	p := Peer{Name: q.Name, Raft: q.Raft}
-	if c.pattern.Fits(p) {
+	if c.invited || c.pattern.Fits(p) {
 		return true
 	}
 	for _, f := range c.founders {

@@ -71,10 +71,11 @@ type place struct {
 	// security is of the members' port, nil without TLS.
 	security *node.Security
 
-	node *node.Node
-	link *node.Link
-	stop context.CancelFunc
-	done chan error
+	node    *node.Node
+	cluster *Cluster
+	link    *node.Link
+	stop    context.CancelFunc
+	done    chan error
 }
 
 // places reserves an address for each name.
@@ -159,10 +160,10 @@ func (p *place) up() {
 func (p *place) start() {
 	p.t.Helper()
 	p.node.Start()
-	cfg := p.config()
+	p.cluster = New(p.config())
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop, p.done = stop, make(chan error, 1)
-	go func() { p.done <- Run(ctx, cfg) }()
+	go func() { p.done <- p.cluster.Run(ctx) }()
 }
 
 func (p *place) leave() error {

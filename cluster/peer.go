@@ -25,6 +25,8 @@ type Identity struct {
 	// HasState is true once the node is, or ever was, part of a cluster.
 	HasState bool   `json:"hasState"`
 	Applied  uint64 `json:"applied"`
+	// Joining is true for a node that is on its way into the cluster.
+	Joining bool `json:"joining,omitempty"`
 	// Sealed is true while the node can open no secrets: it could not lead.
 	Sealed bool `json:"sealed,omitempty"`
 	// LowDisk is true while it has less free disk space than it should: it should not lead.
@@ -99,6 +101,7 @@ func (p *peers) serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("GET "+identityPath, p.serveIdentity)
 	mux.HandleFunc("POST "+announcePath, p.serveAnnounce)
 	mux.HandleFunc("POST "+joinPath, p.serveJoin)
+	mux.HandleFunc("POST "+invitePath, p.serveInvitation)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: peerTimeout, ReadTimeout: peerTimeout, WriteTimeout: 2 * peerTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -129,7 +132,7 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.ClusterID(),
-		HasState: p.node.HasState(), Applied: status.AppliedIndex, Sealed: status.Sealed, LowDisk: status.LowDisk,
+		HasState: p.node.HasState(), Joining: p.node.Joining(), Applied: status.AppliedIndex, Sealed: status.Sealed, LowDisk: status.LowDisk,
 		FeatureLevel: fsm.FeatureLevel, Mark: markOf(p.node),
 		Founders: describe(p.founders),
 	})

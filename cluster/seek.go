@@ -118,7 +118,7 @@ func (s *seeker) missing(ctx context.Context, config node.Configuration) string 
 	voters := config.Voters()
 	reason := "no leader: " + strings.Join(list, "; ")
 	if lost > voters-(voters/2+1) {
-		reason += fmt.Sprintf("; %d of %d voters are gone, so nobody can decide any more who is a member: bring their disks back", lost, voters)
+		reason += fmt.Sprintf("; %d of %d voters are gone, so nobody can decide any more who is a member: bring their disks back, or, if they are lost for good, see keysteward cluster recover --help", lost, voters)
 	}
 	return reason
 }

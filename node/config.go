@@ -21,6 +21,9 @@ type Config struct {
 	// is not ready and leads only if no other can: 0 means [DefaultMinFreeDisk] or 5 % of
 	// the disk, whichever is less, and a negative number that nobody looks.
 	MinFreeDisk int64
+	// SnapshotsKept is how many snapshots stay on the disk, at least 1; 0 means
+	// [DefaultSnapshotsKept].
+	SnapshotsKept int
 	// RaftAdvertise is the host:port under which the other members reach this one.
 	RaftAdvertise string
 	// APIAdvertise is the URL of this node's API.
@@ -44,9 +47,11 @@ type Config struct {
 	// knows; may be nil.
 	Checks func() []Check
 
-	// For tests: free asks the file system, and diskInterval says how often.
+	// For tests: free asks the file system, diskInterval says how often, and rpcTimeout is
+	// how long another member may take to answer.
 	free         func(folder string) (space, error)
 	diskInterval time.Duration
+	rpcTimeout   time.Duration
 }
 
 // Vault is what a node must know about its key-encryption key.
@@ -66,6 +71,8 @@ const (
 	defaultCommitTimeout    = 20 * time.Second
 	sealedPatience          = 4 // how much longer a sealed candidate waits before it tries again
 	maxNameBytes            = 200
+	// DefaultSnapshotsKept is the newest and the one before, if the newest is damaged.
+	DefaultSnapshotsKept = 2
 )
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][-._A-Za-z0-9]*$`)
@@ -82,6 +89,10 @@ func (c *Config) complete() error {
 	fallback(&c.TickInterval, defaultTickInterval)
 	fallback(&c.CommitTimeout, defaultCommitTimeout)
 	fallback(&c.diskInterval, diskInterval)
+	fallback(&c.rpcTimeout, transportTimeout)
+	if c.SnapshotsKept == 0 {
+		c.SnapshotsKept = DefaultSnapshotsKept
+	}
 	if c.free == nil {
 		c.free = statfs
 	}
@@ -95,6 +106,8 @@ func (c *Config) complete() error {
 		return errors.New("advertised Raft address is empty")
 	case c.Vault == nil:
 		return errors.New("node has no vault")
+	case c.SnapshotsKept < 0:
+		return fmt.Errorf("%d snapshots to keep: at least 1", c.SnapshotsKept)
 	case c.TickInterval < 0, c.CommitTimeout < 0:
 		return fmt.Errorf("tick interval %v, commit time-out %v: not negative", c.TickInterval, c.CommitTimeout)
 	case c.LeaseTimeout > c.HeartbeatTimeout/2:

@@ -26,16 +26,25 @@ var (
 )
 
 func openLog(folder string, fail func(error)) (*logStore, error) {
-	s := &logStore{path: filepath.Join(folder, "raft.db"), fail: fail}
+	return openLogAs(folder, false, fail)
+}
+
+// openLogAs opens the log, to be read only if so.
+func openLogAs(folder string, readOnly bool, fail func(error)) (*logStore, error) {
+	s := &logStore{path: filepath.Join(folder, logFile), fail: fail}
+	options := boltOptions()
+	options.ReadOnly = readOnly
 	var err error
-	s.BoltStore, err = raftboltdb.New(raftboltdb.Options{
-		Path:        s.path,
-		BoltOptions: &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second},
-	})
+	s.BoltStore, err = raftboltdb.New(raftboltdb.Options{Path: s.path, BoltOptions: options})
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return s, nil
+}
+
+// boltOptions are those of the log. Its lock is not waited for: the folder's comes first.
+func boltOptions() *bbolt.Options {
+	return &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second}
 }
 
 func (s *logStore) written(err error) error {

@@ -50,7 +50,6 @@ type Node struct {
 }
 
 const (
-	snapshotsKept = 2
 	snapshotAfter = 65_536  // log entries
 	trailingLogs  = 131_072 // a follower that was away for a while needs no snapshot
 	logCache      = 1024
@@ -79,6 +78,7 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	n.disk = newDisk(cfg)
+	compactLog(cfg)
 	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (n *Node) startRaft() error {
 	if err := os.MkdirAll(filepath.Join(n.cfg.DataDir, "snapshots"), 0o700); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, snapshotsKept, logger)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, n.cfg.SnapshotsKept, logger)
 	if err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
@@ -121,7 +121,7 @@ func (n *Node) startRaft() error {
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	n.trans = newTransport(n.link, n.ID(), logger, n.log)
+	n.trans = newTransportWithin(n.link, n.ID(), n.cfg.rpcTimeout, logger, n.log)
 	c := n.raftConfig()
 	c.Logger = logger
 	n.raft, err = raft.NewRaft(c, n.replica, cached, n.store, snapshots, n.trans)
@@ -208,6 +208,7 @@ func (n *Node) shutDown() error {
 	err := n.awaitRunning()
 	down := n.raft.Shutdown()
 	err = errors.Join(err, n.link.Close()) // so that nobody waits for an answer
+	n.trans.closePipelines()
 	return errors.Join(err, down.Error(), n.closeStores())
 }
 

@@ -72,7 +72,7 @@ func (s Status) FailureTolerance() int {
 			leaders++
 		}
 	}
-	return max(0, min(voters-silent-(voters/2+1), leaders-1))
+	return max(0, min(Tolerance(voters, silent), leaders-1))
 }
 
 // PromoteWithin is how many log entries a member may lack that is let vote.

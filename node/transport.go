@@ -35,6 +35,11 @@ type transport struct {
 	running sync.WaitGroup
 	// committed is the first commit index that a leader told this node, 0 until then.
 	committed atomic.Uint64
+	// stuckAfter is how long a request may wait for those before it in its pipeline.
+	stuckAfter time.Duration
+
+	mu        sync.Mutex
+	pipelines map[*pipeline]bool // that are open
 }
 
 var (
@@ -43,12 +48,17 @@ var (
 )
 
 func newTransport(k *Link, nodeID string, logger hclog.Logger, log *slog.Logger) *transport {
+	return newTransportWithin(k, nodeID, transportTimeout, logger, log)
+}
+
+// newTransportWithin has a time-out of its own for requests.
+func newTransportWithin(k *Link, nodeID string, timeout time.Duration, logger hclog.Logger, log *slog.Logger) *transport {
 	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:  &stream{accepted: k.raft, nodeID: nodeID, log: log},
-			MaxPool: transportPool, Timeout: transportTimeout, Logger: logger,
+			MaxPool: transportPool, Timeout: timeout, Logger: logger,
 		}),
-		rpcs: make(chan raft.RPC), closed: make(chan struct{}),
+		rpcs: make(chan raft.RPC), closed: make(chan struct{}), stuckAfter: 2 * timeout, pipelines: make(map[*pipeline]bool),
 	}
 	t.running.Go(t.forward)
 	return t
@@ -98,7 +108,11 @@ func at(id raft.ServerID, address raft.ServerAddress) raft.ServerAddress {
 
 // AppendEntriesPipeline implements raft.Transport.
 func (t *transport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
-	return t.NetworkTransport.AppendEntriesPipeline(id, at(id, to)) //nolint:wrapcheck // goes to the library
+	p, err := t.NetworkTransport.AppendEntriesPipeline(id, at(id, to))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // goes to the library
+	}
+	return t.watched(p), nil
 }
 
 // AppendEntries implements raft.Transport.

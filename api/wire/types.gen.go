@@ -425,6 +425,24 @@ func (e ListAuditParamsConsistency) Valid() bool {
 	}
 }
 
+// Defines values for RemoveMemberParamsForce.
+const (
+	RemoveMemberParamsForceFalse RemoveMemberParamsForce = "false"
+	RemoveMemberParamsForceTrue  RemoveMemberParamsForce = "true"
+)
+
+// Valid indicates whether the value is a known member of the RemoveMemberParamsForce enum.
+func (e RemoveMemberParamsForce) Valid() bool {
+	switch e {
+	case RemoveMemberParamsForceFalse:
+		return true
+	case RemoveMemberParamsForceTrue:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListDepositsParamsConsistency.
 const (
 	ListDepositsParamsConsistencyLinearizable ListDepositsParamsConsistency = "linearizable"
@@ -1476,6 +1494,23 @@ type Loss struct {
 	TxHash  string `json:"txHash"`
 }
 
+// Member defines model for Member.
+type Member struct {
+	ID   string `json:"id"`
+	Raft string `json:"raft"`
+
+	// Voter Not before it has caught up.
+	Voter bool `json:"voter"`
+}
+
+// MemberAddress defines model for MemberAddress.
+type MemberAddress struct {
+	// Raft HOST:PORT under which the other members reach the node.
+	//
+	// Example: n4.example:8300
+	Raft string `json:"raft"`
+}
+
 // NewToken defines model for NewToken.
 type NewToken struct {
 	// Expires Never if absent.
@@ -1509,6 +1544,12 @@ type Node struct {
 
 	// Role A node that was let in is a `nonvoter` until it has caught up.
 	Role NodeRole `json:"role"`
+
+	// Sealed It told the leader that it can open no secrets, so it could not lead. Left out elsewhere.
+	Sealed bool `json:"sealed,omitempty,omitzero"`
+
+	// Silent The leader asked it a moment ago and had no answer. Left out elsewhere.
+	Silent bool `json:"silent,omitempty,omitzero"`
 
 	// Terms What its flags say that deposits pay for: network, contract, amount and
 	// withdrawals. Left out where it makes none, or has not told.
@@ -1986,6 +2027,18 @@ type TokenList struct {
 // TokenRole defines model for TokenRole.
 type TokenRole string
 
+// Transfer defines model for Transfer.
+type Transfer struct {
+	// To ID of a member; any that can lead if empty.
+	To string `json:"to,omitempty,omitzero"`
+}
+
+// Transferred defines model for Transferred.
+type Transferred struct {
+	// Leader ID of the next leader; empty if nobody had begun to lead after five seconds.
+	Leader string `json:"leader"`
+}
+
 // UserPermission defines model for UserPermission.
 type UserPermission struct {
 	Metadata ObjectMetadata `json:"metadata"`
@@ -2048,6 +2101,9 @@ type Limit = int
 
 // Namespace defines model for Namespace.
 type Namespace = string
+
+// NodeID Example: n1-1f2e3d4c
+type NodeID = string
 
 // PermissionName defines model for PermissionName.
 type PermissionName = ObjectName
@@ -2153,6 +2209,15 @@ type ListAuditParams struct {
 
 // ListAuditParamsConsistency defines parameters for ListAudit.
 type ListAuditParamsConsistency string
+
+// RemoveMemberParams defines parameters for RemoveMember.
+type RemoveMemberParams struct {
+	// Force true: also if fewer voters can be lost afterwards.
+	Force RemoveMemberParamsForce `form:"force,omitempty" json:"force,omitempty,omitzero"`
+}
+
+// RemoveMemberParamsForce defines parameters for RemoveMember.
+type RemoveMemberParamsForce string
 
 // ListDepositsParams defines parameters for ListDeposits.
 type ListDepositsParams struct {
@@ -2461,6 +2526,12 @@ type GetUserPermissionParamsConsistency string
 
 // AllocateJSONRequestBody defines body for Allocate for application/json ContentType.
 type AllocateJSONRequestBody = AllocationRequest
+
+// AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
+type AddMemberJSONRequestBody = MemberAddress
+
+// TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
+type TransferLeadershipJSONRequestBody = Transfer
 
 // ResumeDepositsJSONRequestBody defines body for ResumeDeposits for application/json ContentType.
 type ResumeDepositsJSONRequestBody = SeenStop

@@ -276,8 +276,9 @@ func pages(page func(cursor string) (next string, err error)) error {
 
 func (a *app) clusterCommand() *cobra.Command {
 	l := &listing{}
-	return group("cluster", "look at the members",
-		l.command(a, "status", "list members, leader and lag", noArguments, l.clusterStatus))
+	return group("cluster", "look at the members, and change them",
+		l.command(a, "status", "list members, leader and lag", noArguments, l.clusterStatus),
+		a.joinCommand(), a.removeMemberCommand(), a.promoteCommand(), a.transferCommand())
 }
 
 func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
@@ -286,11 +287,21 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 		return err
 	}
 	return l.print(cmd.OutOrStdout(), cluster, func(g *grid) {
-		g.row("NODE", "ROLE", "LAG", "API", "RAFT")
+		g.row("NODE", "ROLE", "STATE", "LAG", "API", "RAFT")
 		for _, node := range cluster.Nodes {
-			g.row(node.ID, role(cluster, node), lag(node), node.API, node.Raft)
+			g.row(node.ID, role(cluster, node), state(node), lag(node), node.API, node.Raft)
 		}
-		g.note("cluster %s, term %d; it tolerates the loss of %s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, plural(cluster.FailureTolerance, "voter"))
+		bears := ""
+		if cluster.Leader != "" { // nobody else knows who answers
+			bears = "; it tolerates the loss of " + plural(cluster.FailureTolerance, "voter")
+		}
+		g.note("cluster %s, term %d%s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, bears)
+		if cluster.Leader == "" {
+			g.note("NO LEADER: nothing can be changed. /readyz of each node says what it waits for")
+		}
+		if voters := votersOf(cluster); cluster.FailureTolerance == 0 && voters > 1 && cluster.Leader != "" {
+			g.note("WARNING: with one more of the %d voters lost the cluster stops", voters)
+		}
 		for _, node := range cluster.Nodes {
 			if node.Waiting != "" {
 				g.note("%s does not vote yet: %s", node.ID, node.Waiting)
@@ -302,6 +313,15 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 		eventsNotes(g, cluster)
 		termsNotes(g, cluster)
 	})
+}
+
+func votersOf(cluster wire.Cluster) (voters int) {
+	for _, node := range cluster.Nodes {
+		if node.Voter {
+			voters++
+		}
+	}
+	return voters
 }
 
 func role(cluster wire.Cluster, node wire.Node) string {

@@ -1,0 +1,173 @@
+package local
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/api/wire"
+)
+
+// begin starts the process of a node again.
+func (l *launcher) begin(t *testing.T, i int) {
+	t.Helper()
+	l.nodes.mu.Lock()
+	defer l.nodes.mu.Unlock()
+	require.NoError(t, l.nodes.startNode(t.Context(), i))
+}
+
+// end ends the process of a node.
+func (l *launcher) end(t *testing.T, i int, sig os.Signal) {
+	t.Helper()
+	p := l.nodes.process(i)
+	require.NoError(t, p.signal(sig))
+	<-p.done
+}
+
+// offline runs a command that asks no server.
+func (l *launcher) offline(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), l.binary, args...).CombinedOutput()
+	return string(out), err
+}
+
+// voting waits until so many nodes vote, with nobody silent, as the leader says it.
+func (l *launcher) voting(t *testing.T, want int) (c wire.Cluster) {
+	t.Helper()
+	var out string
+	require.Eventually(t, func() bool {
+		var err error
+		c = wire.Cluster{}
+		if out, err = l.keysteward(t, "cluster", "status", "-o", "json"); err != nil || json.Unmarshal([]byte(out), &c) != nil || c.Leader == "" {
+			return false
+		}
+		for _, n := range c.Nodes {
+			if !n.Voter || n.Lag < 0 || n.API == "" {
+				return false
+			}
+		}
+		return len(c.Nodes) == want
+	}, 2*patience, pollTime, "not %d voters: %s", want, &out)
+	return c
+}
+
+// The runbook's way out of a lost quorum, word by word: two of three disks are gone for
+// good; the one that is left tells what it has, becomes the cluster, and takes the
+// others in under new IDs. Then members change by an operator's word.
+func TestQuorumIsLostAndRecovered(t *testing.T) {
+	t.Parallel()
+	l := newLauncher(t, 3)
+	require.NoError(t, l.startNodes(t.Context()))
+	require.NoError(t, l.initSeed(t.Context()))
+	require.Eventually(t, func() bool { status, _ := l.post(t, "before", 2); return status == http.StatusOK }, 2*patience, pollTime)
+	before := l.voting(t, 3)
+	data := func(i int) string { return l.folder.in(nodeName(i), "data") }
+
+	out, err := l.offline(t, "cluster", "recover", "--data-dir", data(0), "--inspect")
+	require.Error(t, err)
+	require.Contains(t, out, "data folder is in use by another process")
+	for i := range 3 {
+		l.end(t, i, syscall.SIGKILL)
+	}
+	newest, last := 0, ""
+	number := regexp.MustCompile(`last entry +term (\d+), index (\d+)`)
+	for i := range 3 {
+		out, err = l.offline(t, "cluster", "recover", "--data-dir", data(i), "--inspect")
+		require.NoError(t, err, out)
+		m := number.FindStringSubmatch(out)
+		require.NotNil(t, m, out)
+		if at := strings.Repeat("0", 12-len(m[1])) + m[1] + strings.Repeat("0", 12-len(m[2])) + m[2]; at > last {
+			newest, last = i, at
+		}
+	}
+	for i := range 3 {
+		if i != newest {
+			require.NoError(t, os.RemoveAll(data(i)))
+		}
+	}
+	out, err = l.offline(t, "cluster", "recover", "--data-dir", data(newest))
+	require.Error(t, err)
+	require.Contains(t, out, "nothing was changed")
+	out, err = l.offline(t, "cluster", "recover", "--data-dir", data(newest), "--yes")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "is the only member of cluster "+before.ClusterID)
+	require.Contains(t, out, "What the lost nodes alone knew is lost")
+	copies, err := filepath.Glob(filepath.Join(data(newest), "before-recovery-*"))
+	require.NoError(t, err)
+	require.Len(t, copies, 1)
+
+	l.begin(t, newest)
+	alone := l.voting(t, 1)
+	require.Equal(t, before.ClusterID, alone.ClusterID)
+	require.Greater(t, alone.Term, before.Term)
+	for i := range 3 {
+		if i != newest {
+			l.begin(t, i)
+		}
+	}
+	after := l.voting(t, 3)
+	require.Equal(t, 1, after.FailureTolerance)
+	for _, n := range after.Nodes {
+		require.Equal(t, strings.HasPrefix(n.ID, nodeName(newest)), strings.Contains(idsIn(before), n.ID), n.ID)
+	}
+	l.afterRecovery(t)
+	l.membersByHand(t)
+}
+
+func idsIn(c wire.Cluster) (ids string) {
+	for _, n := range c.Nodes {
+		ids += n.ID + " "
+	}
+	return ids
+}
+
+// afterRecovery is what the state is then.
+func (l *launcher) afterRecovery(t *testing.T) {
+	t.Helper()
+	out, err := l.keysteward(t, "assignments", "--consistency", "linearizable")
+	require.NoError(t, err)
+	require.Contains(t, out, "before")
+}
+
+// membersByHand goes through the other commands.
+func (l *launcher) membersByHand(t *testing.T) {
+	t.Helper()
+	c := l.voting(t, 3)
+	for _, n := range c.Nodes {
+		out, err := l.keysteward(t, "cluster", "transfer", n.ID)
+		require.NoError(t, err, out)
+		require.Equal(t, n.ID+" leads\n", out)
+	}
+	out, err := l.keysteward(t, "cluster", "remove", nodeName(0))
+	require.Error(t, err)
+	require.Contains(t, out+err.Error(), "the loss of 0 voters instead of 1")
+	l.end(t, 0, syscall.SIGKILL)
+	require.Eventually(t, func() bool {
+		out, err = l.keysteward(t, "cluster", "status")
+		return err == nil && strings.Contains(out, "does not answer") && strings.Contains(out, "WARNING: with one more of the 3 voters lost")
+	}, patience, pollTime, "%s", &out)
+	out, err = l.keysteward(t, "cluster", "remove", nodeName(1), "--force")
+	require.Error(t, err)
+	require.Contains(t, out+err.Error(), "quorum-at-risk")
+	out, err = l.keysteward(t, "cluster", "remove", nodeName(0))
+	require.NoError(t, err, out)
+	l.voting(t, 2)
+	l.begin(t, 0) // with the data that it had
+	require.Eventually(t, func() bool {
+		_, answer := ask(t, http.MethodGet, l.site.apiURL(0)+"/readyz", "", asJSON, nil)
+		out = string(answer)
+		return strings.Contains(out, "this node was removed from cluster")
+	}, patience, pollTime, "%s", &out)
+	l.end(t, 0, syscall.SIGKILL)
+	require.NoError(t, os.RemoveAll(l.folder.in(nodeName(0), "data")))
+	l.begin(t, 0)
+	l.voting(t, 3)
+}
