@@ -41,6 +41,7 @@ type serverOptions struct {
 	drain                   time.Duration
 	minFreeDisk             minFree
 	logFormat, logLevel     string
+	watch                   watchOptions
 	beaconAPI               string
 	auditFile               string
 	deposits                depositOptions
@@ -103,6 +104,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.Var(&o.minFreeDisk, "min-free-disk", "free space on the disk of --data-dir, such as 256Mi, below which the node is not ready and hands leadership over (default: 256Mi, or 5 % of the disk if that is less; 0: not watched)")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.watch.bind(f)
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
 	f.StringVar(&o.auditFile, "audit-file", "", "file to which every audit record is appended as a line of JSON, for shipping; each node has its own")
 	o.deposits.bind()
@@ -156,7 +158,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes)); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes), o.watch.check()); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {
