@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -81,6 +82,7 @@ type parts struct {
 	apiURL   string
 
 	certificates certificates
+	metrics      *prometheus.Registry
 	tracing      *tracing.Tracing
 	origins      *tracing.Origins
 
@@ -169,6 +171,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 	if err != nil {
 		return err
 	}
+	p.metrics = registry
 	level, err := o.watch.level()
 	if err != nil {
 		return cli.UsageError(err)
