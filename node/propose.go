@@ -54,7 +54,7 @@ func (n *Node) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 // command that was decided in it is refused.
 func (s *Session) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 	began := time.Now()
-	ctx, span := tracing.Begin(ctx, s.node.cfg.Tracer, "propose")
+	ctx, span := tracing.Continue(ctx, s.node.cfg.Tracer, "propose")
 	o := s.propose(ctx, cmd)
 	s.proposed(ctx, span, cmd, began, o)
 	return o.value, o.err

@@ -14,7 +14,7 @@ import (
 // node does not lead.
 func (n *Node) Barrier(ctx context.Context) error {
 	began := time.Now()
-	ctx, span := tracing.Begin(ctx, n.cfg.Tracer, "barrier")
+	ctx, span := tracing.Continue(ctx, n.cfg.Tracer, "barrier")
 	err := n.barrier(ctx)
 	n.metrics.barrierTook.Observe(time.Since(began).Seconds())
 	tracing.End(span, err, "no barrier")

@@ -98,7 +98,11 @@ func (s *Session) proposed(ctx context.Context, span trace.Span, cmd *fsmpb.Comm
 		s.trace(ctx, span, cmd, began, o)
 		tracing.End(span, o.err, result)
 	}
-	if kind == "tick" || !n.log.Enabled(ctx, n.cfg.RequestLevel) {
+	level := n.cfg.RequestLevel
+	if cmd.GetRequestId() == "" {
+		level = min(level, slog.LevelDebug) // of a duty, which logs what it does
+	}
+	if kind == "tick" || !n.log.Enabled(ctx, level) {
 		return
 	}
 	attributes := []slog.Attr{
@@ -111,7 +115,7 @@ func (s *Session) proposed(ctx context.Context, span trace.Span, cmd *fsmpb.Comm
 	if id := tracing.TraceID(ctx); id != "" {
 		attributes = append(attributes, slog.String("trace_id", id))
 	}
-	n.log.LogAttrs(ctx, n.cfg.RequestLevel, "command", attributes...)
+	n.log.LogAttrs(ctx, level, "command", attributes...)
 }
 
 // trace adds the steps of a command's way to its span: how long it waited for its log

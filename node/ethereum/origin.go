@@ -41,10 +41,10 @@ func (p *pass) attribute(ctx context.Context, step string, kind trace.SpanKind, 
 			order = append(order, origin.RequestID)
 		}
 		shares[origin.RequestID].deposits++
-		if !origin.Span.IsValid() {
+		_, span := tracing.Continue(origin.Context(ctx), p.duty.cfg.Tracer, step, trace.WithTimestamp(began), trace.WithSpanKind(kind))
+		if !span.IsRecording() {
 			continue
 		}
-		_, span := tracing.Begin(origin.Context(ctx), p.duty.cfg.Tracer, step, trace.WithTimestamp(began), trace.WithSpanKind(kind))
 		span.SetAttributes(
 			attribute.String("keysteward.request_id", origin.RequestID), attribute.String("keysteward.pubkey", fmt.Sprintf("0x%x", f.pubkey)),
 			attribute.Int64("keysteward.nonce", int64(f.attempt.GetNonce())), //nolint:gosec // nonces fit

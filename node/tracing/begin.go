@@ -10,10 +10,11 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// Begin starts a span, which its caller ends; without a tracer it is one that does nothing, and
-// the context is left as it is.
-func Begin(ctx context.Context, t trace.Tracer, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
-	if t == nil {
+// Continue starts a span, which its caller ends, in the trace of the context. Without a tracer or a
+// trace it is one that does nothing, and the context is left as it is: what nobody asked for begins
+// no trace.
+func Continue(ctx context.Context, t trace.Tracer, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if t == nil || !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx, noop.Span{}
 	}
 	return t.Start(ctx, name, options...)

@@ -3,7 +3,7 @@
 // it acts.
 //
 // It is a leaf that brings nothing of ours along. Whoever makes spans takes a trace.Tracer of the
-// OpenTelemetry API, nil for none, and [Begin]: without a tracer that costs a comparison. Spans hold
+// OpenTelemetry API, nil for none, and [Continue]: without a tracer that costs a comparison. Spans hold
 // route templates, kinds of commands, names of pods and clouds, public keys and request IDs, and never
 // a body, a token, a query or a secret.
 //

@@ -23,13 +23,13 @@ func (l *lane) origin() tracing.Origin {
 // behind it, if there is one.
 func (l *lane) begin(ctx context.Context, name string) (context.Context, trace.Span) {
 	if l.worker.cfg.Tracer == nil {
-		return tracing.Begin(ctx, nil, name)
+		return tracing.Continue(ctx, nil, name)
 	}
 	origin := l.origin()
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = origin.Context(ctx)
 	}
-	return tracing.Begin(ctx, l.worker.cfg.Tracer, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+	return tracing.Continue(ctx, l.worker.cfg.Tracer, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("keysteward.request_id", origin.RequestID), attribute.String("keysteward.certificate", l.key.String()),
 		attribute.String("keysteward.cluster", l.worker.key.String()),
 	))
