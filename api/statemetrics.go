@@ -29,6 +29,7 @@ var (
 	descRequests  = describe("requests_waiting", "Pods that wait for keys.")
 	descOldest    = describe("oldest_request_age_seconds", "How long the pod has waited that has waited for longest, by this machine's clock; 0 while none waits.")
 	descTokens    = describe("tokens", "Tokens in the state of the cluster.")
+	descFeatures  = describe("feature_level", "Feature level of the state: what every member's program knew when it was raised.")
 	descReady     = describe("ready", "1 while a check of /readyz is well, for each check.", "check")
 	descBuild     = describe("build_info", "1; the version of the program.", "version")
 )
@@ -49,7 +50,7 @@ type stateCollector struct {
 func (*stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descKeys, descDeposits, descWaiting, descSpares, descToday, descTime, descSealed, descDataKey, descOutdated, descLeader, descApplied, descTolerance, descAudit, descAuditKept, descReady, descBuild,
-		descAllocated, descRequests, descOldest, descTokens,
+		descAllocated, descRequests, descOldest, descTokens, descFeatures,
 	} {
 		ch <- d
 	}
@@ -93,6 +94,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descRequests, float64(now.waiting))
 	gauge(descOldest, now.age(time.Now()))
 	gauge(descTokens, float64(now.tokens))
+	gauge(descFeatures, float64(m.GetFeatureLevel()))
 	for _, check := range c.s.node.Checks() {
 		gauge(descReady, oneIf(check.OK), check.Name)
 	}
