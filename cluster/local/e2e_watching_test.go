@@ -27,6 +27,7 @@ type receiver struct {
 	spans []*tracepb.Span
 	nodes map[string]bool // service.instance.id of who sends
 	wrong []string
+	raw   []byte // all that was sent
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -46,6 +47,7 @@ func (r *receiver) take(w http.ResponseWriter, request *http.Request) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.raw = append(r.raw, body...)
 	if err != nil || request.Method != http.MethodPost || request.URL.Path != "/v1/traces" || request.Header.Get("Content-Type") != "application/x-protobuf" {
 		r.wrong = append(r.wrong, fmt.Sprint(request.Method, request.URL, request.Header, err))
 	}
