@@ -85,7 +85,7 @@ func table(t *testing.T) map[string]row {
 		require.NotContains(t, rows, m[1], "twice")
 		rows[m[1]] = row{kind: m[2], labels: strings.NewReplacer("`", "", " ", "").Replace(m[3]), tells: m[4]}
 	}
-	require.Equal(t, strings.Count(string(text), "\n| `keysteward_"), len(rows), "a row is not as the others are")
+	require.Len(t, rows, strings.Count(string(text), "\n| `keysteward_"), "a row is not as the others are")
 	return rows
 }
 

@@ -137,15 +137,11 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if p.tracing, err = o.watch.begin(ctx, o.name, log); err != nil {
 		return nil, cli.UsageError(err)
 	}
-	level, err := o.watch.level()
-	if err != nil {
-		return nil, cli.UsageError(err)
-	}
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
 		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes,
-		Tracer: p.tracing.Tracer(), Origins: p.origins, RequestLevel: level,
+		Tracer: p.tracing.Tracer(), Origins: p.origins, RequestLevel: o.watch.level,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
@@ -172,10 +168,6 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 		return err
 	}
 	p.metrics = registry
-	level, err := o.watch.level()
-	if err != nil {
-		return cli.UsageError(err)
-	}
 	seeds := ethereum.NewSeeds(p.vault, p.node)
 	deposits.Logger, deposits.Metrics = p.log, registry
 	deposits.Tracer, deposits.Origins = p.tracing.Tracer(), p.origins
@@ -206,7 +198,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 		AllowedNamespaces: callers.AllowedNamespaces, PodRefused: p.podRefused,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, LeaseDuration: o.leaseDuration, Chain: chain, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
-		Notes: p.notes, Logger: p.log, RequestLevel: level, Tracer: p.tracing.Tracer(), Registry: registry, Version: version,
+		Notes: p.notes, Logger: p.log, RequestLevel: o.watch.level, Tracer: p.tracing.Tracer(), Registry: registry, Version: version,
 	})
 	if err != nil {
 		return cli.UsageError(err)

@@ -19,6 +19,7 @@ import (
 // watchOptions are the flags about what an operator can see.
 type watchOptions struct {
 	requests   string
+	level      slog.Level // of requests, once checked
 	otlp       string
 	contention bool
 }
@@ -30,19 +31,15 @@ func (o *watchOptions) bind(f *pflag.FlagSet) {
 }
 
 func (o *watchOptions) check() error {
-	_, err := o.level()
-	return err
-}
-
-// level is that of the lines about requests and commands.
-func (o *watchOptions) level() (slog.Level, error) {
 	switch strings.ToLower(o.requests) {
 	case "debug":
-		return slog.LevelDebug, nil
+		o.level = slog.LevelDebug
 	case "info":
-		return slog.LevelInfo, nil
+		o.level = slog.LevelInfo
+	default:
+		return fmt.Errorf("--log-requests %q: want debug or info", o.requests)
 	}
-	return 0, fmt.Errorf("--log-requests %q: want debug or info", o.requests)
+	return nil
 }
 
 // contentionFraction of what waits for a mutex is told, and of other waits one for so many

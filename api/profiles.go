@@ -2,7 +2,7 @@ package api
 
 import (
 	"net/http"
-	"net/http/pprof" //nolint:gosec // nothing is served from the default mux, where it registers itself
+	"net/http/pprof"
 	"slices"
 	"strconv"
 	"time"

@@ -28,8 +28,7 @@ func (s *seenHeaders) note(r *http.Request) int {
 func TestRequestIDStays(t *testing.T) {
 	t.Parallel()
 	var seen seenHeaders
-	var leader *httptest.Server
-	leader = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	leader := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := seen.note(r); n < 4 { // it is not ready yet
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return

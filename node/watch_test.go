@@ -2,12 +2,10 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,10 +33,11 @@ func values(t *testing.T, c prometheus.Collector) map[string]float64 {
 	list := make(map[string]float64)
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			name := strings.TrimPrefix(f.GetName(), "keysteward_")
+			words := []string{strings.TrimPrefix(f.GetName(), "keysteward_")}
 			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
+				words = append(words, l.GetValue())
 			}
+			name := strings.Join(words, " ")
 			switch {
 			case m.GetHistogram() != nil:
 				list[name] = float64(m.GetHistogram().GetSampleCount())
@@ -65,7 +64,7 @@ func TestNodeIsMeasured(t *testing.T) {
 
 	v := values(t, leader.Metrics())
 	require.GreaterOrEqual(t, v["commands_total set_member done"], 1.0)
-	require.Equal(t, v["commit_duration_seconds"], v["apply_duration_seconds"])
+	require.InDelta(t, v["commit_duration_seconds"], v["apply_duration_seconds"], 0)
 	require.GreaterOrEqual(t, v["commit_duration_seconds"], 1.0)
 	require.InDelta(t, 1, v["read_barrier_duration_seconds"], 0)
 	require.InDelta(t, 1, v["snapshot_duration_seconds done"], 0)
@@ -167,8 +166,8 @@ func TestCommandIsFollowed(t *testing.T) {
 	require.Equal(t, names["propose"].SpanContext().SpanID(), got.Span.SpanID())
 	leader.journal.mu.Lock()
 	defer leader.journal.mu.Unlock()
-	require.Regexp(t, regexp.MustCompile(`level=INFO msg=command kind=allocate request_id=r1 outcome=done session=\d+ took=\S+ index=\d+ term=\d+ trace_id=`+
-		request.SpanContext().TraceID().String()), leader.journal.buf.String())
+	require.Regexp(t, `level=INFO msg=command kind=allocate request_id=r1 outcome=done session=\d+ took=\S+ index=\d+ term=\d+ trace_id=`+
+		request.SpanContext().TraceID().String(), leader.journal.buf.String())
 	require.NotContains(t, leader.journal.buf.String(), "kind=set_member", "nobody asked for that")
 }
 
@@ -190,7 +189,7 @@ func TestSpanOfARefusal(t *testing.T) {
 	}))
 	_, err := c.leader().Propose(ctx, &fsmpb.Command{Body: &fsmpb.Command_RevokeToken{RevokeToken: &fsmpb.RevokeToken{Id: "geheim"}}})
 	var refusal *fsm.Refusal
-	require.True(t, errors.As(err, &refusal), "%v", err)
+	require.ErrorAs(t, err, &refusal)
 	for _, s := range spans.Ended() {
 		if s.Name() == "propose" {
 			require.Equal(t, "refused", s.Status().Description)

@@ -37,8 +37,8 @@ func encodeSpan(s sdktrace.ReadOnlySpan) *tracepb.Span {
 	out := &tracepb.Span{
 		TraceId: id[:], SpanId: span[:], TraceState: own.TraceState().String(), Flags: flags(own, s.Parent().IsRemote()),
 		Name: s.Name(), Kind: kinds[s.SpanKind()], Status: status(s.Status()),
-		StartTimeUnixNano: uint64(max(0, s.StartTime().UnixNano())), //nolint:gosec // not negative
-		EndTimeUnixNano:   uint64(max(0, s.EndTime().UnixNano())),   //nolint:gosec // not negative
+		StartTimeUnixNano: uint64(max(0, s.StartTime().UnixNano())),
+		EndTimeUnixNano:   uint64(max(0, s.EndTime().UnixNano())),  
 		Attributes:        pairs(s.Attributes()), DroppedAttributesCount: count(s.DroppedAttributes()),
 		DroppedEventsCount: count(s.DroppedEvents()), DroppedLinksCount: count(s.DroppedLinks()),
 	}
@@ -47,7 +47,7 @@ func encodeSpan(s sdktrace.ReadOnlySpan) *tracepb.Span {
 	}
 	for _, e := range s.Events() {
 		out.Events = append(out.Events, &tracepb.Span_Event{
-			Name: e.Name, Attributes: pairs(e.Attributes), TimeUnixNano: uint64(max(0, e.Time.UnixNano())), //nolint:gosec // not negative
+			Name: e.Name, Attributes: pairs(e.Attributes), TimeUnixNano: uint64(max(0, e.Time.UnixNano())),
 		})
 	}
 	for _, l := range s.Links() {
@@ -105,6 +105,6 @@ func encodeValue(v attribute.Value) *commonpb.AnyValue {
 	case attribute.FLOAT64:
 		return &commonpb.AnyValue{Value: &commonpb.AnyValue_DoubleValue{DoubleValue: v.AsFloat64()}}
 	default:
-		return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v.Emit()}}
+		return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v.String()}}
 	}
 }

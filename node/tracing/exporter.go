@@ -131,7 +131,7 @@ func (e *exporter) post(ctx context.Context, body []byte) (again bool, after tim
 		again = true
 	}
 	if s, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16); err == nil {
-		after = time.Duration(s) * time.Second //nolint:gosec // 16 bits
+		after = time.Duration(s) * time.Second
 	}
 	return again, after, fmt.Errorf("%s answers %s", request.URL.Host, response.Status)
 }

@@ -258,7 +258,7 @@ func TestRetriesEnd(t *testing.T) {
 		require.NoError(t, err)
 		e.client.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
 			asked++
-			return &http.Response{StatusCode: 503, Status: "503", Header: http.Header{"Retry-After": {"3600"}}, Body: http.NoBody}, nil
+			return &http.Response{StatusCode: http.StatusServiceUnavailable, Status: "503", Header: http.Header{"Retry-After": {"3600"}}, Body: http.NoBody}, nil
 		})
 		began := time.Now()
 		require.Error(t, e.deliver(t.Context(), nil))
