@@ -38,7 +38,7 @@ func encodeSpan(s sdktrace.ReadOnlySpan) *tracepb.Span {
 		TraceId: id[:], SpanId: span[:], TraceState: own.TraceState().String(), Flags: flags(own, s.Parent().IsRemote()),
 		Name: s.Name(), Kind: kinds[s.SpanKind()], Status: status(s.Status()),
 		StartTimeUnixNano: uint64(max(0, s.StartTime().UnixNano())),
-		EndTimeUnixNano:   uint64(max(0, s.EndTime().UnixNano())),  
+		EndTimeUnixNano:   uint64(max(0, s.EndTime().UnixNano())),
 		Attributes:        pairs(s.Attributes()), DroppedAttributesCount: count(s.DroppedAttributes()),
 		DroppedEventsCount: count(s.DroppedEvents()), DroppedLinksCount: count(s.DroppedLinks()),
 	}
