@@ -43,6 +43,7 @@ type serverOptions struct {
 	minFreeDisk             minFree
 	snapshotsKept           int
 	logFormat, logLevel     string
+	watch                   watchOptions
 	beaconAPI               string
 	auditFile               string
 	backup                  backupOptions
@@ -108,6 +109,7 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.IntVar(&o.snapshotsKept, "snapshots-kept", node.DefaultSnapshotsKept, "how many snapshots stay on the disk of --data-dir")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.watch.bind(f)
 	f.StringVar(&o.beaconAPI, "beacon-api", "", "URL of a beacon node's API; with it exited, slashed and withdrawn validators are retired (needs --network)")
 	f.StringVar(&o.auditFile, "audit-file", "", "file to which every audit record is appended as a line of JSON, for shipping; each node has its own")
 	o.backup.bind(f)
@@ -162,7 +164,7 @@ func (o *serverOptions) check() error {
 			return err
 		}
 	}
-	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes), o.backup.check()); err != nil {
+	if err := errors.Join(o.checkTimes(), o.callers.check(o.maxKeysPerPod), o.checkWitness(), o.scale.check(o.callers.kubernetes), o.backup.check(), o.watch.check()); err != nil {
 		return err
 	}
 	if err := o.checkAddresses(); err != nil {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -28,6 +27,7 @@ import (
 	"github.com/keysteward/keysteward/node/kubernetes/pods"
 	"github.com/keysteward/keysteward/node/kubernetes/statefulset"
 	"github.com/keysteward/keysteward/node/seal"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 func newServerCommand() *cobra.Command {
@@ -71,6 +71,7 @@ func serve(ctx context.Context, o *serverOptions) error {
 	}
 	log.Info("keysteward runs", "version", version, "node", parts.node.ID(), "api", parts.apiURL, "raft", parts.link.Advertised())
 	err = parts.run(ctx, o)
+	parts.closeTracing(ctx)
 	log.Info("keysteward stops", "node", parts.node.ID())
 	return errors.Join(err, parts.node.Close(), parts.duty.Indexer().Close(), parts.closeShipper())
 }
@@ -83,6 +84,9 @@ type parts struct {
 	apiURL   string
 
 	certificates certificates
+	metrics      *prometheus.Registry
+	tracing      *tracing.Tracing
+	origins      *tracing.Origins
 
 	link     *node.Link
 	node     *node.Node
@@ -105,7 +109,7 @@ type parts struct {
 // parts checks and opens everything, the data folder last: what is wrong with
 // the flags or the ports leaves the data untouched.
 func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *parts, err error) {
-	p := &parts{log: log}
+	p := &parts{log: log, origins: tracing.NewOrigins()}
 	if p.founders, err = o.founders(); err != nil {
 		return nil, cli.UsageError(err)
 	}
@@ -134,10 +138,14 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err := o.listen(ctx, p); err != nil {
 		return nil, err
 	}
+	if p.tracing, err = o.watch.begin(ctx, o.name, log); err != nil {
+		return nil, cli.UsageError(err)
+	}
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
 		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes, SnapshotsKept: o.snapshotsKept,
+		Tracer: p.tracing.Tracer(), Origins: p.origins, RequestLevel: o.watch.level,
 	}, p.link)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", o.dataDir, err)
@@ -159,20 +167,23 @@ func (o *serverOptions) vault(log *slog.Logger) (*seal.Vault, error) {
 
 // serving makes what runs on the node: the deposit duty and the API.
 func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.Config) (err error) {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := errors.Join(registry.Register(p.link), registry.Register(p.node.Disk()), p.certificates.register(registry), p.vault.Register(registry)); err != nil {
-		return fmt.Errorf("metrics: %w", err)
+	registry, err := p.registry()
+	if err != nil {
+		return err
 	}
+	p.metrics = registry
 	seeds := ethereum.NewSeeds(p.vault, p.node)
 	deposits.Logger, deposits.Metrics = p.log, registry
+	deposits.Tracer, deposits.Origins = p.tracing.Tracer(), p.origins
 	deposits.IndexFile = filepath.Join(o.dataDir, "deposit-events.db")
 	p.terms = deposits.Terms()
 	if p.duty, err = ethereum.New(deposits, seeds); err != nil {
 		return cli.UsageError(err)
 	}
 	p.secrets = clouds.NewSecrets(p.vault, p.node)
-	if p.clouds, err = clouds.New(clouds.Config{Secrets: p.secrets, Logger: p.log, Metrics: registry}); err != nil {
+	if p.clouds, err = clouds.New(clouds.Config{
+		Secrets: p.secrets, Logger: p.log, Metrics: registry, Tracer: p.tracing.Tracer(), Origins: p.origins,
+	}); err != nil {
 		return fmt.Errorf("logical clouds: %w", err)
 	}
 	if p.more, err = o.exitDuties(p.log, registry); err != nil {
@@ -192,7 +203,7 @@ func (o *serverOptions) serving(p *parts, deposits ethereum.Config, callers api.
 		AllowedNamespaces: callers.AllowedNamespaces, PodRefused: p.podRefused,
 		AssignmentsPublic: o.assignmentsPublic, MaxKeysPerPod: o.maxKeysPerPod, MaxConnections: o.connections(p.log), PoolOnly: o.deposits.off(),
 		Witness: o.witness, RestAfterProof: o.restAfterProof, LeaseDuration: o.leaseDuration, Chain: chain, DepositEvents: depositEvents(deposits, p.duty.Indexer()),
-		Restorer: restoring.New(o.dataDir, p.log), Backups: p.backupStatus(), Notes: p.notes, Logger: p.log, Registry: registry, Version: version,
+		Restorer: restoring.New(o.dataDir, p.log), Backups: p.backupStatus(), Notes: p.notes, Logger: p.log, RequestLevel: o.watch.level, Tracer: p.tracing.Tracer(), Registry: registry, Version: version,
 	})
 	if err != nil {
 		return cli.UsageError(err)

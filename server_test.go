@@ -88,6 +88,8 @@ func TestServerRefusesFlags(t *testing.T) {
 		"negative free space":    {[]string{"--min-free-disk", "-1"}, "want a size such as 256Mi"},
 		"log level":              {[]string{"--log-level", "loud"}, `--log-level "loud"`},
 		"log format":             {[]string{"--log-format", "xml"}, `--log-format "xml"`},
+		"level of requests":      {[]string{"--log-requests", "all"}, `--log-requests "all"`},
+		"receiver of traces":     {[]string{"--otlp-endpoint", "grpc://u:geheim@h"}, "--otlp-endpoint: tracing: the endpoint must be an http or https URL"},
 		"no tokens":              {[]string{"--token-hashes", "/nonexistent"}, "--token-hashes"},
 		"no certificates' roles": {[]string{"--cert-roles", "/nonexistent"}, "--cert-roles"},
 		"no kubeconfig":          {[]string{"--kubernetes", "/nonexistent", "--pods", "a/b"}, "--kubernetes: no usable configuration"},

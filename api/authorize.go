@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+
+	"github.com/labstack/echo/v4"
 )
 
 // access says who may call a route. Its zero value lets nobody in.
@@ -234,13 +236,26 @@ func podOfBody(_ *Server, c *call) (object, error) {
 	return object{namespace: body.Namespace, pod: body.Pod, uid: body.PodUID}, nil
 }
 
-// refuse counts a refused caller, logs it, not too often, and returns the problem.
+// refused is a caller who was refused.
+type refused struct{ remote, reason string }
+
+// refuse counts a refused caller and returns the problem, which the log is told of when it is
+// answered.
 func (s *Server) refuse(remote, reason string, p *problem) error {
 	s.metrics.refused.WithLabelValues(reason).Inc()
+	p.refused = &refused{remote: remote, reason: reason}
+	return p
+}
+
+// logRefused logs a refused caller, not too often.
+func (s *Server) logRefused(p *problem, e echo.Context) {
+	if p.refused == nil {
+		return
+	}
 	if !s.refused.Allow() {
 		s.unlogged.Add(1)
-		return p
+		return
 	}
-	s.log.Warn("refused a caller", "remote", remote, "why", reason, "reason", p.detail, "notLogged", s.unlogged.Swap(0))
-	return p
+	s.log.Warn("refused a caller", "request_id", requestID(e), "remote", p.refused.remote, "why", p.refused.reason,
+		"reason", p.detail, "notLogged", s.unlogged.Swap(0))
 }

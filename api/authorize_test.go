@@ -68,6 +68,8 @@ var whoMay = map[string]rights{
 	"GET /livez":                                   {"anyone", nothing, nothing},
 	"GET /readyz":                                  {"anyone", nothing, nothing},
 	"GET /metrics":                                 {"admin operator viewer", nothing, nothing},
+	"GET /debug/pprof/":                            {"admin", nothing, nothing},
+	"GET /debug/pprof/{profile}":                   {"admin", nothing, nothing},
 	"GET /openapi.yaml":                            {"anyone", nothing, nothing},
 	"GET /":                                        {"anyone", nothing, nothing},
 }
@@ -115,7 +117,7 @@ func (h *harness) visit(r route, namespace string, as requestOption) *httptest.R
 	h.Helper()
 	path := strings.NewReplacer(
 		"{namespace}", namespace, "{pod}", "web", "{pubkey}", "0x"+strings.Repeat("ab", 48), "{id}", "0123456789abcdef",
-		"{project}", namespace, "{", "", "}", "",
+		"{project}", namespace, "{profile}", "heap", "{", "", "}", "",
 	).Replace(r.path)
 	body := ""
 	if r.path == "/v2/projects" && r.method == http.MethodPost {

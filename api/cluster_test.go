@@ -106,7 +106,7 @@ func TestHeadOfEveryGet(t *testing.T) {
 		require.Equal(t, method == http.MethodHead, len(body) == 0 && resp.StatusCode != http.StatusFound, path)
 		return resp.StatusCode, resp.Header
 	}
-	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", a.Keys[0],
+	fill := strings.NewReplacer("{namespace}", "default", "{pod}", "web-0", "{pubkey}", a.Keys[0], "{profile}", "heap",
 		"{project}", "p", "{cloud}", "c", "{reference}", "r1", "{provider}", "cp", "{cluster}", "one", "{permission}", "view", "{quota}", "q", "{keyValuesName}", "kv")
 	for _, r := range routes() {
 		if r.method != http.MethodGet || r.path == "/" || r.path == "/v1/snapshot" { // which needs a keyring, and has a test

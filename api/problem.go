@@ -153,6 +153,8 @@ type problem struct {
 	location string
 	// challenge is the WWW-Authenticate header.
 	challenge string
+	// refused is why, and from where, a caller was refused; nil for other problems.
+	refused *refused
 }
 
 // Error implements error.
@@ -243,16 +245,17 @@ func (s *Server) sealedProblem() *problem {
 // fail writes the answer for an error; it is echo's HTTPErrorHandler.
 func (s *Server) fail(err error, e echo.Context) {
 	if e.Response().Committed {
-		s.log.Warn("an answer broke off", "requestId", requestID(e), "route", routeOf(e).path, "error", err)
+		s.log.Warn("an answer broke off", "request_id", requestID(e), "route", routeOf(e).path, "error", err)
 		return
 	}
+	p := s.problemOf(err, e.Request())
+	s.logRefused(p, e)
 	if errors.Is(e.Request().Context().Err(), context.Canceled) {
 		e.Response().WriteHeader(statusClientGone)
 		return
 	}
-	p := s.problemOf(err, e.Request())
 	if p.kind == internal {
-		s.log.Error("request failed", "requestId", requestID(e), "route", routeOf(e).path, "error", err)
+		s.log.Error("request failed", "request_id", requestID(e), "route", routeOf(e).path, "error", err)
 	}
 	p.write(e)
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
-	"time"
 
 	"github.com/labstack/echo/v4"
 )
@@ -37,22 +36,6 @@ func requestID(e echo.Context) string {
 	return id
 }
 
-// observe measures and logs the request. It sends the answer for an error
-// itself, so that it knows the status.
-func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(e echo.Context) error {
-		start := time.Now()
-		if err := next(e); err != nil {
-			s.fail(err, e)
-		}
-		took := time.Since(start)
-		s.metrics.request(e, took)
-		s.log.Debug("request", "requestId", requestID(e), "method", e.Request().Method,
-			"route", routeOf(e).path, "status", e.Response().Status, "took", took)
-		return nil
-	}
-}
-
 // recover turns a panic into an internal error. The panic's value is logged by
 // its type only where it is not an error or a text, because it may hold a secret.
 func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
@@ -65,7 +48,7 @@ func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 			if e, isError := v.(error); isError && errors.Is(e, http.ErrAbortHandler) {
 				panic(v)
 			}
-			s.log.Error("a handler panicked", "requestId", requestID(e), "route", routeOf(e).path,
+			s.log.Error("a handler panicked", "request_id", requestID(e), "route", routeOf(e).path,
 				"panic", panicText(v), "stack", string(debug.Stack()))
 			err = newProblem(internal, "the node could not answer; its log has more under the request ID")
 		}()

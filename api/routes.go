@@ -65,6 +65,8 @@ func routes() []route {
 		{get, "/livez", everybody, aside, nil, (*Server).livez},
 		{get, "/readyz", everybody, aside, nil, (*Server).readyz},
 		{get, "/metrics", metricsReaders, aside, nil, (*Server).showMetrics},
+		{get, "/debug/pprof/", admins, aside, nil, (*Server).profiles},
+		{get, "/debug/pprof/{profile}", admins, aside, nil, (*Server).profile},
 		{get, "/openapi.yaml", everybody, aside, nil, (*Server).document},
 		{get, "/", everybody, aside, nil, (*Server).home},
 	}, cloudRoutes()...)
@@ -107,6 +109,7 @@ func (s *Server) serve(r route) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		e.Set(callerKey, caller.Name)
 		c := &call{echo: e, caller: caller}
 		if r.runs != aside { // probes and scrapers bring what parameters they like
 			if c.query, err = knownQuery(e.Request().URL, r.query); err != nil {

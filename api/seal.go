@@ -119,7 +119,7 @@ func (s *Server) changeSeal(c *call, change func(context.Context, seal.Asker) er
 	if err := change(ctx, seal.Asker{Caller: cmd.GetCaller(), RequestID: cmd.GetRequestId()}); err != nil {
 		// What the keyring refuses never comes before the state machine, which would have it on record.
 		s.log.Warn("a change of the keyring was not made", "caller", c.caller.Name, "remote", c.caller.Remote,
-			"route", routeOf(c.echo).path, "requestId", requestID(c.echo), "reason", err)
+			"route", routeOf(c.echo).path, "request_id", requestID(c.echo), "reason", err)
 		return answer{}, sealProblem(err)
 	}
 	return answer{status: http.StatusNoContent}, nil

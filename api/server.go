@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"github.com/keysteward/keysteward/api/wire"
@@ -98,6 +99,11 @@ type Config struct {
 	// Chain is the beacon chain; nil gives no watermarks for slashing protection.
 	Chain  *Chain
 	Logger *slog.Logger
+	// RequestLevel is that of the line which the log has for each request; those of probes and
+	// scrapers are for debugging at most.
+	RequestLevel slog.Level
+	// Tracer makes spans of requests; nil makes none.
+	Tracer trace.Tracer
 	// Registry receives the metrics of this package and is what /metrics shows.
 	Registry *prometheus.Registry
 	// Version of the program, for the metrics.
@@ -132,6 +138,8 @@ type Server struct {
 	guarded chan struct{}
 	// snapshots has room for the backups that are being sent.
 	snapshots chan struct{}
+	// profiling has room for one profile that takes its time.
+	profiling chan struct{}
 	// To the seed key the first seed is sealed; it lives as long as the process.
 	seedKey       hpke.PrivateKey
 	seedRecipient wire.Recipient
@@ -155,7 +163,7 @@ func New(cfg Config) (*Server, error) {
 		holds: &holds{node: cfg.Node, limit: cfg.MaxHeld}, connections: newConnections(cfg.MaxConnections),
 		refused: rate.NewLimiter(rate.Every(time.Second), 10),
 		logins:  newLogins(), repeats: newBuckets(repeatsPerSecond, repeatsBurst),
-		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst), guarded: make(chan struct{}, 1),
+		disclosures: newBuckets(disclosuresPerSecond, disclosuresBurst), guarded: make(chan struct{}, 1), profiling: make(chan struct{}, 1),
 		snapshots: make(chan struct{}, maxSnapshots),
 		seedKey:   key, seedRecipient: recipient,
 	}

@@ -79,6 +79,7 @@ func (e *PendingError) Unwrap() error { return e.Cause }
 // error is a PendingError if keys were on their way when ctx ended, and wraps
 // ErrRefused if nothing was asked for. The caller zeroes the keys.
 func (c *Client) AllocateKeys(ctx context.Context, options AllocateOptions, progress func(Progress)) (*KeySet, error) {
+	ctx = identified(ctx) // all of it is one request to who reads the log
 	if progress == nil {
 		progress = func(Progress) {}
 	}

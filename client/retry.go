@@ -35,6 +35,7 @@ type trial struct {
 // stands. The package comment says why every request may be repeated. The reply
 // tells whether an earlier try may have been carried out, also beside an error.
 func (c *Client) do(ctx context.Context, q call) (reply, error) {
+	ctx = identified(ctx)
 	t := &trial{q: q, since: c.config.Clock.Now(), pause: c.config.BackoffMin, hopeless: map[string]bool{}}
 	for {
 		r, done, err := c.round(ctx, t)

@@ -101,6 +101,7 @@ func (c *Client) request(ctx context.Context, target *url.URL, q call) (*http.Re
 	}
 	request.Header.Set("Accept", cmp.Or(q.accept, mediaJSON)+", application/problem+json")
 	request.Header.Set("User-Agent", c.config.UserAgent)
+	trace(ctx, request.Header)
 	if q.body != nil {
 		request.Header.Set("Content-Type", cmp.Or(q.contentType, mediaJSON))
 	}

@@ -23,10 +23,10 @@ func grown(t *testing.T) (folder string, size int64) {
 	require.NoError(t, s.SetUint64([]byte(keyCurrentTerm), 7))
 	require.NoError(t, s.DeleteRange(1, 190))
 	require.NoError(t, s.Close())
-	return folder, sizeOf(t, folder)
+	return folder, logSize(t, folder)
 }
 
-func sizeOf(t *testing.T, folder string) int64 {
+func logSize(t *testing.T, folder string) int64 {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(folder, logFile))
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestCompaction(t *testing.T) {
 				require.NoError(t, err)
 			}
 			require.Equal(t, tc.shrinks, j.has("the log file was compacted"))
-			require.Equal(t, tc.shrinks, sizeOf(t, folder) < before/4)
+			require.Equal(t, tc.shrinks, logSize(t, folder) < before/4)
 			_ = os.RemoveAll(filepath.Join(folder, logFile+compactSuffix, "x"))
 			_ = os.Remove(filepath.Join(folder, logFile+compactSuffix))
 			requireGrown(t, folder)

@@ -7,7 +7,10 @@ import (
 	"regexp"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // Config says how a node runs. Zero values of times are replaced by defaults.
@@ -46,6 +49,13 @@ type Config struct {
 	// Checks are more lines of readiness, of what only the process around the node
 	// knows; may be nil.
 	Checks func() []Check
+
+	// Tracer makes spans of commands and reads; nil makes none.
+	Tracer trace.Tracer
+	// Origins learn which requests asked for what duties do; nil learns nothing.
+	Origins *tracing.Origins
+	// RequestLevel is that of the line which the log has for each command.
+	RequestLevel slog.Level
 
 	// For tests: free asks the file system, diskInterval says how often, and rpcTimeout is
 	// how long another member may take to answer.

@@ -46,6 +46,7 @@ type Disk struct {
 
 var (
 	diskFree = prometheus.NewDesc("keysteward_disk_free_bytes", "Free space on the disk of the data folder.", nil, nil)
+	diskSize = prometheus.NewDesc("keysteward_disk_size_bytes", "Size of the disk of the data folder.", nil, nil)
 	diskLow  = prometheus.NewDesc("keysteward_disk_low", "1 while less than --min-free-disk is free.", nil, nil)
 )
 
@@ -111,6 +112,7 @@ func bytesText(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
 // Describe implements prometheus.Collector.
 func (d *Disk) Describe(ch chan<- *prometheus.Desc) {
 	ch <- diskFree
+	ch <- diskSize
 	ch <- diskLow
 }
 
@@ -123,6 +125,7 @@ func (d *Disk) Collect(ch chan<- prometheus.Metric) {
 		low = 1
 	}
 	ch <- prometheus.MustNewConstMetric(diskFree, prometheus.GaugeValue, float64(d.last.free))
+	ch <- prometheus.MustNewConstMetric(diskSize, prometheus.GaugeValue, float64(d.last.all))
 	ch <- prometheus.MustNewConstMetric(diskLow, prometheus.GaugeValue, low)
 }
 

@@ -109,6 +109,9 @@ func TestLeaderWithoutSpaceHandsOver(t *testing.T) {
 # HELP keysteward_disk_free_bytes Free space on the disk of the data folder.
 # TYPE keysteward_disk_free_bytes gauge
 keysteward_disk_free_bytes 1.048576e+07
+# HELP keysteward_disk_size_bytes Size of the disk of the data folder.
+# TYPE keysteward_disk_size_bytes gauge
+keysteward_disk_size_bytes 1.073741824e+09
 # HELP keysteward_disk_low 1 while less than --min-free-disk is free.
 # TYPE keysteward_disk_low gauge
 keysteward_disk_low 1

@@ -26,6 +26,7 @@ type Node struct {
 	raft    *raft.Raft
 	store   *logStore
 	disk    *Disk
+	metrics *metrics
 	trans   *transport
 	// snapshots on disk.
 	snapshots raft.SnapshotStore
@@ -60,8 +61,8 @@ const (
 // votes and replicates; it leads only after Start.
 func Open(cfg Config, link *Link) (opened *Node, err error) {
 	cfg.RaftAdvertise = link.Advertised()
-	n := &Node{link: link, failed: make(chan error, 1)}
-	n.replica = &replica{machine: fsm.New(), fail: n.fail}
+	n := &Node{link: link, failed: make(chan error, 1), metrics: newMetrics()}
+	n.replica = &replica{machine: fsm.New(), fail: n.fail, metrics: n.metrics}
 	n.close = sync.OnceValue(n.shutDown)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -128,6 +129,7 @@ func (n *Node) startRaft() error {
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
+	n.watchElections()
 	n.replica.live.Store(true)
 	if n.link.guard != nil {
 		n.link.guard.follow(n.memberAddresses)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // MaxCommandBytes bounds one encoded command.
@@ -33,6 +34,7 @@ type proposal struct {
 type outcome struct {
 	value any
 	err   error
+	way   passage // of the log entry, where there was one
 }
 
 // Propose has a command agreed on and applied, and returns its value. The
@@ -51,27 +53,35 @@ func (n *Node) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
 // Propose is [Node.Propose] in this very session: once it is over, every
 // command that was decided in it is refused.
 func (s *Session) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) {
+	began := time.Now()
+	ctx, span := tracing.Continue(ctx, s.node.cfg.Tracer, "propose")
+	o := s.propose(ctx, cmd)
+	s.proposed(ctx, span, cmd, began, o)
+	return o.value, o.err
+}
+
+func (s *Session) propose(ctx context.Context, cmd *fsmpb.Command) outcome {
 	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, s.term, time.Now().UnixMilli()
 	if size := proto.Size(cmd); size > MaxCommandBytes {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxCommandBytes)
+		return outcome{err: fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxCommandBytes)}
 	}
 	encoded, err := proto.Marshal(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("encode command: %w", err)
+		return outcome{err: fmt.Errorf("encode command: %w", err)}
 	}
 	p := &proposal{cmd: encoded, done: make(chan outcome, 1)}
 	select {
 	case s.queue <- p:
 	case <-s.done:
-		return nil, ErrNotLeader
+		return outcome{err: ErrNotLeader}
 	case <-ctx.Done():
-		return nil, fmt.Errorf("nothing was proposed: %w", ctx.Err())
+		return outcome{err: fmt.Errorf("nothing was proposed: %w", ctx.Err())}
 	}
 	select { // the coalescer answers what it took, also when the session ends
 	case o := <-p.done:
-		return o.value, o.err
+		return o
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+		return outcome{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())}
 	}
 }
 
@@ -96,10 +106,11 @@ func (s *Session) coalesce(ctx context.Context) {
 			return
 		case first := <-s.queue:
 			batch := s.gather(first)
+			enqueued := time.Now()
 			future := s.enqueue(batch)
 			go func() { // ended by its future, and waited for through its slot
 				defer func() { <-slots }()
-				deliver(batch, future)
+				s.node.metrics.entry(len(batch), deliver(batch, future, enqueued))
 			}()
 		}
 	}
@@ -133,15 +144,17 @@ func (s *Session) enqueue(batch []*proposal) raft.ApplyFuture {
 const batchCommands protowire.Number = 1
 
 // deliver waits for the log entry and answers its proposals.
-func deliver(batch []*proposal, future raft.ApplyFuture) {
+func deliver(batch []*proposal, future raft.ApplyFuture, enqueued time.Time) passage {
 	results, err := applied(future, len(batch))
+	way := passed(future, enqueued)
 	for i, p := range batch {
 		if err != nil {
-			p.done <- outcome{err: err}
+			p.done <- outcome{err: err, way: way}
 			continue
 		}
-		p.done <- outcome{value: results[i].Value, err: refused(results[i].Refusal)}
+		p.done <- outcome{value: results[i].Value, err: refused(results[i].Refusal), way: way}
 	}
+	return way
 }
 
 func refused(r *fsm.Refusal) error {
@@ -166,7 +179,7 @@ func applied(future raft.ApplyFuture, want int) ([]fsm.Result, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	results, ok := future.Response().([]fsm.Result)
+	results, ok := resultsOf(future.Response())
 	if !ok || len(results) != want {
 		return nil, fmt.Errorf("%w: answer of type %T", ErrUnknownOutcome, future.Response())
 	}

@@ -3,6 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // Barrier returns once everything that was committed before the call is applied
@@ -10,6 +13,15 @@ import (
 // at one moment share one log entry. The error wraps [ErrNotLeader] if this
 // node does not lead.
 func (n *Node) Barrier(ctx context.Context) error {
+	began := time.Now()
+	ctx, span := tracing.Continue(ctx, n.cfg.Tracer, "barrier")
+	err := n.barrier(ctx)
+	n.metrics.barrierTook.Observe(time.Since(began).Seconds())
+	tracing.End(span, err, "no barrier")
+	return err
+}
+
+func (n *Node) barrier(ctx context.Context) error {
 	s := n.session.Load()
 	if s == nil {
 		return ErrNotLeader

@@ -86,7 +86,7 @@ func (s *stopped) replace(done Recovered) error {
 	if err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
-	if err := (snapshot{s.machine.View()}).Persist(sink); err != nil {
+	if err := (snapshot{view: s.machine.View()}).Persist(sink); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
 	if s.found.FirstIndex == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -17,6 +18,7 @@ import (
 type replica struct {
 	machine *fsm.Machine
 	fail    func(error)
+	metrics *metrics
 	// live is set once the node runs: before, Raft tries older snapshots itself.
 	live   atomic.Bool
 	broken atomic.Bool
@@ -35,11 +37,12 @@ func (r *replica) breakDown(err error) {
 	r.fail(err)
 }
 
-// Apply implements raft.FSM; the response is a []fsm.Result or an error.
+// Apply implements raft.FSM; the response is an appliedEntry or an error.
 func (r *replica) Apply(l *raft.Log) any {
 	if r.broken.Load() {
 		return errBroken
 	}
+	began := time.Now()
 	results, err := r.machine.Apply(l.Index, l.Term, l.Data)
 	if errors.Is(err, fsm.ErrDiverged) {
 		err = fmt.Errorf("%w; keep its data folder for whoever looks into it, and start the node with an empty one: it is let in anew", err)
@@ -48,7 +51,7 @@ func (r *replica) Apply(l *raft.Log) any {
 		r.breakDown(err)
 		return err
 	}
-	return results
+	return appliedEntry{results: results, began: began, ended: time.Now()}
 }
 
 // ApplyBatch implements raft.BatchingFSM.
@@ -71,7 +74,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
 	if r.broken.Load() {
 		return nil, errBroken
 	}
-	return snapshot{r.machine.View()}, nil
+	return snapshot{r.machine.View(), r.metrics}, nil
 }
 
 // Restore implements raft.FSM.
@@ -90,10 +93,20 @@ func (r *replica) Restore(in io.ReadCloser) error {
 	return nil
 }
 
-type snapshot struct{ view *fsm.View }
+type snapshot struct {
+	view    *fsm.View
+	metrics *metrics
+}
 
 // Persist implements raft.FSMSnapshot.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	began := time.Now()
+	err := s.persist(sink)
+	s.metrics.snapshot(err, time.Since(began))
+	return err
+}
+
+func (s snapshot) persist(sink raft.SnapshotSink) error {
 	if _, err := s.view.WriteTo(sink); err != nil {
 		_ = sink.Cancel()
 		return err //nolint:wrapcheck // says what it is

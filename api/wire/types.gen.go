@@ -371,6 +371,42 @@ func (e AssignmentsParamsConsistency) Valid() bool {
 	}
 }
 
+// Defines values for GetProfileParamsProfile.
+const (
+	GetProfileParamsProfileAllocs       GetProfileParamsProfile = "allocs"
+	GetProfileParamsProfileBlock        GetProfileParamsProfile = "block"
+	GetProfileParamsProfileGoroutine    GetProfileParamsProfile = "goroutine"
+	GetProfileParamsProfileHeap         GetProfileParamsProfile = "heap"
+	GetProfileParamsProfileMutex        GetProfileParamsProfile = "mutex"
+	GetProfileParamsProfileProfile      GetProfileParamsProfile = "profile"
+	GetProfileParamsProfileThreadcreate GetProfileParamsProfile = "threadcreate"
+	GetProfileParamsProfileTrace        GetProfileParamsProfile = "trace"
+)
+
+// Valid indicates whether the value is a known member of the GetProfileParamsProfile enum.
+func (e GetProfileParamsProfile) Valid() bool {
+	switch e {
+	case GetProfileParamsProfileAllocs:
+		return true
+	case GetProfileParamsProfileBlock:
+		return true
+	case GetProfileParamsProfileGoroutine:
+		return true
+	case GetProfileParamsProfileHeap:
+		return true
+	case GetProfileParamsProfileMutex:
+		return true
+	case GetProfileParamsProfileProfile:
+		return true
+	case GetProfileParamsProfileThreadcreate:
+		return true
+	case GetProfileParamsProfileTrace:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListAllocationsParamsConsistency.
 const (
 	ListAllocationsParamsConsistencyLinearizable ListAllocationsParamsConsistency = "linearizable"
@@ -2141,6 +2177,9 @@ type AssignmentsParams struct {
 
 // AssignmentsParamsConsistency defines parameters for Assignments.
 type AssignmentsParamsConsistency string
+
+// GetProfileParamsProfile defines parameters for GetProfile.
+type GetProfileParamsProfile string
 
 // ListAllocationsParams defines parameters for ListAllocations.
 type ListAllocationsParams struct {

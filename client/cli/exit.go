@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/keysteward/keysteward/client"
 )
@@ -84,7 +85,8 @@ func Main(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return Run(ctx, root)
+	// Whoever is traced and starts us tells by this variable, as OpenTelemetry has it.
+	return Run(propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": os.Getenv("TRACEPARENT")}), root)
 }
 
 // Run runs a root command, tells its error on its stderr, and returns its exit code.

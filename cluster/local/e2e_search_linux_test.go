@@ -79,22 +79,27 @@ type searched struct {
 func newSearched(t *testing.T) *searched {
 	t.Helper()
 	var printed output
+	traces := newReceiver(t)
 	l := newLauncher(t, 3, func(l *launcher) {
 		l.options.TLS = true
 		l.console.out = &printed
 	})
 	temporary := l.folder.in("temporary")
 	require.NoError(t, os.Mkdir(temporary, 0o700))
-	l.site.env = []string{"TMPDIR=" + temporary, "GOTRACEBACK=crash"} // a node that is aborted says all it can
+	l.site.env = []string{"TMPDIR=" + temporary, "GOTRACEBACK=crash", "OTEL_BSP_SCHEDULE_DELAY=200"} // a node that is aborted says all it can
 	l.site.more = func(int) []string {
 		return []string{
 			"--seal", "passphrase:" + l.folder.in("passphrase"), "--seal", "file:" + l.folder.in("next-kek"),
-			"--log-level", "debug", "--log-format", "json",
+			"--log-level", "debug", "--log-format", "json", "--otlp-endpoint", traces.URL,
 		}
 	}
 	r := &searched{launcher: l, t: t, kubernetes: kubetest.Start(t, kubetest.WithSigner())}
 	r.capture = startCapture(t, r.ports())
 	r.keep(func(p places, s *searcher) { p.add(s, "console", []byte(printed.String())) })
+	r.keep(func(p places, s *searcher) {
+		require.Contains(t, string(traces.raw), "deposit signed") // the nodes have ended
+		p.add(s, "traces", traces.raw)
+	})
 	return r
 }
 

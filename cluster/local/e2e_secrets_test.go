@@ -60,7 +60,7 @@ func secretsOf(t *testing.T, dir string) []secret {
 // pagesOfNodes are all that can be read of a node but single objects.
 var pagesOfNodes = []string{
 	"/", "/assignments", "/allocations", "/metrics", "/livez", "/readyz", "/openapi.yaml", "/v1/cluster", "/v1/keys?consistency=stale", "/v1/deposits?consistency=stale",
-	"/v1/allocations?consistency=stale", "/v1/seed", "/v1/seal", "/v1/tokens", "/v1/audit?limit=1000",
+	"/v1/allocations?consistency=stale", "/v1/seed", "/v1/seal", "/v1/tokens", "/v1/audit?limit=1000", "/debug/pprof/", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1",
 }
 
 // readPages is what a node answers an admin, by page and type.

@@ -140,7 +140,7 @@ func requireRenewed(t *testing.T, l *launched) {
 		require.Contains(t, string(metrics), `keysteward_tls_certificates_valid{port="`+port+`"} 1`)
 		require.Contains(t, string(metrics), `keysteward_tls_reload_failing{port="`+port+`"} 0`)
 	}
-	require.Contains(t, string(metrics), `keysteward_tls_certificate_not_after_seconds{kind="own",port="raft"`)
+	require.Contains(t, string(metrics), `keysteward_tls_certificate_expiry_timestamp_seconds{kind="own",port="raft"`)
 }
 
 // requireStrangerStaysOut runs a node whose certificate for the members' port is by

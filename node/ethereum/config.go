@@ -11,9 +11,11 @@ import (
 
 	"github.com/ethereum/go-ethereum/params"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node/ethereum/validator"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // DefaultInFlight is how many deposits may be signed and not mined, unless
@@ -94,6 +96,10 @@ type Config struct {
 	Poll time.Duration
 	// Logger gets the duty's lines; nil discards them.
 	Logger *slog.Logger
+	// Tracer makes spans of what is done outside; nil makes none.
+	Tracer trace.Tracer
+	// Origins know the requests for which it is done; nil knows none.
+	Origins *tracing.Origins
 	// Metrics gets the duty's metrics; nil keeps them private.
 	Metrics prometheus.Registerer
 	// Now is the clock for pacing status reports; nil means time.Now.

@@ -10,7 +10,6 @@ import (
 
 // metrics shows what the duty sees. Only a node whose duty runs exports values.
 type metrics struct {
-	waits   *prometheus.GaugeVec
 	balance *prometheus.GaugeVec
 	gas     *prometheus.GaugeVec
 	costs   *prometheus.GaugeVec
@@ -26,7 +25,6 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "keysteward", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		waits:   gauge("deposit_wait_reasons", "1 for every reason for which deposits wait, on the leader.", "code"),
 		balance: gauge("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
 		gas:     gauge("deposit_gas_price_wei", "Price of a unit of gas in wei: base fee and tip."),
 		costs:   gauge("deposit_cost_wei", "Wei that deposits in flight still take, that those which wait will take, and that the balance lacks for all of them.", "account", "of"),
@@ -39,7 +37,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
 		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.paid, m.passes} {
+	for _, c := range []prometheus.Collector{m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.paid, m.passes} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register deposit metrics: %w", err)
 		}
@@ -49,7 +47,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // reset takes back what only the leader knows.
 func (m *metrics) reset() {
-	for _, g := range []*prometheus.GaugeVec{m.waits, m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.paid} {
+	for _, g := range []*prometheus.GaugeVec{m.balance, m.gas, m.costs, m.client, m.clients, m.used, m.paid} {
 		g.Reset()
 	}
 }
@@ -77,13 +75,6 @@ func oneIf(yes bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-func (m *metrics) waitingFor(waits []*waiting) {
-	m.waits.Reset()
-	for _, w := range waits {
-		m.waits.WithLabelValues(string(w.code)).Set(1)
-	}
 }
 
 // paidByOthers counts the keys that somebody else paid for, by whether the deposit

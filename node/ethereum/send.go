@@ -5,10 +5,12 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/rpc"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -32,21 +34,25 @@ func (p *pass) send(ctx context.Context) error {
 			Method: "eth_sendRawTransaction", Args: []any{hexutil.Bytes(o.attempt.GetRaw())}, Result: &hashes[i],
 		}
 	}
+	began := time.Now()
 	if err := p.duty.client.batch(ctx, calls); err != nil {
 		return err
 	}
 	p.spread(ctx, out)
 	var found []*fsmpb.Observation
+	var taken []paidFor
 	for i, o := range out {
 		p.settled[common.Hash(o.attempt.GetTxHash())] = true // once in a pass is enough
 		switch err := calls[i].Error; {
 		case err == nil || isKnown(err):
 			found = append(found, sent(o.deposit.GetPubkey(), o.attempt))
+			taken = append(taken, paidFor{pubkey: o.deposit.GetPubkey(), attempt: o.attempt})
 		case !isUsedNonce(err):
 			p.wait(waitFor(SendRefused, "the execution client at %s does not take the deposit for 0x%x (nonce %d): %v",
 				p.duty.client.host, o.deposit.GetPubkey(), o.attempt.GetNonce(), err))
 		}
 	}
+	p.attribute(ctx, "deposit sent", trace.SpanKindClient, began, taken)
 	reachSent(found)
 	return p.observe(ctx, found)
 }

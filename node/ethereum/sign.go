@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -51,6 +53,7 @@ func (p *pass) sign(ctx context.Context) error {
 		return err
 	}
 	failpoint.Reach(PointChecked)
+	began := time.Now()
 	signed, err := p.signAll(ctx, payments, p.account(view).GetNextNonce(), fees)
 	if err != nil {
 		return err
@@ -68,6 +71,11 @@ func (p *pass) sign(ctx context.Context) error {
 	}
 	failpoint.Reach(PointLogged)
 	p.duty.log.Info("deposits signed", "deposits", len(signed), "nonce", signed[0].GetAttempt().GetNonce())
+	list := make([]paidFor, len(signed))
+	for i, d := range signed {
+		list[i] = paidFor{pubkey: d.GetPubkey(), attempt: d.GetAttempt()}
+	}
+	p.attribute(ctx, "deposit signed", trace.SpanKindInternal, began, list)
 	return nil
 }
 

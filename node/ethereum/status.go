@@ -124,7 +124,6 @@ func (p *pass) report(ctx context.Context) error {
 	if len(p.waits) > 0 {
 		now = *p.waits[0]
 	}
-	p.duty.metrics.waitingFor(p.waits)
 	funds, err := p.countMoney()
 	if err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	descNotAfter = prometheus.NewDesc("keysteward_tls_certificate_not_after_seconds",
+	descNotAfter = prometheus.NewDesc("keysteward_tls_certificate_expiry_timestamp_seconds",
 		"Unix time in seconds at which a certificate in use ends; kind is own or authority.", []string{"port", "kind", "subject", "serial"}, nil)
 	descUsable = prometheus.NewDesc("keysteward_tls_certificates_valid",
 		"1 while the certificates of the port are valid by this machine's clock.", []string{"port"}, nil)

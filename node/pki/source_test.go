@@ -267,7 +267,7 @@ func TestMetrics(t *testing.T) {
 	b := newBench(t)
 	registry := prometheus.NewPedanticRegistry()
 	require.NoError(t, registry.Register(b.source))
-	n, err := testutil.GatherAndCount(registry, "keysteward_tls_certificate_not_after_seconds")
+	n, err := testutil.GatherAndCount(registry, "keysteward_tls_certificate_expiry_timestamp_seconds")
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`

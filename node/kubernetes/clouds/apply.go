@@ -15,6 +15,7 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/certificate"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // besides is how long objects leave the cluster to certificates that are likely to
@@ -34,7 +35,10 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 	if err != nil {
 		return err
 	}
-	if err := l.applyAll(ctx, c, list, row, cloud); err != nil {
+	applying, span := l.begin(ctx, "objects applied")
+	err = l.applyAll(applying, c, list, row, cloud)
+	tracing.End(span, err, "not applied")
+	if err != nil {
 		return err
 	}
 	if failpoint.Enabled {
@@ -48,7 +52,7 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 	if drifted {
 		l.worker.isMended(row)
 	}
-	l.worker.log.Info("objects of a logical cloud are applied", "certificate", l.key.String(), "objects", len(list), "revision", o.GetRevision())
+	l.worker.log.Info("objects of a logical cloud are applied", l.told("objects", len(list), "revision", o.GetRevision())...)
 	return nil
 }
 

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // ErrConfig is wrapped by errors about a [Config].
@@ -20,6 +23,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics is where it registers its metrics; a registry of its own by default.
 	Metrics prometheus.Registerer
+	// Tracer makes spans of what is done in Kubernetes; nil makes none.
+	Tracer trace.Tracer
+	// Origins know the requests for which it is done; nil knows none.
+	Origins *tracing.Origins
 	// Now is the clock of certificates; time.Now by default.
 	Now func() time.Time
 	// SweepEvery is the time between two looks for what does not belong in a cluster;

@@ -16,6 +16,7 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/certificate"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 // store checks what was issued and proposes it.
@@ -49,12 +50,15 @@ func (e *errand) issued(ctx context.Context, got *certificates.CertificateSignin
 	o.RequestUid = string(got.UID)
 	o.Pem, o.Serial = string(leaf.PEM), leaf.Serial
 	o.NotBeforeWallMs, o.NotAfterWallMs = leaf.NotBefore.UnixMilli(), leaf.NotAfter.UnixMilli()
-	if err := e.worker.observer.observe(ctx, o); err != nil {
+	told := e.lane.told("user", e.wanted.CommonName, "serial", leaf.Serial, "until", leaf.NotAfter, "request", e.wanted.Name)
+	storing, span := e.begin(ctx, "certificate stored")
+	err := e.worker.observer.observe(storing, o)
+	tracing.End(span, err, "not stored")
+	if err != nil {
 		return err
 	}
 	e.worker.duty.metrics.issued.Observe(e.worker.cfg.Now().Sub(e.wantedSince(e.row)).Seconds())
-	e.worker.log.Info("certificate of a logical cloud is stored", "certificate", e.key.String(), "user", e.wanted.CommonName,
-		"serial", leaf.Serial, "until", leaf.NotAfter, "request", e.wanted.Name)
+	e.worker.log.Info("certificate of a logical cloud is stored", told...)
 	if failpoint.Enabled {
 		failpoint.Reach(PointCertificateStored)
 	}

@@ -61,7 +61,7 @@ func (l *lane) run(ctx context.Context) {
 		}
 		if err != nil {
 			l.because(explain(err))
-			w.log.Debug("step of a logical cloud failed", "lane", l.key.kind, "certificate", l.key.String(), "error", err)
+			w.log.Debug("step of a logical cloud failed", l.told("lane", l.key.kind, "error", err)...)
 		}
 		if explain(err).code == CodeNamespaceTerminating {
 			failures = min(failures, 2) // Kubernetes is at it

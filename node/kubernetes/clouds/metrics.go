@@ -40,7 +40,7 @@ func newMetrics(registry prometheus.Registerer, _ *Duty) (*metrics, error) {
 			Namespace: "keysteward", Name: "kubernetes_cluster_up", Help: "1 for every registered Kubernetes cluster that the leader can use, 0 if it is away.",
 		}, []string{"provider", "cluster"}),
 		issued: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "keysteward", Name: "cloud_certificate_seconds", Help: "Time from when a certificate was wanted, or its renewal begun, until it was stored.",
+			Namespace: "keysteward", Name: "cloud_certificate_issue_duration_seconds", Help: "Time from when a certificate was wanted, or its renewal begun, until it was stored.",
 			Buckets: prometheus.ExponentialBuckets(0.02, 2.5, 12),
 		}),
 		foreign: prometheus.NewCounter(prometheus.CounterOpts{

@@ -40,7 +40,7 @@ func (l *lane) remove(ctx context.Context, c *connection) error {
 		return err
 	}
 	l.worker.sweepAfterwards()
-	l.worker.log.Info("logical cloud is removed from a Kubernetes cluster", "certificate", l.key.String())
+	l.worker.log.Info("logical cloud is removed from a Kubernetes cluster", l.told()...)
 	return nil
 }
 

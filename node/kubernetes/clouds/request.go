@@ -15,6 +15,7 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/certificate"
+	"github.com/keysteward/keysteward/node/tracing"
 )
 
 const (
@@ -139,7 +140,9 @@ func (e *errand) find(ctx context.Context) (*certificates.CertificateSigningRequ
 		}
 		return e.get(ctx)
 	}
-	got, err := e.c.requests.Create(ctx, certificate.Object(e.wanted), metav1.CreateOptions{FieldManager: certificate.FieldManager})
+	asking, span := e.begin(ctx, "certificate request created")
+	got, err := e.c.requests.Create(asking, certificate.Object(e.wanted), metav1.CreateOptions{FieldManager: certificate.FieldManager})
+	tracing.End(span, err, "not created")
 	if apierrors.IsAlreadyExists(err) {
 		return e.get(ctx)
 	}
@@ -167,7 +170,9 @@ func (e *errand) approve(ctx context.Context, got *certificates.CertificateSigni
 		return nil, e.lost(ctx, reason{CodeForeignRequest, err.Error()})
 	}
 	next := certificate.Approval(got, e.worker.cfg.Now())
-	done, err := e.c.requests.UpdateApproval(ctx, next.Name, next, metav1.UpdateOptions{FieldManager: certificate.FieldManager})
+	asking, span := e.begin(ctx, "certificate request approved")
+	done, err := e.c.requests.UpdateApproval(asking, next.Name, next, metav1.UpdateOptions{FieldManager: certificate.FieldManager})
+	tracing.End(span, err, "not approved")
 	switch {
 	case apierrors.IsConflict(err):
 		return nil, err //nolint:wrapcheck // the caller looks for it
@@ -180,7 +185,7 @@ func (e *errand) approve(ctx context.Context, got *certificates.CertificateSigni
 	case err != nil:
 		return nil, fmt.Errorf("approve certificate signing request %s: %w", e.wanted.Name, err)
 	}
-	e.worker.log.Debug("certificate signing request approved", "certificate", e.key.String(), "request", next.Name)
+	e.worker.log.Debug("certificate signing request approved", e.lane.told("request", next.Name)...)
 	if failpoint.Enabled {
 		failpoint.Reach(PointRequestApproved)
 	}
@@ -255,7 +260,7 @@ func (e *errand) tell(ctx context.Context, got *certificates.CertificateSigningR
 // lost proposes that the request can come to nothing, and is an error: another one is
 // made after a pause.
 func (e *errand) lost(ctx context.Context, why reason) error {
-	e.worker.log.Warn("a certificate signing request is lost", "certificate", e.key.String(), "request", e.wanted.Name, "code", why.code, "reason", why.detail)
+	e.worker.log.Warn("a certificate signing request is lost", e.lane.told("request", e.wanted.Name, "code", why.code, "reason", why.detail)...)
 	if why.code == CodeForeignRequest {
 		e.worker.duty.metrics.foreign.Inc()
 	}

@@ -5,6 +5,10 @@ a cluster stands in the StatefulSet's arguments instead, which go before variabl
 {{- define "keysteward.configuration" -}}
 KEYSTEWARD_LOG_FORMAT: {{ .Values.log.format | quote }}
 KEYSTEWARD_LOG_LEVEL: {{ .Values.log.level | quote }}
+KEYSTEWARD_LOG_REQUESTS: {{ .Values.log.requests | quote }}
+{{- with .Values.tracing.endpoint }}
+KEYSTEWARD_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
 KEYSTEWARD_WITNESS: {{ .Values.witness.kind | quote }}
 KEYSTEWARD_PODS: {{ join "," .Values.pods | quote }}
 KEYSTEWARD_POD_TOKEN_AUDIENCE: {{ .Values.podTokenAudience | quote }}
