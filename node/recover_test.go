@@ -70,6 +70,9 @@ func TestRecoverFromLostQuorum(t *testing.T) {
 	require.Same(t, left, c.leader(leader, behind))
 	require.Greater(t, left.session.Load().Number(), session)
 	require.NotNil(t, left.View().Member("two have it"))
+	require.True(t, left.View().Meta().GetRestore().GetOpen(), "what the others knew is not known")
+	require.Equal(t, "alice", left.View().Meta().GetRestore().GetBy())
+	require.NoError(t, left.View().Check())
 	require.Equal(t, found.ClusterID, left.View().Meta().GetClusterId())
 	eventually(t, "it writes", func() bool { _, err := left.Propose(t.Context(), write("after")); return err == nil })
 

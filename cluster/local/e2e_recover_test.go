@@ -129,12 +129,22 @@ func idsIn(c wire.Cluster) (ids string) {
 	return ids
 }
 
-// afterRecovery is what the state is then.
+// afterRecovery is as after a restore: the keys rest and nothing is handed out, until an
+// operator confirms it.
 func (l *launcher) afterRecovery(t *testing.T) {
 	t.Helper()
-	out, err := l.keysteward(t, "assignments", "--consistency", "linearizable")
+	out, err := l.keysteward(t, "keys", "list", "--state", "held")
 	require.NoError(t, err)
-	require.Contains(t, out, "before")
+	require.Contains(t, out, "0 keys; in all: resting 2")
+	out, err = l.keysteward(t, "restore", "status")
+	require.NoError(t, err)
+	require.Contains(t, out, "RESTORED AND NOT CONFIRMED")
+	require.Eventually(t, func() bool {
+		out, err = l.keysteward(t, "restore", "confirm", "--validators-stopped")
+		return err == nil
+	}, 2*patience, pollTime, "%s", &out)
+	status, answer := l.post(t, "before", 2) // the same pod has its keys again
+	require.Equal(t, http.StatusOK, status, "%s", answer)
 }
 
 // membersByHand goes through the other commands.
