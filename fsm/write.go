@@ -18,6 +18,9 @@ type write struct {
 	index uint64
 	term  uint64
 	cmd   *fsmpb.Command
+	// large says that the entry may hold a command that is too long.
+	large    bool
+	recorded recorded
 }
 
 func beginWrite(db *memdb.MemDB, index, term uint64) *write {
