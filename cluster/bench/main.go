@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/keysteward/keysteward/node"
 )
 
 // figure is one line of the result.
@@ -35,6 +37,8 @@ type options struct {
 	only       string
 	tool       string
 	rounds     int
+	keys       int
+	heartbeat  time.Duration
 	kubernetes string
 	turns      int
 	clouds     int
@@ -53,6 +57,8 @@ func main() {
 	flag.StringVar(&o.kubernetes, "kubernetes", "scripts/kubernetes", "script that starts a Kubernetes")
 	flag.StringVar(&o.tool, "tool", "scripts/tool", "script that builds etcd and its load generator")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each load beside etcd is run, in turns")
+	flag.DurationVar(&o.heartbeat, "heartbeat-timeout", node.DefaultHeartbeatTimeout, "of nodes without their API: longer on a machine that is busy with other things")
+	flag.IntVar(&o.keys, "keys", 1_000_000, "keys of the large state: nine tenths are held by pods of 100")
 	flag.IntVar(&o.turns, "turns", 20, "certificates of one cloud, in turns with a bare program's")
 	flag.IntVar(&o.clouds, "clouds", 200, "clouds that are instantiated at once")
 	flag.IntVar(&o.pods, "pods", 5000, "pods that are followed")
