@@ -130,6 +130,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if err := o.listen(ctx, p); err != nil {
 		return nil, err
 	}
+	node.PaceCollector()
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,

@@ -84,6 +84,7 @@ func runSteward(ctx context.Context, args []string) (err error) {
 		return fmt.Errorf("node: %w", err)
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	node.PaceCollector()
 	n.Start()
 	in := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
