@@ -123,7 +123,7 @@ func rowOf[T any](row any, err error) T {
 	if row == nil {
 		return none
 	}
-	typed, ok := row.(T)
+	typed, ok := unpack(row).(T)
 	if !ok {
 		panic(fmt.Sprintf("state: row of type %T, want %T", row, none))
 	}
@@ -132,7 +132,7 @@ func rowOf[T any](row any, err error) T {
 
 // mustInsert panics where memdb reports a programming error; it has no others.
 func mustInsert(txn *memdb.Txn, table string, row any) {
-	if err := txn.Insert(table, row); err != nil {
+	if err := txn.Insert(table, pack(row)); err != nil {
 		panic(fmt.Sprintf("insert into %s: %v", table, err))
 	}
 }

@@ -101,5 +101,12 @@ func (c *stewardCluster) restart(ctx context.Context, keys int) ([]figure, error
 	if err != nil {
 		return nil, fmt.Errorf("%w: not ready again, with %d keys, %s: %w", errSteward, t.Keys, t.Why, err)
 	}
-	return []figure{{Name: "kill -9 of this node to its being ready again", Unit: "s", Value: time.Since(begin).Seconds(), Runs: 1}}, nil
+	took := time.Since(begin).Seconds()
+	if t, err = leader.tell(order{Op: "memory"}); err != nil {
+		return nil, err
+	}
+	return []figure{
+		{Name: "kill -9 of this node to its being ready again", Unit: "s", Value: took, Runs: 1},
+		{Name: "live heap of this node then", Unit: "MiB", Value: t.Heap},
+	}, nil
 }
