@@ -62,7 +62,7 @@ const (
 func Open(cfg Config, link *Link) (opened *Node, err error) {
 	cfg.RaftAdvertise = link.Advertised()
 	n := &Node{link: link, failed: make(chan error, 1)}
-	n.replica = &replica{machine: fsm.New(), fail: n.fail}
+	n.replica = &replica{machine: fsm.New(), fail: n.fail, dataDir: cfg.DataDir}
 	n.close = sync.OnceValue(n.shutDown)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {

@@ -146,9 +146,9 @@ func TestPersist(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk full")
 	view := fsm.New().View()
-	require.NoError(t, snapshot{view}.Persist(&brokenSink{}))
-	require.ErrorIs(t, snapshot{view}.Persist(&brokenSink{closeErr: full}), full)
+	require.NoError(t, snapshot{view: view}.Persist(&brokenSink{}))
+	require.ErrorIs(t, snapshot{view: view}.Persist(&brokenSink{closeErr: full}), full)
 	b := &brokenSink{writeErr: full}
-	require.ErrorIs(t, snapshot{view}.Persist(b), full)
+	require.ErrorIs(t, snapshot{view: view}.Persist(b), full)
 	require.True(t, b.cancelled)
 }

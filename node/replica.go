@@ -17,6 +17,7 @@ import (
 type replica struct {
 	machine *fsm.Machine
 	fail    func(error)
+	dataDir string
 	// live is set once the node runs: before, Raft tries older snapshots itself.
 	live   atomic.Bool
 	broken atomic.Bool
@@ -71,7 +72,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
 	if r.broken.Load() {
 		return nil, errBroken
 	}
-	return snapshot{r.machine.View()}, nil
+	return snapshot{r.machine.View(), r.dataDir}, nil
 }
 
 // Restore implements raft.FSM.
@@ -90,11 +91,14 @@ func (r *replica) Restore(in io.ReadCloser) error {
 	return nil
 }
 
-type snapshot struct{ view *fsm.View }
+type snapshot struct {
+	view    *fsm.View
+	dataDir string
+}
 
 // Persist implements raft.FSMSnapshot.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
-	if _, err := s.view.WriteTo(sink); err != nil {
+	if _, err := s.view.WriteTo(newPacedWriter(sink, syncSnapshot(s.dataDir, sink.ID))); err != nil {
 		_ = sink.Cancel()
 		return err //nolint:wrapcheck // says what it is
 	}
