@@ -141,6 +141,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	if p.tracing, err = o.watch.begin(ctx, o.name, log); err != nil {
 		return nil, cli.UsageError(err)
 	}
+	node.PaceCollector()
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"strconv"
+
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
@@ -164,5 +166,8 @@ func (w *write) grantIfReady(r *fsmpb.Request) {
 
 // held says in a record which state of an allocation is meant.
 func (w *write) held(a *fsmpb.Allocation) string {
-	return w.more(", UID %s, fence %d", a.GetPod().GetUid(), a.GetFence())
+	if !w.audited() {
+		return ""
+	}
+	return ", UID " + a.GetPod().GetUid() + ", fence " + strconv.FormatUint(a.GetFence(), 10)
 }

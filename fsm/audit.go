@@ -61,9 +61,25 @@ func (w *write) more(format string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// auditCaller is who the command was proposed for, with what is known of where
-// from: a duty has no address and is on the node of the session.
+// auditCaller is who the command was proposed for. The records of one command share it.
 func (w *write) auditCaller() *fsmpb.Caller {
+	if w.recorded.cmd != w.cmd {
+		c := w.newAuditCaller()
+		w.recorded = recorded{cmd: w.cmd, caller: c, fields: callerText(c)}
+	}
+	return w.recorded.caller
+}
+
+// recorded is what the records of a command have in common.
+type recorded struct {
+	cmd    *fsmpb.Command
+	caller *fsmpb.Caller
+	fields map[string]string
+}
+
+// newAuditCaller is the command's caller with what is known of where from: a duty has
+// no address and is on the node of the session.
+func (w *write) newAuditCaller() *fsmpb.Caller {
 	c := &fsmpb.Caller{}
 	if by := w.cmd.GetCaller(); by != nil {
 		c = proto.CloneOf(by)
@@ -92,7 +108,7 @@ func (w *write) append(a *fsmpb.Audit) {
 	if last := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(a.GetSeq()-1)); last != nil {
 		before = last.GetHash()
 	}
-	sum, err := AuditRecord(a).Sum(before)
+	sum, err := w.auditRecord(a).Sum(before)
 	if err != nil {
 		panic(fmt.Sprintf("audit record %d: %v", a.GetSeq(), err)) // we made it
 	}
@@ -138,15 +154,30 @@ func callerFields(c *fsmpb.Caller) map[string]string {
 	}
 }
 
-// AuditRecord is a record of the state as the chain's definition, the API and
-// the shipped file have it.
-func AuditRecord(a *fsmpb.Audit) audit.Record {
-	caller := callerFields(a.GetCaller())
+// callerText lists the fields of a caller that have a value.
+func callerText(c *fsmpb.Caller) map[string]string {
+	caller := callerFields(c)
 	for name, value := range caller {
 		if value == "" {
 			delete(caller, name)
 		}
 	}
+	return caller
+}
+
+// AuditRecord is a record of the state as the chain's definition, the API and
+// the shipped file have it.
+func AuditRecord(a *fsmpb.Audit) audit.Record { return auditRecord(a, callerText(a.GetCaller())) }
+
+// auditRecord is [AuditRecord], quicker for one that this command makes.
+func (w *write) auditRecord(a *fsmpb.Audit) audit.Record {
+	if a.GetCaller() != nil && a.GetCaller() == w.recorded.caller {
+		return auditRecord(a, w.recorded.fields)
+	}
+	return AuditRecord(a)
+}
+
+func auditRecord(a *fsmpb.Audit, caller map[string]string) audit.Record {
 	return audit.Record{
 		Seq: a.GetSeq(), Index: a.GetIndex(), Term: a.GetTerm(), Version: a.GetVersion(), WallMs: a.GetWallMs(),
 		Caller: caller, RequestID: a.GetRequestId(), Action: a.GetAction(), Object: a.GetObject(),

@@ -97,6 +97,7 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 	}
 	w := beginWrite(m.store.Load().db, index, term)
 	defer w.abort()
+	w.large = len(entry) > maxCommand
 	results := make([]Result, len(batch.GetCommands()))
 	for i, c := range batch.GetCommands() {
 		if err := w.differs(c); err != nil {
@@ -131,11 +132,19 @@ func (m *Machine) become(s *store) {
 	}
 }
 
+// commandSize is the command's length in bytes, or 0 if it can not be too long.
+func (w *write) commandSize(c *fsmpb.Command) int {
+	if !w.large {
+		return 0
+	}
+	return proto.Size(c)
+}
+
 // apply decides one command. Every command checks before it writes, so a
 // refusal leaves nothing behind but, at most, an audit record.
 func (w *write) apply(c *fsmpb.Command) Result {
 	w.cmd = c
-	if n := proto.Size(c); n > maxCommand {
+	if n := w.commandSize(c); n > maxCommand {
 		return Result{Refusal: refuse(Invalid, "a command of %d bytes, the longest has %d", n, maxCommand)}
 	}
 	if b := c.GetBeginSession(); b != nil {

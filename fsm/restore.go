@@ -36,6 +36,7 @@ func (m *Machine) Restore(in io.Reader) error {
 
 func restore(txn *memdb.Txn, in io.Reader) error {
 	r := &recordReader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
+	common := &sharing{txn: txn, pods: make(map[podIdentity]*fsmpb.Pod)}
 	head, err := r.next()
 	if err != nil {
 		return err
@@ -59,7 +60,7 @@ func restore(txn *memdb.Txn, in io.Reader) error {
 			countAllSealed(txn)
 			return nil
 		}
-		if err := insertRecord(txn, rec); err != nil {
+		if err := insertRecord(txn, rec, common); err != nil {
 			return err
 		}
 	}
@@ -77,7 +78,7 @@ func checkMeta(txn *memdb.Txn) error {
 	return knows(meta.GetFeatureLevel())
 }
 
-func insertRecord(txn *memdb.Txn, rec *fsmpb.Record) error {
+func insertRecord(txn *memdb.Txn, rec *fsmpb.Record, common *sharing) error {
 	table, row := rowOfRecord(rec)
 	if row == nil {
 		return fmt.Errorf("a record of an unknown kind: %w", ErrDamaged)
@@ -85,7 +86,8 @@ func insertRecord(txn *memdb.Txn, rec *fsmpb.Record) error {
 	if !isSound(row) {
 		return fmt.Errorf("%s: a row without a name or in an unknown state: %w", table, ErrDamaged)
 	}
-	if err := txn.Insert(table, row); err != nil {
+	common.share(row)
+	if err := txn.Insert(table, pack(row)); err != nil {
 		return fmt.Errorf("%s: %w: %w", table, ErrDamaged, err)
 	}
 	return nil

@@ -73,15 +73,28 @@ func schema() *memdb.DBSchema {
 				return append(orderKey(a.GetLeaseUntilMs()), orderKey(a.GetFence())...)
 			}),
 		)),
-		tableDeposits: table(
-			tableDeposits,
-			func(d *fsmpb.Deposit) []byte { return d.GetPubkey() },
-			partial(indexState, isOpen, func(d *fsmpb.Deposit) []byte {
-				return append(stateKey(d.GetState()), orderKey(d.GetSeq())...)
-			}),
-			partial(indexSigned, isSigned, signedKey),
-		),
+		tableDeposits: depositTable(),
 	}}
+}
+
+// depositTable has final deposits packed.
+func depositTable() *memdb.TableSchema {
+	t := table(
+		tableDeposits,
+		func(d *fsmpb.Deposit) []byte { return d.GetPubkey() },
+		partial(indexState, isOpen, func(d *fsmpb.Deposit) []byte {
+			return append(stateKey(d.GetState()), orderKey(d.GetSeq())...)
+		}),
+		partial(indexSigned, isSigned, signedKey),
+	)
+	for name, packed := range map[string]func(*packedDeposit) []byte{
+		indexID: (*packedDeposit).pubkey, indexSigned: (*packedDeposit).signedKey, indexState: nil,
+	} {
+		if x, ok := t.Indexes[name].Indexer.(rowIndex[*fsmpb.Deposit]); ok {
+			t.Indexes[name].Indexer = depositIndex{rowIndex: x, packed: packed}
+		}
+	}
+	return t
 }
 
 func keyTable() *memdb.TableSchema {

@@ -21,6 +21,9 @@ type write struct {
 	// next is the store that the change is made in, where a restore replaced the
 	// machine's; else nil.
 	next *store
+	// large says that the entry may hold a command that is too long.
+	large    bool
+	recorded recorded
 }
 
 func beginWrite(db *memdb.MemDB, index, term uint64) *write {
@@ -123,7 +126,7 @@ func rowOf[T any](row any, err error) T {
 	if row == nil {
 		return none
 	}
-	typed, ok := row.(T)
+	typed, ok := unpack(row).(T)
 	if !ok {
 		panic(fmt.Sprintf("state: row of type %T, want %T", row, none))
 	}
@@ -132,7 +135,7 @@ func rowOf[T any](row any, err error) T {
 
 // mustInsert panics where memdb reports a programming error; it has no others.
 func mustInsert(txn *memdb.Txn, table string, row any) {
-	if err := txn.Insert(table, row); err != nil {
+	if err := txn.Insert(table, pack(row)); err != nil {
 		panic(fmt.Sprintf("insert into %s: %v", table, err))
 	}
 }

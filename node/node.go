@@ -62,7 +62,7 @@ const (
 func Open(cfg Config, link *Link) (opened *Node, err error) {
 	cfg.RaftAdvertise = link.Advertised()
 	n := &Node{link: link, failed: make(chan error, 1), metrics: newMetrics()}
-	n.replica = &replica{machine: fsm.New(), fail: n.fail, metrics: n.metrics}
+	n.replica = &replica{machine: fsm.New(), fail: n.fail, metrics: n.metrics, dataDir: cfg.DataDir}
 	n.close = sync.OnceValue(n.shutDown)
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	defer func() {

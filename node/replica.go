@@ -19,6 +19,7 @@ type replica struct {
 	machine *fsm.Machine
 	fail    func(error)
 	metrics *metrics
+	dataDir string
 	// live is set once the node runs: before, Raft tries older snapshots itself.
 	live   atomic.Bool
 	broken atomic.Bool
@@ -74,7 +75,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
 	if r.broken.Load() {
 		return nil, errBroken
 	}
-	return snapshot{r.machine.View(), r.metrics}, nil
+	return snapshot{view: r.machine.View(), metrics: r.metrics, dataDir: r.dataDir}, nil
 }
 
 // Restore implements raft.FSM.
@@ -96,6 +97,7 @@ func (r *replica) Restore(in io.ReadCloser) error {
 type snapshot struct {
 	view    *fsm.View
 	metrics *metrics
+	dataDir string
 }
 
 // Persist implements raft.FSMSnapshot.
@@ -107,7 +109,7 @@ func (s snapshot) Persist(sink raft.SnapshotSink) error {
 }
 
 func (s snapshot) persist(sink raft.SnapshotSink) error {
-	if _, err := s.view.WriteTo(sink); err != nil {
+	if _, err := s.view.WriteTo(newPacedWriter(sink, syncSnapshot(s.dataDir, sink.ID))); err != nil {
 		_ = sink.Cancel()
 		return err //nolint:wrapcheck // says what it is
 	}

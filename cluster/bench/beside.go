@@ -29,7 +29,7 @@ func measureBeside(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer etcd.stop()
-	inside, err := startSteward(ctx, filepath.Join(b.dir, "inside"))
+	inside, err := startSteward(ctx, filepath.Join(b.dir, "inside"), b.heartbeat)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func measureBeside(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	if _, err := leader.tell(order{Op: "stock", Keys: besideStock}); err != nil {
+	if _, err := leader.tell(order{Op: "stock", Servers: inside.servers, Keys: besideStock}); err != nil {
 		return err
 	}
 	return b.stocked(ctx, func(c *localCluster) ([]figure, error) {

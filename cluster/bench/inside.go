@@ -45,6 +45,7 @@ type told struct {
 	ID     string  `json:"id,omitempty"`
 	Leads  bool    `json:"leads,omitempty"`
 	Ready  bool    `json:"ready,omitempty"`
+	Why    string  `json:"why,omitempty"` // it is not ready
 	Keys   int     `json:"keys,omitempty"`
 	Heap   float64 `json:"heapMiB,omitempty"`
 	RSS    float64 `json:"rssMiB,omitempty"`
@@ -63,8 +64,12 @@ func (openVault) Usable(*fsm.View) (string, bool) { return "", true }
 
 // runSteward is one node, with everything but its API, until its input ends.
 func runSteward(ctx context.Context, args []string) (err error) {
-	if len(args) != 3 { //nolint:mnd // dir, name, address
-		return errors.New("a node needs its folder, its name and its address")
+	if len(args) != 4 { //nolint:mnd // dir, name, address, patience
+		return errors.New("a node needs its folder, its name, its address and its heartbeat time-out")
+	}
+	heartbeat, err := time.ParseDuration(args[3])
+	if err != nil {
+		return fmt.Errorf("heartbeat time-out: %w", err)
 	}
 	link, err := node.Listen(ctx, args[2], "")
 	if err != nil {
@@ -72,12 +77,14 @@ func runSteward(ctx context.Context, args []string) (err error) {
 	}
 	n, err := node.Open(node.Config{
 		Name: args[1], DataDir: args[0], APIAdvertise: "http://" + args[1] + ".test",
+		HeartbeatTimeout: heartbeat, ElectionTimeout: heartbeat, LeaseTimeout: heartbeat / 2, //nolint:mnd // as much as is allowed
 		Vault: openVault{}, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	}, link)
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	node.PaceCollector()
 	n.Start()
 	in := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
@@ -108,7 +115,7 @@ func obey(ctx context.Context, n *node.Node, o order) (told, error) {
 		}
 		return told{}, n.Bootstrap(servers) //nolint:wrapcheck // says what it is
 	case "stock":
-		return told{}, stock(ctx, n, o.Keys, o.KeysPerPod)
+		return told{}, errors.Join(announce(ctx, n, o.Servers), stock(ctx, n, o.Keys, o.KeysPerPod))
 	case "load":
 		return insideLoad(ctx, n, o)
 	case "memory":
@@ -120,7 +127,9 @@ func obey(ctx context.Context, n *node.Node, o order) (told, error) {
 func status(ctx context.Context, n *node.Node) told {
 	t := told{ID: n.ID(), Leads: n.Barrier(ctx) == nil, Ready: true}
 	for _, c := range n.Checks() {
-		t.Ready = t.Ready && c.OK
+		if !c.OK {
+			t.Ready, t.Why = false, c.Name+": "+c.Detail
+		}
 	}
 	for _, count := range n.View().Meta().GetKeyCounts() {
 		t.Keys += int(count) //nolint:gosec // a count

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,9 @@ func insideLoad(ctx context.Context, n *node.Node, o order) (told, error) {
 		}
 		t.SnapshotMs = since(from)
 		workers.Wait()
+		l.mu.Lock()
+		slices.SortFunc(l.done, time.Time.Compare)
+		l.mu.Unlock()
 		t.InItMs = l.longest(from, from.Add(time.Duration(t.SnapshotMs*float64(time.Millisecond))))
 		t.LongestMs = l.longest(begin, from)
 	}

@@ -41,14 +41,22 @@ func stock(ctx context.Context, n *node.Node, keys, keysPerPod int) error {
 	}
 	for from := 0; from < keys; from += stockChunk {
 		pod := fmt.Sprintf("chunk-%d", from)
-		if err := stockPod(ctx, n, pod, min(stockChunk, keys-from), keysPerPod > 0 && from >= keys/10, keysPerPod); err != nil { //nolint:mnd // a tenth
+		if err := stockPod(ctx, n, pod, min(stockChunk, keys-from), keysPerPod > 0 && from < keys/10*9, keysPerPod); err != nil { //nolint:mnd // a tenth
 			return fmt.Errorf("%w: %d of %d keys: %w", errStock, from, keys, err)
+		}
+	}
+	for from := 0; from < keys; from += stockChunk { // at the end: whoever asks takes from the pool
+		pod := fmt.Sprintf("chunk-%d", from)
+		if a := n.View().Allocation("bench", pod); a != nil {
+			if err := accept(ctx, n, releaseOf(pod, a.GetFence())); err != nil {
+				return fmt.Errorf("%w: release of %s: %w", errStock, pod, err)
+			}
 		}
 	}
 	return nil
 }
 
-// stockPod has the pod hold new keys, and then hands them to pods that stay, or to nobody.
+// stockPod has the pod, or pods that go on holding them, hold new keys.
 func stockPod(ctx context.Context, n *node.Node, pod string, keys int, held bool, keysPerPod int) error {
 	each := keys
 	if held {
@@ -57,7 +65,7 @@ func stockPod(ctx context.Context, n *node.Node, pod string, keys int, held bool
 	for first := 0; first < keys; first += each {
 		name := pod
 		if held {
-			name = fmt.Sprintf(stockHolder, int(n.View().Meta().GetNextIndex())) //nolint:gosec // a count
+			name = fmt.Sprintf(stockHolder, int(n.View().Meta().GetNextIndex())+first) //nolint:gosec // a count
 		}
 		want := uint32(min(each, keys-first)) //nolint:gosec // at most 1000
 		value, err := propose(ctx, n, allocation(name, want))
@@ -67,14 +75,24 @@ func stockPod(ctx context.Context, n *node.Node, pod string, keys int, held bool
 		if a, ok := value.(fsm.Allocated); ok && a.Request == nil {
 			return fmt.Errorf("%w: there were keys in the pool", errStock)
 		}
-		if err := generate(ctx, n); err != nil {
+	}
+	if err := generate(ctx, n); err != nil {
+		return err
+	}
+	return pay(ctx, n)
+}
+
+// announce says where the nodes' APIs would be, which is a part of being ready.
+func announce(ctx context.Context, n *node.Node, servers []nodeServer) error {
+	for _, s := range servers {
+		err := accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{
+			Member: &fsmpb.Member{NodeId: s.ID, RaftAddress: s.Address, ApiUrl: "http://" + s.ID + ".test"},
+		}}})
+		if err != nil {
 			return err
 		}
 	}
-	if err := pay(ctx, n); err != nil || held {
-		return err
-	}
-	return accept(ctx, n, releaseOf(pod, n.View().Allocation("bench", pod).GetFence()))
+	return nil
 }
 
 func allocation(pod string, keys uint32) *fsmpb.Command {

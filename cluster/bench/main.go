@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/keysteward/keysteward/node"
 )
 
 // figure is one line of the result.
@@ -35,6 +37,9 @@ type options struct {
 	only       string
 	tool       string
 	rounds     int
+	keys       int
+	markdown   bool
+	heartbeat  time.Duration
 	kubernetes string
 	turns      int
 	clouds     int
@@ -53,6 +58,9 @@ func main() {
 	flag.StringVar(&o.kubernetes, "kubernetes", "scripts/kubernetes", "script that starts a Kubernetes")
 	flag.StringVar(&o.tool, "tool", "scripts/tool", "script that builds etcd and its load generator")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each load beside etcd is run, in turns")
+	flag.DurationVar(&o.heartbeat, "heartbeat-timeout", node.DefaultHeartbeatTimeout, "of nodes without their API: longer on a machine that is busy with other things")
+	flag.BoolVar(&o.markdown, "markdown", false, "print the figures as README has them")
+	flag.IntVar(&o.keys, "keys", 1_000_000, "keys of the large state: nine tenths are held by pods of 100")
 	flag.IntVar(&o.turns, "turns", 20, "certificates of one cloud, in turns with a bare program's")
 	flag.IntVar(&o.clouds, "clouds", 200, "clouds that are instantiated at once")
 	flag.IntVar(&o.pods, "pods", 5000, "pods that are followed")
@@ -92,7 +100,11 @@ func run(ctx context.Context, o options, out io.Writer) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	printTable(out, b.figures)
+	if o.markdown {
+		printMarkdown(out, b.figures)
+	} else {
+		printTable(out, b.figures)
+	}
 	return writeJSON(b.figures)
 }
 
@@ -103,6 +115,29 @@ func printTable(out io.Writer, figures []figure) {
 		_, _ = fmt.Fprintf(w, "%s\t%.2f\t%s\t%s\t%s\t%s\t\n", f.Name, f.Value, f.Unit, optional(f.P50ms), optional(f.P99ms), optional(f.OfEtcd))
 	}
 	_ = w.Flush()
+}
+
+// printMarkdown prints rows of a table in Markdown.
+func printMarkdown(out io.Writer, figures []figure) {
+	_, _ = fmt.Fprintln(out, "| what | value | 50th / 99th percentile, ms | of etcd's |\n| --- | --- | --- | --- |")
+	for _, f := range figures {
+		percentiles, compared := "", ""
+		if f.P99ms > 0 {
+			percentiles = fmt.Sprintf("%.2f / %.2f", f.P50ms, f.P99ms)
+		}
+		if f.OfEtcd > 0 {
+			compared = fmt.Sprintf("%.2f", f.OfEtcd)
+		}
+		_, _ = fmt.Fprintf(out, "| %s | %s %s | %s | %s |\n", f.Name, rounded(f.Value), f.Unit, percentiles, compared)
+	}
+}
+
+// rounded leaves as many digits as mean something.
+func rounded(v float64) string {
+	if v >= 100 { //nolint:mnd // no digits behind the point
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
 }
 
 func optional(v float64) string {

@@ -34,6 +34,9 @@ var sections = []section{
 		return b.add(measureCommits(ctx, filepath.Join(b.dir, "raft"), b.duration))
 	}},
 	{"etcd", says("etcd and a cluster in turns: writes, reads, kill -9 of the leader"), measureBeside},
+	{"million", func(o options) string {
+		return fmt.Sprintf("%d keys: memory, snapshot under load, restart", o.keys)
+	}, measureMillion},
 	{"deposits", func(o options) string { return fmt.Sprintf("depositing %d keys, with and without a cluster", o.stock) }, measureDeposits},
 	{"allocations", says("allocations"), func(ctx context.Context, b *bench) error {
 		return b.stocked(ctx, func(c *localCluster) ([]figure, error) { return c.measureAllocations(ctx, b.duration) })

@@ -24,11 +24,14 @@ type stewardMember struct {
 }
 
 // stewardCluster is three of them, which put themselves under load.
-type stewardCluster struct{ members []*stewardMember }
+type stewardCluster struct {
+	members []*stewardMember
+	servers []nodeServer
+}
 
 var errSteward = errors.New("node")
 
-func startSteward(ctx context.Context, dir string) (*stewardCluster, error) {
+func startSteward(ctx context.Context, dir string, heartbeat time.Duration) (*stewardCluster, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -38,9 +41,8 @@ func startSteward(ctx context.Context, dir string) (*stewardCluster, error) {
 		return nil, err
 	}
 	c := &stewardCluster{}
-	var servers []nodeServer
 	for i, address := range addresses {
-		m := &stewardMember{args: []string{self, stewardMemberArg, filepath.Join(dir, strconv.Itoa(i)), "n" + strconv.Itoa(i), address}}
+		m := &stewardMember{args: []string{self, stewardMemberArg, filepath.Join(dir, strconv.Itoa(i)), "n" + strconv.Itoa(i), address, heartbeat.String()}}
 		c.members = append(c.members, m)
 		if err := m.start(); err != nil {
 			c.stop()
@@ -51,9 +53,9 @@ func startSteward(ctx context.Context, dir string) (*stewardCluster, error) {
 			c.stop()
 			return nil, err
 		}
-		servers = append(servers, nodeServer{ID: t.ID, Address: address})
+		c.servers = append(c.servers, nodeServer{ID: t.ID, Address: address})
 	}
-	if _, err := c.members[0].tell(order{Op: "found", Servers: servers}); err != nil {
+	if _, err := c.members[0].tell(order{Op: "found", Servers: c.servers}); err != nil {
 		c.stop()
 		return nil, err
 	}
