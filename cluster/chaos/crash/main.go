@@ -37,7 +37,7 @@ var errUsage = errors.New("wrong usage")
 // parse reads the command line.
 func parse(args []string) (*campaign, error) {
 	c := &campaign{points: allPoints(), faults: allFaults()}
-	f := flag.NewFlagSet("chaos", flag.ExitOnError)
+	f := flag.NewFlagSet("crash", flag.ExitOnError)
 	f.StringVar(&c.keysteward, "keysteward", "", "the keysteward binary, built with the tag failpoints")
 	f.StringVar(&c.geth, "geth", "", "the geth binary")
 	f.IntVar(&c.runs, "runs", 1, "how often each fault is tried at each point")

@@ -17,10 +17,10 @@ func programs(t *testing.T) (keysteward, geth string) {
 	t.Helper()
 	keysteward = filepath.Join(t.TempDir(), "keysteward")
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", keysteward, ".")
-	build.Dir = filepath.Join("..", "..")
+	build.Dir = filepath.Join("..", "..", "..")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	tool := exec.CommandContext(t.Context(), filepath.Join("..", "..", "scripts", "tool"), "geth")
+	tool := exec.CommandContext(t.Context(), filepath.Join("..", "..", "..", "scripts", "tool"), "geth")
 	tool.Stderr = os.Stderr
 	path, err := tool.Output()
 	require.NoError(t, err, "scripts/tool geth")

@@ -1,9 +1,8 @@
-package main
+package books
 
 import (
 	"fmt"
 	"math/big"
-	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/params"
@@ -14,12 +13,12 @@ import (
 // stakeGwei is what every deposit must pay.
 const stakeGwei = 32_000_000_000
 
-// audit compares what the chain holds, what a node answers, and what pods were
-// given, when nothing is under way any more.
+// audit compares what the chain holds with what a node answers, when nothing is
+// under way any more.
 type audit struct {
-	ledger ledger
-	said   testimony
-	pods   []*pod
+	ledger   *Ledger
+	deposits []wire.Deposit
+	accounts []wire.FundingAccount
 
 	events  map[string]int            // by public key
 	byTx    map[common.Hash]deposited // the event in a transaction
@@ -27,13 +26,14 @@ type audit struct {
 	found   []string
 }
 
-// violations returns everything that is not as it must be, in words.
-func violations(l ledger, said testimony, pods []*pod) []string {
+// Violations returns, in words, everything about the deposits and the accounts that a
+// node told that is not as the chain has it: nothing may be under way any more.
+func Violations(l *Ledger, deposits []wire.Deposit, accounts []wire.FundingAccount) []string {
 	a := &audit{
-		ledger: l, said: said, pods: pods,
+		ledger: l, deposits: deposits, accounts: accounts,
 		events: map[string]int{}, byTx: map[common.Hash]deposited{}, claimed: map[string]wire.Deposit{},
 	}
-	for _, d := range said.Deposits {
+	for _, d := range deposits {
 		for _, attempt := range d.Attempts {
 			a.claimed[attempt.TxHash] = d
 		}
@@ -42,8 +42,6 @@ func violations(l ledger, said testimony, pods []*pod) []string {
 		a.events[e.pubkey]++
 		a.byTx[e.tx] = e
 	}
-	a.auditPods()
-	a.auditKeys()
 	a.auditEvents()
 	a.auditPayments()
 	a.auditDeposits()
@@ -71,8 +69,8 @@ func (a *audit) auditEvents() {
 		if e.gwei != stakeGwei {
 			a.note("%s got %d gwei, not %d", e.pubkey, e.gwei, uint64(stakeGwei))
 		}
-		if e.credentials != withdrawals() {
-			a.note("%s was deposited with credentials %s, not %s", e.pubkey, e.credentials, withdrawals())
+		if e.credentials != Withdrawals() {
+			a.note("%s was deposited with credentials %s, not %s", e.pubkey, e.credentials, Withdrawals())
 		}
 	}
 }
@@ -102,7 +100,7 @@ func (a *audit) auditPayments() {
 // says which transaction made it.
 func (a *audit) auditDeposits() {
 	owner := map[int64]string{}
-	for _, d := range a.said.Deposits {
+	for _, d := range a.deposits {
 		if d.State != wire.DepositStateFinal {
 			a.note("the deposit for %s is %s, not final", d.Pubkey, d.State)
 		}
@@ -130,11 +128,11 @@ func (a *audit) auditDeposits() {
 
 // auditAccount: the state's next nonce is the chain's.
 func (a *audit) auditAccount() {
-	if len(a.said.Accounts) != 1 {
-		a.note("the state has %d funding accounts, not 1", len(a.said.Accounts))
+	if len(a.accounts) != 1 {
+		a.note("the state has %d funding accounts, not 1", len(a.accounts))
 		return
 	}
-	account, l := a.said.Accounts[0], a.ledger
+	account, l := a.accounts[0], a.ledger
 	if account.FirstNonce != 0 || len(account.GivenUp) != 0 || account.Stop.Reason != "" {
 		a.note("the account began at nonce %d, gave up %v, is stopped: %q", account.FirstNonce, account.GivenUp, account.Stop.Reason)
 	}
@@ -156,7 +154,7 @@ func (a *audit) auditMoney() {
 	if left.Cmp(a.ledger.balance) != 0 {
 		a.note("the account has %s wei, by its transactions it should have %s", a.ledger.balance, left)
 	}
-	if want := weiOf(len(a.said.Deposits)); a.ledger.stake.Cmp(want) != 0 {
+	if want := weiOf(len(a.deposits)); a.ledger.stake.Cmp(want) != 0 {
 		a.note("the deposit contract has %s wei, the state knows of %s", a.ledger.stake, want)
 	}
 }
@@ -164,51 +162,4 @@ func (a *audit) auditMoney() {
 func weiOf(stakes int) *big.Int {
 	wei := big.NewInt(stakeGwei)
 	return wei.Mul(wei, big.NewInt(params.GWei*int64(stakes)))
-}
-
-// auditPods: each pod was given what it asked for, and the state says the same.
-func (a *audit) auditPods() {
-	held := map[string][]string{}
-	for _, allocation := range a.said.Allocations {
-		held[allocation.Pod] = allocation.Keys
-	}
-	for _, p := range a.pods {
-		var got []string
-		for _, key := range p.got {
-			got = append(got, key.String())
-		}
-		switch {
-		case p.err != nil:
-			a.note("%s asked for %d keys and has none: %v", p.name, p.keys, p.err)
-		case int64(len(got)) != p.keys:
-			a.note("%s asked for %d keys and got %d", p.name, p.keys, len(got))
-		case !slices.Equal(got, held[p.name]):
-			a.note("%s got %v, the state says %v", p.name, got, held[p.name])
-		}
-	}
-}
-
-// auditKeys: no key has two holders, and there are none that nobody asked for.
-func (a *audit) auditKeys() {
-	holder := map[string]string{}
-	for _, allocation := range a.said.Allocations {
-		for _, key := range allocation.Keys {
-			if other, twice := holder[key]; twice {
-				a.note("%s is held by %s and by %s", key, other, allocation.Pod)
-			}
-			holder[key] = allocation.Pod
-		}
-	}
-	asked := 0
-	for _, p := range a.pods {
-		asked += int(p.keys)
-	}
-	if len(a.said.Keys) != asked || len(a.said.Deposits) != asked {
-		a.note("pods asked for %d keys; there are %d, and %d deposits", asked, len(a.said.Keys), len(a.said.Deposits))
-	}
-	for _, k := range a.said.Keys {
-		if k.State != wire.KeyStateHeld || holder[k.Pubkey] == "" {
-			a.note("%s is %s, held by %q", k.Pubkey, k.State, holder[k.Pubkey])
-		}
-	}
 }

@@ -1,4 +1,4 @@
-// Command chaos attacks the way of a deposit at every step, with real processes:
+// Command crash attacks the way of a deposit at every step, with real processes:
 // three nodes of Keysteward that were built with failpoints, and a real geth with
 // the real deposit contract. `make crash` runs it.
 //
@@ -12,7 +12,7 @@
 //     and let go on while it is cut off.
 //
 // More pods ask meanwhile. In the end everything works again, every pod must have
-// its keys, and the books are checked (books.go): what the chain holds, block by
+// its keys, and the books are checked (package books): what the chain holds, block by
 // block, against what each node answers. Whatever differs is a violation.
 //
 // What may vary in a case (how many pods and keys, when the leader is woken, let go

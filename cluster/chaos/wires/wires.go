@@ -1,4 +1,5 @@
-package main
+// Package wires stands between the members of a cluster whose processes are tormented.
+package wires
 
 import (
 	"context"
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// wires stand between the members. Each member is advertised at a wire, which leads
+// Wires stand between the members. Each member is advertised at a wire, which leads
 // to the host of its own where it listens, and from which it speaks; so a wire
 // knows who is at both of its ends.
 //
@@ -17,7 +18,7 @@ import (
 // connections stay open and can be made, and what is written into them is kept. It
 // arrives late, when the member is connected again, as it does after a network's
 // failure.
-type wires struct {
+type Wires struct {
 	ctx     context.Context // ends with the wires
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -30,34 +31,35 @@ type wires struct {
 	open    map[net.Conn]struct{}
 }
 
-// memberHost is the loopback host of a member, from 0, that is its alone.
-func memberHost(i int) string { return fmt.Sprintf("127.0.0.%d", i+2) }
+// MemberHost is the loopback host of a member, from 0, that is its alone.
+func MemberHost(i int) string { return fmt.Sprintf("127.0.0.%d", i+2) }
 
-// newWires makes a wire at each of the addresses, to the member with that index at
+// New makes a wire at each of the addresses, to the member with that index at
 // the same port of its own host. Close them.
-func newWires(ctx context.Context, addresses []string) (*wires, error) {
-	w := &wires{off: map[int]bool{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
+func New(ctx context.Context, addresses []string) (*Wires, error) {
+	w := &Wires{off: map[int]bool{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var listeners []net.Listener
 	for i, address := range addresses {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err != nil {
-			w.close()
+			w.Close()
 			return nil, fmt.Errorf("wire to member %d: %w", i, err)
 		}
 		w.running.Go(func() { <-w.ctx.Done(); _ = l.Close() })
-		w.addresses, w.hosts = append(w.addresses, l.Addr().String()), append(w.hosts, memberHost(i))
+		w.addresses, w.hosts = append(w.addresses, l.Addr().String()), append(w.hosts, MemberHost(i))
 		listeners = append(listeners, l)
 	}
 	for i, l := range listeners {
 		_, port, _ := net.SplitHostPort(w.addresses[i])
-		to := net.JoinHostPort(memberHost(i), port)
+		to := net.JoinHostPort(MemberHost(i), port)
 		w.running.Go(func() { w.accept(l, i, to) })
 	}
 	return w, nil
 }
 
-func (w *wires) close() {
+// Close ends all connections and returns when nothing is carried any more.
+func (w *Wires) Close() {
 	w.mu.Lock()
 	w.cancel()
 	for c := range w.open {
@@ -67,13 +69,13 @@ func (w *wires) close() {
 	w.running.Wait()
 }
 
-// cut takes a member off the wires.
-func (w *wires) cut(member int) { w.set(member, true) }
+// Cut takes a member off the wires.
+func (w *Wires) Cut(member int) { w.set(member, true) }
 
-// connect takes it back.
-func (w *wires) connect(member int) { w.set(member, false) }
+// Connect takes it back.
+func (w *Wires) Connect(member int) { w.set(member, false) }
 
-func (w *wires) set(member int, off bool) {
+func (w *Wires) set(member int, off bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.off[member] = off
@@ -82,7 +84,7 @@ func (w *wires) set(member int, off bool) {
 }
 
 // await returns when both members are on the wires.
-func (w *wires) await(a, b int) error {
+func (w *Wires) await(a, b int) error {
 	for {
 		w.mu.Lock()
 		on, changed := !w.off[a] && !w.off[b], w.changed
@@ -98,7 +100,7 @@ func (w *wires) await(a, b int) error {
 	}
 }
 
-func (w *wires) accept(l net.Listener, member int, to string) {
+func (w *Wires) accept(l net.Listener, member int, to string) {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -122,7 +124,7 @@ func (w *wires) accept(l net.Listener, member int, to string) {
 }
 
 // who returns the member that calls; -1 if it is none.
-func (w *wires) who(conn net.Conn) int {
+func (w *Wires) who(conn net.Conn) int {
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
 	for i, h := range w.hosts {
 		if h == host {
@@ -133,7 +135,7 @@ func (w *wires) who(conn net.Conn) int {
 }
 
 // hold notes a connection, so that closing the wires ends it.
-func (w *wires) hold(conn net.Conn) bool {
+func (w *Wires) hold(conn net.Conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() != nil {
@@ -143,7 +145,7 @@ func (w *wires) hold(conn net.Conn) bool {
 	return true
 }
 
-func (w *wires) drop(conn net.Conn) {
+func (w *Wires) drop(conn net.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.open, conn)
@@ -151,7 +153,7 @@ func (w *wires) drop(conn net.Conn) {
 }
 
 // join carries what both ends say until one of them is gone.
-func (w *wires) join(conn net.Conn, caller, member int, to string) {
+func (w *Wires) join(conn net.Conn, caller, member int, to string) {
 	far, err := (&net.Dialer{Timeout: time.Second}).DialContext(w.ctx, "tcp", to)
 	if err != nil {
 		return // the member does not run: the caller learns it by the end of this connection

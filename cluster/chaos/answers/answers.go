@@ -1,4 +1,5 @@
-package main
+// Package answers asks each node of a cluster for what it knows itself.
+package answers
 
 import (
 	"context"
@@ -15,8 +16,8 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 )
 
-// testimony is what one node answers of its own state, without asking the leader.
-type testimony struct {
+// Testimony is what one node answers of its own state, without asking the leader.
+type Testimony struct {
 	Keys        []wire.Key
 	Deposits    []wire.Deposit
 	Accounts    []wire.FundingAccount
@@ -31,9 +32,12 @@ var direct = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// ask gets JSON from one node.
-func (s *stage) ask(ctx context.Context, api, path string, query url.Values, into any) error {
-	token, err := os.ReadFile(s.nodes.AdminToken())
+// Asker names the file with the bearer token that it asks with.
+type Asker string
+
+// Ask gets JSON from one node, and follows no redirect.
+func (a Asker) Ask(ctx context.Context, api, path string, query url.Values, into any) error {
+	token, err := os.ReadFile(string(a))
 	if err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
@@ -70,26 +74,26 @@ func question(cursor string) url.Values {
 	return q
 }
 
-// hear asks a node for everything that it knows of keys and deposits.
-func (s *stage) hear(ctx context.Context, api string) (testimony, error) {
-	var said testimony
+// Hear asks a node for everything that it knows of keys and deposits.
+func (a Asker) Hear(ctx context.Context, api string) (Testimony, error) {
+	var said Testimony
 	for cursor, more := "", true; more; more = cursor != "" {
 		var page wire.KeyPage
-		if err := s.ask(ctx, api, "/v1/keys", question(cursor), &page); err != nil {
+		if err := a.Ask(ctx, api, "/v1/keys", question(cursor), &page); err != nil {
 			return said, err
 		}
 		said.Keys, cursor = append(said.Keys, page.Keys...), page.NextCursor
 	}
 	for cursor, more := "", true; more; more = cursor != "" {
 		var page wire.DepositPage
-		if err := s.ask(ctx, api, "/v1/deposits", question(cursor), &page); err != nil {
+		if err := a.Ask(ctx, api, "/v1/deposits", question(cursor), &page); err != nil {
 			return said, err
 		}
 		said.Deposits, cursor = append(said.Deposits, page.Deposits...), page.NextCursor
 		said.Accounts = page.Accounts
 	}
 	var assignments wire.Assignments
-	if err := s.ask(ctx, api, "/assignments", question(""), &assignments); err != nil {
+	if err := a.Ask(ctx, api, "/assignments", question(""), &assignments); err != nil {
 		return said, err
 	}
 	said.Allocations = assignments.Assignments

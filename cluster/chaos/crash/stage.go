@@ -12,6 +12,9 @@ import (
 
 	"github.com/ethereum/go-ethereum/ethclient"
 
+	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/books"
+	"github.com/keysteward/keysteward/cluster/chaos/wires"
 	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
@@ -28,10 +31,11 @@ const (
 // it.
 type stage struct {
 	nodes  *local.Nodes
-	wires  *wires
+	asker  answers.Asker
+	wires  *wires.Wires
 	chain  *ethclient.Client
 	points failpoint.Folder
-	books  *books
+	books  *books.Books
 	pods   []*pod // of all trials so far
 	kills  int    // nodes that ended because they were killed
 }
@@ -48,6 +52,7 @@ func raise(ctx context.Context, keysteward, geth, dir string) (s *stage, err err
 	if s.nodes, err = local.OpenNodes(ctx, dir, keysteward, members); err != nil {
 		return s, fmt.Errorf("prepare: %w", err)
 	}
+	s.asker = answers.Asker(s.nodes.AdminToken())
 	if err := os.MkdirAll(string(s.points), 0o700); err != nil {
 		return s, fmt.Errorf("folder of failpoints: %w", err)
 	}
@@ -55,16 +60,16 @@ func raise(ctx context.Context, keysteward, geth, dir string) (s *stage, err err
 	for i := range members {
 		addresses = append(addresses, s.nodes.RaftAddress(i))
 	}
-	if s.wires, err = newWires(ctx, addresses); err != nil {
+	if s.wires, err = wires.New(ctx, addresses); err != nil {
 		return s, err
 	}
-	if s.chain, err = startGeth(ctx, geth, dir, s.nodes); err != nil {
+	if s.chain, err = books.StartGeth(ctx, geth, dir, s.nodes); err != nil {
 		return s, err
 	}
-	if s.books, err = openBooks(ctx, s.chain, s.nodes.FundedAddress()); err != nil {
+	if s.books, err = books.Open(ctx, s.chain, s.nodes.FundedAddress()); err != nil {
 		return s, err
 	}
-	err = s.nodes.Start(ctx, chainOf(s.nodes), s.flags, []string{failpoint.Variable + "=" + string(s.points)})
+	err = s.nodes.Start(ctx, books.ChainOf(s.nodes), s.flags, []string{failpoint.Variable + "=" + string(s.points)})
 	if err != nil {
 		return s, fmt.Errorf("start the nodes: %w", err)
 	}
@@ -74,7 +79,7 @@ func raise(ctx context.Context, keysteward, geth, dir string) (s *stage, err err
 // flags of a member: it listens on a host of its own, and is advertised where its wire is.
 func (s *stage) flags(i int) []string {
 	return []string{
-		"--raft-addr", net.JoinHostPort(memberHost(i), strconv.Itoa(s.nodes.RaftPort(i))),
+		"--raft-addr", net.JoinHostPort(wires.MemberHost(i), strconv.Itoa(s.nodes.RaftPort(i))),
 		"--confirmations", strconv.Itoa(confirmations), "--log-level", "debug",
 	}
 }
@@ -88,7 +93,7 @@ func (s *stage) close() error {
 		err = s.nodes.Close()
 	}
 	if s.wires != nil {
-		s.wires.close()
+		s.wires.Close()
 	}
 	if err != nil {
 		return fmt.Errorf("take down: %w", err)

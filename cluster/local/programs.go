@@ -1,0 +1,23 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+var errNoProgram = errors.New("no program beside the nodes is called")
+
+// SignalProgram sends a signal to a program that was started beside the nodes; one that
+// has ended is no error. It is safe for concurrent use once the program was started.
+func (n *Nodes) SignalProgram(name string, sig os.Signal) error {
+	for _, p := range n.others {
+		if p.name == name {
+			return p.signal(sig)
+		}
+	}
+	return fmt.Errorf("%w %q", errNoProgram, name)
+}
+
+// LogFile is the file with the log of a node, from 0.
+func (n *Nodes) LogFile(i int) string { return n.launcher.site.log(i) }
