@@ -79,7 +79,7 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	n.disk = newDisk(cfg)
-	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
+	if n.store, err = openLog(cfg.DataDir, cfg.Name, n.unwritable); err != nil {
 		return nil, err
 	}
 	if err := n.startRaft(); err != nil {
