@@ -27,7 +27,9 @@ type Wires struct {
 
 	mu      sync.Mutex
 	off     map[int]bool
-	changed chan struct{} // closed when off changes
+	blocked map[way]int
+	late    map[way]time.Duration
+	changed chan struct{} // closed when one of these changes
 	open    map[net.Conn]struct{}
 }
 
@@ -37,7 +39,7 @@ func MemberHost(i int) string { return fmt.Sprintf("127.0.0.%d", i+2) }
 // New makes a wire at each of the addresses, to the member with that index at
 // the same port of its own host. Close them.
 func New(ctx context.Context, addresses []string) (*Wires, error) {
-	w := &Wires{off: map[int]bool{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
+	w := &Wires{off: map[int]bool{}, blocked: map[way]int{}, late: map[way]time.Duration{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var listeners []net.Listener
 	for i, address := range addresses {
@@ -70,24 +72,45 @@ func (w *Wires) Close() {
 }
 
 // Cut takes a member off the wires.
-func (w *Wires) Cut(member int) { w.set(member, true) }
+func (w *Wires) Cut(member int) { w.change(func() { w.off[member] = true }) }
 
 // Connect takes it back.
-func (w *Wires) Connect(member int) { w.set(member, false) }
+func (w *Wires) Connect(member int) { w.change(func() { delete(w.off, member) }) }
 
-func (w *Wires) set(member int, off bool) {
+// way is what goes from one member to another.
+type way struct{ from, to int }
+
+// Block lets nothing through from one member to another until undo is called. The way
+// back stays open, but for what TCP itself needs: no new connection is made between the
+// two. A way that is blocked more than once is open when all of it was undone.
+func (w *Wires) Block(from, to int) (undo func()) {
+	w.change(func() { w.blocked[way{from, to}]++ })
+	return sync.OnceFunc(func() { w.change(func() { w.blocked[way{from, to}]-- }) })
+}
+
+// Delay makes everything from one member to another arrive so much later until undo is
+// called. Delays of the same way add up.
+func (w *Wires) Delay(from, to int, by time.Duration) (undo func()) {
+	w.change(func() { w.late[way{from, to}] += by })
+	return sync.OnceFunc(func() { w.change(func() { w.late[way{from, to}] -= by }) })
+}
+
+func (w *Wires) change(how func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.off[member] = off
+	how()
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
 
-// await returns when both members are on the wires.
-func (w *Wires) await(a, b int) error {
+// await returns when something can go these ways.
+func (w *Wires) await(ways ...way) error {
 	for {
 		w.mu.Lock()
-		on, changed := !w.off[a] && !w.off[b], w.changed
+		on, changed := true, w.changed
+		for _, v := range ways {
+			on = on && !w.off[v.from] && !w.off[v.to] && w.blocked[v] == 0
+		}
 		w.mu.Unlock()
 		if on {
 			return nil
@@ -98,6 +121,13 @@ func (w *Wires) await(a, b int) error {
 			return net.ErrClosed
 		}
 	}
+}
+
+// lateness is how much later than now something arrives.
+func (w *Wires) lateness(v way) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.late[v]
 }
 
 func (w *Wires) accept(l net.Listener, member int, to string) {
@@ -116,7 +146,7 @@ func (w *Wires) accept(l net.Listener, member int, to string) {
 		}
 		w.running.Go(func() {
 			defer w.drop(conn)
-			if w.await(caller, member) == nil {
+			if w.await(way{caller, member}, way{member, caller}) == nil {
 				w.join(conn, caller, member, to)
 			}
 		})
@@ -163,26 +193,67 @@ func (w *Wires) join(conn net.Conn, caller, member int, to string) {
 		return
 	}
 	var both sync.WaitGroup
-	carry := func(to, from net.Conn) {
+	both.Go(func() { w.carry(far, conn, way{caller, member}) })
+	both.Go(func() { w.carry(conn, far, way{member, caller}) })
+	both.Wait()
+	w.drop(far)
+}
+
+// parcel is something that was said, and when it arrives.
+type parcel struct {
+	text []byte
+	due  time.Time
+}
+
+// maxParcels is how many may be under way in a connection.
+const maxParcels = 256
+
+// carry brings what is said in one connection into another, in its order, until one of
+// them is gone; then it closes both.
+func (w *Wires) carry(to, from net.Conn, v way) {
+	parcels := make(chan parcel, maxParcels)
+	gone := make(chan struct{})
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer close(gone)
 		defer func() { _, _ = to.Close(), from.Close() }()
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := from.Read(buffer)
-			if w.await(caller, member) != nil {
-				return
-			}
-			if n > 0 {
-				if _, err := to.Write(buffer[:n]); err != nil {
-					return
-				}
-			}
-			if err != nil {
+		for p := range parcels {
+			if !w.bring(to, p, v) {
 				return
 			}
 		}
+	})
+	for {
+		text := make([]byte, 32<<10)
+		n, err := from.Read(text)
+		if n > 0 {
+			select {
+			case parcels <- parcel{text[:n], time.Now().Add(w.lateness(v))}:
+			case <-gone:
+			}
+		}
+		if err != nil {
+			break
+		}
 	}
-	both.Go(func() { carry(far, conn) })
-	both.Go(func() { carry(conn, far) })
+	close(parcels)
 	both.Wait()
-	w.drop(far)
+}
+
+// bring delivers one parcel when it is due and its way is open.
+func (w *Wires) bring(to net.Conn, p parcel, v way) bool {
+	if wait := time.Until(p.due); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-w.ctx.Done():
+			return false
+		}
+	}
+	if w.await(v) != nil {
+		return false
+	}
+	_, err := to.Write(p.text)
+	return err == nil
 }

@@ -130,6 +130,49 @@ func TestWiresCut(t *testing.T) {
 	hears(t, back, "0")
 }
 
+// One way is blocked: what was said the other way arrives.
+func TestWiresBlockOneWay(t *testing.T) {
+	t.Parallel()
+	w := newWiredMembers(t, 2)
+	c := w.call(t, MemberHost(0), 1)
+	hears(t, c, "1")
+	forth, again := w.Block(0, 1), w.Block(0, 1)
+	says(t, c, "there")
+	hearsNothing(t, c)
+	forth()
+	forth() // counts once
+	hearsNothing(t, c)
+	again()
+	hears(t, c, "there")
+
+	back := w.Block(1, 0)
+	says(t, c, "answer")
+	fresh := w.call(t, MemberHost(0), 1)
+	hearsNothing(t, c)
+	hearsNothing(t, fresh)
+	back()
+	hears(t, c, "answer")
+	hears(t, fresh, "1")
+}
+
+func TestWiresDelay(t *testing.T) {
+	t.Parallel()
+	const late = 300 * time.Millisecond
+	w := newWiredMembers(t, 2)
+	c := w.call(t, MemberHost(0), 1)
+	hears(t, c, "1")
+	undo := w.Delay(1, 0, late)
+	began := time.Now()
+	says(t, c, "one")
+	says(t, c, " two")
+	hears(t, c, "one two")
+	require.GreaterOrEqual(t, time.Since(began), late)
+	require.Less(t, time.Since(began), patience/2, "they are late together, not one after the other")
+	undo()
+	says(t, c, "soon")
+	hears(t, c, "soon")
+}
+
 // Closing the wires does not wait for anybody.
 func TestWiresCloseWhileCut(t *testing.T) {
 	t.Parallel()
