@@ -21,3 +21,12 @@ func (n *Nodes) SignalProgram(name string, sig os.Signal) error {
 
 // LogFile is the file with the log of a node, from 0.
 func (n *Nodes) LogFile(i int) string { return n.launcher.site.log(i) }
+
+// Ended tells whether the process of a node, from 0, has ended, and how.
+func (n *Nodes) Ended(i int) (how string, ended bool) {
+	p := n.launcher.nodes.process(i)
+	if p == nil || p.running() {
+		return "", false
+	}
+	return p.outcome(), true
+}

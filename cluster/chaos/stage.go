@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/ethereum/go-ethereum/ethclient"
+
+	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/books"
+	"github.com/keysteward/keysteward/cluster/chaos/faults"
+	"github.com/keysteward/keysteward/cluster/chaos/wires"
+	"github.com/keysteward/keysteward/cluster/local"
+	"github.com/keysteward/keysteward/node/failpoint"
+)
+
+const (
+	// confirmations after which a deposit is final.
+	confirmations = 2
+	// restTime is how long keys rest after proof, in cluster time.
+	restTime = 500 * time.Millisecond
+	pollTime = 50 * time.Millisecond
+)
+
+// stage is everything that runs: the nodes, the wires between them, and geth. Close it.
+type stage struct {
+	faults.Stage
+	count int
+	dir   string
+	asker answers.Asker
+	wires *wires.Wires
+	chain *ethclient.Client
+	books *books.Books
+}
+
+// raise builds a stage in a folder.
+func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
+	s = &stage{count: p.nodes, dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.Nodes, err = local.OpenNodes(ctx, filepath.Join(dir, "cluster"), p.keysteward, p.nodes); err != nil {
+		return s, fmt.Errorf("prepare: %w", err)
+	}
+	s.asker = answers.Asker(s.Nodes.AdminToken())
+	var env []string
+	if p.failpoints {
+		s.Points = failpoint.Folder(filepath.Join(dir, "failpoints"))
+		if err := os.MkdirAll(string(s.Points), 0o700); err != nil {
+			return s, fmt.Errorf("folder of failpoints: %w", err)
+		}
+		env = append(env, failpoint.Variable+"="+string(s.Points))
+	}
+	addresses := make([]string, p.nodes)
+	for i := range addresses {
+		addresses[i] = s.Nodes.RaftAddress(i)
+	}
+	if s.wires, err = wires.New(ctx, addresses); err != nil {
+		return s, err //nolint:wrapcheck // says what it is
+	}
+	if s.chain, err = books.StartGeth(ctx, p.geth, dir, s.Nodes); err != nil {
+		return s, err //nolint:wrapcheck // says what it is
+	}
+	if s.books, err = books.Open(ctx, s.chain, s.Nodes.FundedAddress()); err != nil {
+		return s, err //nolint:wrapcheck // says what it is
+	}
+	if err := s.Nodes.Start(ctx, books.ChainOf(s.Nodes), s.flags, env); err != nil {
+		return s, fmt.Errorf("start the nodes: %w", err)
+	}
+	return s, nil
+}
+
+// flags of a member: it listens on a host of its own, and is advertised where its wire
+// is. Nobody but operators testifies that a pod has stopped.
+func (s *stage) flags(i int) []string {
+	return []string{
+		"--raft-addr", net.JoinHostPort(wires.MemberHost(i), strconv.Itoa(s.Nodes.RaftPort(i))),
+		"--confirmations", strconv.Itoa(confirmations),
+		"--witness", "operator", "--rest-after-proof", restTime.String(), "--spare-keys", strconv.Itoa(pods),
+	}
+}
+
+func (s *stage) close() error {
+	if s.chain != nil {
+		s.chain.Close()
+	}
+	var err error
+	if s.Nodes != nil {
+		err = s.Nodes.Close()
+	}
+	if s.wires != nil {
+		s.wires.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("take down: %w", err)
+	}
+	return nil
+}
+
+// await calls check until it answers true. After the limit it returns what was late, or
+// why the context ended.
+func await(ctx context.Context, limit time.Duration, late error, check func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
+	defer cancel()
+	for !check() {
+		if err := pause(ctx, pollTime); err != nil {
+			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		}
+	}
+	return nil
+}
+
+// pause returns an error if the context ends before so much time has passed.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // the caller asks the context
+	}
+}
