@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -29,7 +30,7 @@ var errUnsettled = errors.New("the nodes and the chain do not come to rest")
 
 // audit returns everything that is not as it must be, when no client does anything any
 // more. It waits for deposits that are on their way.
-func (p program) audit(ctx context.Context, s *stage, w *workload) ([]string, error) {
+func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload) ([]string, error) {
 	found, said := s.settle(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) //nolint:wrapcheck // says who
@@ -41,6 +42,17 @@ func (p program) audit(ctx context.Context, s *stage, w *workload) ([]string, er
 	}
 	found = append(found, w.settlers.violations(held)...)
 	found = append(found, s.verify(ctx)...)
+	applied, err := s.appliedByAll(ctx)
+	if err != nil {
+		found = append(found, err.Error())
+	}
+	if err := s.Nodes.Close(); err != nil {
+		return nil, fmt.Errorf("stop the nodes: %w", err)
+	}
+	s.down = true
+	entries, late := s.auditLogs(applied, said)
+	found = append(found, append(entries, s.confessions()...)...)
+	fmt.Fprintf(out, "chaos: %d log entries applied anew; %d commands came in another session than their own\n", applied, late)
 	ops := w.rec.Ops()
 	more := slices.Concat(w.signing.Found(), history.Sightings(ops),
 		history.Linearizable(ops, judgeTime, filepath.Join(s.dir, "history.html")))
@@ -91,6 +103,11 @@ func (s *stage) look(ctx context.Context) (found []string, first answers.Testimo
 			first = said
 		} else if d := difference(first, said); d != "" {
 			found = append(found, fmt.Sprintf("n1 and n%d do not know the same: %s", i+1, d))
+		}
+	}
+	for _, a := range first.Allocations {
+		if a.Proof.Kind != "" {
+			found = append(found, fmt.Sprintf("the keys of %s still rest with proof", a.Pod))
 		}
 	}
 	ledger, err := s.books.Read(ctx)

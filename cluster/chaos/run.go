@@ -99,7 +99,7 @@ func (p program) torment(ctx context.Context, out io.Writer, s *stage) ([]string
 		found = append(found, "a fault was not as it was meant to be: "+failure)
 	}
 	found = append(found, k.violations()...)
-	more, err := p.audit(ctx, s, w)
+	more, err := p.audit(ctx, out, s, w)
 	fmt.Fprintf(out, "chaos: %s\n", p.figures(w, t, k, tormented))
 	return append(found, more...), err
 }

@@ -32,6 +32,7 @@ const (
 type stage struct {
 	faults.Stage
 	count int
+	down  bool // the nodes were stopped
 	dir   string
 	asker answers.Asker
 	wires *wires.Wires
@@ -93,7 +94,7 @@ func (s *stage) close() error {
 		s.chain.Close()
 	}
 	var err error
-	if s.Nodes != nil {
+	if s.Nodes != nil && !s.down {
 		err = s.Nodes.Close()
 	}
 	if s.wires != nil {

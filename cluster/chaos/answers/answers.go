@@ -99,3 +99,12 @@ func (a Asker) Hear(ctx context.Context, api string) (Testimony, error) {
 	said.Allocations = assignments.Assignments
 	return said, nil
 }
+
+// Applied asks a node for the index of the last log entry that it applied.
+func (a Asker) Applied(ctx context.Context, api string) (uint64, error) {
+	var assignments wire.Assignments
+	if err := a.Ask(ctx, api, "/assignments", question(""), &assignments); err != nil {
+		return 0, err
+	}
+	return uint64(assignments.AppliedIndex), nil //nolint:gosec // never negative
+}
