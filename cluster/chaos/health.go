@@ -35,6 +35,19 @@ func (s *stage) node(ctx context.Context, member int) *wire.Node {
 	return nil
 }
 
+// idOf is the ID of a member, empty if no node tells.
+func (s *stage) idOf(ctx context.Context, member int) string {
+	for _, api := range s.Nodes.APIs() {
+		c, _ := s.court(ctx, api)
+		for _, n := range c.Nodes {
+			if n.Raft == s.Nodes.RaftAddress(member) {
+				return n.ID
+			}
+		}
+	}
+	return ""
+}
+
 // court asks a node for the cluster; leads tells whether it is the leader's own word.
 func (s *stage) court(ctx context.Context, api string) (c wire.Cluster, leads bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

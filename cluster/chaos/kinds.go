@@ -20,6 +20,7 @@ const (
 	disk                 // what one member remembers is lost: a process's, and one at a time
 	links                // between members
 	outside              // what all of them need
+	place                // of whoever comes to an instruction
 )
 
 // kind is a fault that can be drawn.
@@ -48,6 +49,7 @@ func kinds() []kind {
 		{name: "sleep", weight: 20, scope: process, shortest: 1500 * ms, longest: 5 * sec, leaders: 9, make: (*stage).paused},
 		{name: "terminate", weight: 6, scope: process, shortest: 500 * ms, longest: 3 * sec, leaders: 7, make: (*stage).terminated},
 		{name: "replace", weight: 3, scope: disk, shortest: 500 * ms, longest: 4 * sec, leaders: 3, make: (*stage).replaced},
+		{name: "transfer", weight: 6, scope: outside, shortest: 0, longest: 0, make: (*stage).transferred},
 		{name: "roll", weight: 2, scope: outside, shortest: 0, longest: 0, make: (*stage).rolled},
 		{name: "isolate", weight: 8, scope: links, shortest: 500 * ms, longest: 6 * sec, leaders: 6, make: (*stage).isolated},
 		{name: "deafen", weight: 5, scope: links, shortest: 500 * ms, longest: 5 * sec, leaders: 6, make: (*stage).deafened},
@@ -57,6 +59,8 @@ func kinds() []kind {
 		{name: "chain-away", weight: 3, scope: outside, shortest: 2 * sec, longest: 10 * sec, make: (*stage).chainAway},
 		{name: "log-stalls", weight: 4, scope: process, shortest: 500 * ms, longest: 4 * sec, leaders: 6, points: true, make: (*stage).logStalled},
 		{name: "log-fails", weight: 3, scope: process, shortest: 200 * ms, longest: 3 * sec, leaders: 5, points: true, make: (*stage).logFailed},
+		{name: "at-point", weight: 10, scope: place, shortest: 500 * ms, longest: 4 * sec, points: true, make: (*stage).atPoint},
+		{name: "late-words", weight: 6, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).lateWords},
 		{name: "clock-off", weight: 3, scope: process, shortest: 2 * sec, longest: 8 * sec, leaders: 6, points: true, make: (*stage).clockOff},
 	}
 }
@@ -85,4 +89,10 @@ func kindsNamed(names string) ([]kind, error) {
 		some = append(some, kinds()[at])
 	}
 	return some, nil
+}
+
+// claimsNobody tells whether the fault needs no process for itself, or finds out late
+// which.
+func (k kind) claimsNobody() bool {
+	return k.scope == links || k.scope == place || k.scope == outside && k.name != "roll"
 }

@@ -38,6 +38,9 @@ type stage struct {
 	wires *wires.Wires
 	chain *ethclient.Client
 	books *books.Books
+	// seize and leave claim a member's process for a fault, and give it back.
+	seize func(member int) bool
+	leave func(member int)
 }
 
 // raise builds a stage in a folder.

@@ -35,7 +35,27 @@ type torment struct {
 }
 
 func newTorment(s *stage, seen *seen, out io.Writer) *torment {
-	return &torment{stage: s, seen: seen, out: out, busy: map[int]bool{}}
+	t := &torment{stage: s, seen: seen, out: out, busy: map[int]bool{}}
+	s.seize, s.leave = t.seize, t.leave
+	return t
+}
+
+// seize claims a member for a strike that finds out late whom it hits; false if another
+// strike has it.
+func (t *torment) seize(member int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy[member] {
+		return false
+	}
+	t.busy[member] = true
+	return true
+}
+
+func (t *torment) leave(member int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.busy, member)
 }
 
 // carryOut returns when all strikes of the plan are over and healed, or, with what is on
@@ -103,7 +123,7 @@ func (t *torment) claim(s strike) (member int, ok bool) {
 	if leader := int(t.seen.leader.Load()); s.leader && leader >= 0 {
 		member = leader
 	}
-	if s.kind.scope == links || s.kind.scope == outside && s.kind.name != "roll" {
+	if s.kind.claimsNobody() {
 		t.struck++
 		return member, true
 	}
@@ -136,7 +156,7 @@ func (t *torment) free(s strike, member int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case s.kind.scope == links || s.kind.scope == outside && s.kind.name != "roll":
+	case s.kind.claimsNobody():
 	case s.kind.name == "roll":
 		clear(t.busy)
 	default:

@@ -2,6 +2,7 @@
 package answers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,26 +38,42 @@ type Asker string
 
 // Ask gets JSON from one node, and follows no redirect.
 func (a Asker) Ask(ctx context.Context, api, path string, query url.Values, into any) error {
+	return a.send(ctx, http.MethodGet, api, path+"?"+query.Encode(), nil, into)
+}
+
+// Post has one node do something, and follows no redirect.
+func (a Asker) Post(ctx context.Context, api, path string, body, into any) error {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", api, err)
+	}
+	return a.send(ctx, http.MethodPost, api, path, encoded, into)
+}
+
+func (a Asker) send(ctx context.Context, method, api, path string, body []byte, into any) error {
 	token, err := os.ReadFile(string(a))
 	if err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, api+path+"?"+query.Encode(), http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, method, api+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", api, err)
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	if len(body) > 0 {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	response, err := direct.Do(request)
 	if err != nil {
 		return fmt.Errorf("ask: %w", err)
 	}
 	defer response.Body.Close()
 	raw, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
+	if err == nil && (response.StatusCode < 200 || response.StatusCode > 299) {
 		err = fmt.Errorf("%w %s: %s", errStatus, response.Status, raw)
 	}
-	if err == nil {
+	if err == nil && len(raw) > 0 {
 		err = json.Unmarshal(raw, into)
 	}
 	if err != nil {
