@@ -59,7 +59,7 @@ func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload
 	if n := w.seen.internal.Load(); n > 0 {
 		more = append(more, fmt.Sprintf("%d answers had status 500", n))
 	}
-	found = append(found, more...)
+	found = append(more, found...) // what clients saw first
 	if len(found) > 0 {
 		found = append(found, dump(w, s.dir)...)
 	}

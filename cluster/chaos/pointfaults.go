@@ -137,4 +137,3 @@ func (s *stage) pass(ctx context.Context, from, to int) error {
 	var done struct{}
 	return s.asker.Post(ctx, s.Nodes.APIs()[from], "/v1/cluster/transfer", map[string]string{"to": id}, &done) //nolint:wrapcheck // says what it is
 }
-

@@ -84,7 +84,6 @@ func (s *settlers) settle(ctx context.Context, one *settler, first int) {
 	s.signing.Begin(one.name, one.uid, got, s.rec.Now())
 }
 
-
 // violations compares what settlers were given with what the state says, by pod.
 func (s *settlers) violations(held map[string][]string) (found []string) {
 	s.mu.Lock()
