@@ -41,6 +41,10 @@ func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload
 		held[a.Pod] = a.Keys
 	}
 	found = append(found, w.settlers.violations(held)...)
+	if w.clouds != nil {
+		found = append(found, w.clouds.violations(ctx)...)
+		w.clouds.close()
+	}
 	found = append(found, s.verify(ctx)...)
 	applied, err := s.appliedByAll(ctx)
 	if err != nil {

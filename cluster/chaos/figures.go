@@ -23,6 +23,9 @@ func (p program) figures(w *workload, t *torment, k *keeper, took time.Duration)
 	text := fmt.Sprintf("%d operations in %s (%.0f a minute; %d done, %d refused, %d unknown), %d grants, %d settlers with keys, %d faults (%.0f a minute; %d left out)",
 		len(ops), took.Round(time.Second), float64(len(ops))/minutes, count[history.Done], count[history.Refused], count[history.Unknown],
 		granted, w.settlers.given(), t.struck, float64(t.struck)/minutes, t.skipped)
+	if w.clouds != nil {
+		text += fmt.Sprintf(", %d kubeconfigs of %d generations", w.clouds.given, len(w.clouds.idents))
+	}
 	if ended := k.told(); len(ended) > 0 {
 		text += fmt.Sprintf("\n  %d times a node ended by itself:\n    %s", len(ended), strings.Join(ended, "\n    "))
 	}

@@ -34,6 +34,8 @@ type kind struct {
 	leaders int
 	// points says that it takes nodes with failpoints.
 	points bool
+	// clouds says that it takes logical clouds.
+	clouds bool
 	// make says what happens to a member; r draws what may vary.
 	make func(s *stage, member int, r *rand.Rand) faults.Fault
 }
@@ -57,6 +59,7 @@ func kinds() []kind {
 		{name: "part", weight: 4, scope: links, shortest: 500 * ms, longest: 6 * sec, leaders: 5, make: (*stage).parted},
 		{name: "delay", weight: 6, scope: links, shortest: 1 * sec, longest: 8 * sec, leaders: 5, make: (*stage).delayed},
 		{name: "chain-away", weight: 3, scope: outside, shortest: 2 * sec, longest: 10 * sec, make: (*stage).chainAway},
+		{name: "apiserver-away", weight: 3, scope: outside, shortest: 2 * sec, longest: 10 * sec, clouds: true, make: (*stage).apiserverAway},
 		{name: "log-stalls", weight: 4, scope: process, shortest: 500 * ms, longest: 4 * sec, leaders: 6, points: true, make: (*stage).logStalled},
 		{name: "log-fails", weight: 3, scope: process, shortest: 200 * ms, longest: 3 * sec, leaders: 5, points: true, make: (*stage).logFailed},
 		{name: "at-point", weight: 10, scope: place, shortest: 500 * ms, longest: 4 * sec, points: true, make: (*stage).atPoint},

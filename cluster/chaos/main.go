@@ -42,6 +42,7 @@ type program struct {
 	gap              time.Duration
 	think            time.Duration
 	keep             string
+	kubernetes       string
 }
 
 // parse reads the command line.
@@ -57,6 +58,7 @@ func parse(args []string) (program, error) {
 	f.StringVar(&p.only, "only", "", "only these kinds of faults, separated by commas: "+kindNames())
 	f.DurationVar(&p.gap, "gap", 2*time.Second, "mean time between two faults")
 	f.DurationVar(&p.think, "think", 20*time.Millisecond, "mean time between two operations of a client")
+	f.StringVar(&p.kubernetes, "kubernetes", "", "scripts/kubernetes, to start a control plane for logical clouds; none are made without")
 	f.StringVar(&p.keep, "dir", "", "folder for data, logs and what was found, which must not exist (default: a temporary one, removed if nothing is wrong)")
 	if err := f.Parse(args); err != nil {
 		return p, fmt.Errorf("%w: %w", errUsage, err)

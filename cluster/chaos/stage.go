@@ -38,6 +38,8 @@ type stage struct {
 	wires *wires.Wires
 	chain *ethclient.Client
 	books *books.Books
+	// kubernetes is nil where no clouds are made.
+	kubernetes *controlPlane
 	// seize and leave claim a member's process for a fault, and give it back.
 	seize func(member int) bool
 	leave func(member int)
@@ -69,6 +71,11 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 	}
 	if s.wires, err = wires.New(ctx, addresses); err != nil {
 		return s, err //nolint:wrapcheck // says what it is
+	}
+	if p.kubernetes != "" {
+		if s.kubernetes, err = startKubernetes(ctx, p.kubernetes, filepath.Join(dir, "kubernetes")); err != nil {
+			return s, err
+		}
 	}
 	if s.chain, err = books.StartGeth(ctx, p.geth, dir, s.Nodes); err != nil {
 		return s, err //nolint:wrapcheck // says what it is
@@ -102,6 +109,9 @@ func (s *stage) close() error {
 	}
 	if s.wires != nil {
 		s.wires.Close()
+	}
+	if s.kubernetes != nil {
+		err = errors.Join(err, s.kubernetes.close(context.Background()))
 	}
 	if err != nil {
 		return fmt.Errorf("take down: %w", err)

@@ -23,6 +23,7 @@ type workload struct {
 	signing  *history.Signing
 	seen     *seen
 	settlers *settlers
+	clouds   *clouds // nil without Kubernetes
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -52,6 +53,15 @@ func startWorkload(ctx context.Context, s *stage, p program) (*workload, error) 
 	for i := range readers {
 		one := &reader{caller: newCaller(), r: random(uint64(200 + i)), think: p.think}
 		w.running.Go(func() { one.read(ctx) })
+	}
+	if s.kubernetes != nil {
+		if w.clouds, err = newClouds(ctx, s); err != nil {
+			w.stop()
+			return nil, err
+		}
+		for i := range builders {
+			w.running.Go(func() { w.clouds.build(ctx, i, random(uint64(300+i))) })
+		}
 	}
 	w.settlers = &settlers{stage: s, signing: w.signing, rec: w.rec}
 	w.running.Go(func() { w.settlers.come(ctx) })
