@@ -110,7 +110,7 @@ func (c *clouds) act(ctx context.Context, name string, action client.CloudAction
 	if action == client.Terminate {
 		want = wire.CloudStateTerminated
 	}
-	_, err := c.client.AwaitCloud(ctx, project, name, func(s wire.LogicalCloudStatus) bool { return s.State == want }, nil)
+	_, err := c.client.AwaitCloud(ctx, project, name, func(s wire.LogicalCloudStatus) bool { return s.State == want }, func(wire.LogicalCloudStatus) {})
 	return err == nil
 }
 
