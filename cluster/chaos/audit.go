@@ -22,6 +22,8 @@ import (
 const (
 	// settleTime is how long it may take until nothing is under way any more.
 	settleTime = 90 * time.Second
+	// compareTime is how long replicas may take to compare themselves.
+	compareTime = 4 * time.Second
 	// judgeTime is how long Porcupine may think.
 	judgeTime = 2 * time.Minute
 )
@@ -31,6 +33,10 @@ var errUnsettled = errors.New("the nodes and the chain do not come to rest")
 // audit returns everything that is not as it must be, when no client does anything any
 // more. It waits for deposits that are on their way.
 func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload) ([]string, error) {
+	worked, err := s.appliedByAll(ctx)
+	if err != nil {
+		return []string{err.Error()}, nil
+	}
 	found, said := s.settle(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) //nolint:wrapcheck // says who
@@ -46,6 +52,7 @@ func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload
 		w.clouds.close()
 	}
 	found = append(found, s.verify(ctx)...)
+	_ = pause(ctx, compareTime)
 	applied, err := s.appliedByAll(ctx)
 	if err != nil {
 		found = append(found, err.Error())
@@ -54,7 +61,7 @@ func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload
 		return nil, fmt.Errorf("stop the nodes: %w", err)
 	}
 	s.down = true
-	entries, late := s.auditLogs(applied, said)
+	entries, late := s.auditLogs(worked, applied, said)
 	found = append(found, append(entries, s.confessions()...)...)
 	fmt.Fprintf(out, "chaos: %d log entries applied anew; %d commands came in another session than their own\n", applied, late)
 	ops := w.rec.Ops()

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/cluster/chaos/answers"
@@ -62,7 +63,10 @@ func closeLogs(logs []*diskLog) {
 // auditLogs compares the logs of nodes that do not run any more, entry by entry, up to
 // what was applied, and applies one of them to a state machine of this program: it must
 // come to what the nodes said.
-func (s *stage) auditLogs(applied uint64, said answers.Testimony) (found []string, late int) {
+//
+// The replicas compared themselves, too: at an entry not before the one that is asked
+// for, their running hashes were confirmed in the log.
+func (s *stage) auditLogs(worked, applied uint64, said answers.Testimony) (found []string, late int) {
 	logs, err := s.openLogs()
 	if err != nil {
 		return []string{err.Error()}, 0
@@ -77,8 +81,12 @@ func (s *stage) auditLogs(applied uint64, said answers.Testimony) (found []strin
 			found = append(found, logs[whole].differs(logs[i], applied)...)
 		}
 	}
-	more, late := logs[whole].replay(applied, said)
-	return append(found, more...), late
+	r := &replay{log: logs[whole], machine: fsm.New()}
+	found = append(found, r.run(applied)...)
+	if s.Points != "" && len(found) == 0 && r.confirmed < worked {
+		found = append(found, fmt.Sprintf("the replicas were compared at entry %d, and not at %d or later", r.confirmed, worked))
+	}
+	return append(found, disagrees(r.machine.View(), said)...), r.late
 }
 
 // differs returns the first entry in which two logs differ, of those that were applied.
@@ -96,33 +104,51 @@ func (l *diskLog) differs(other *diskLog, applied uint64) []string {
 	return nil
 }
 
-// replay applies the log anew. Late is how many commands came in another session than
-// the one in which they were decided.
-func (l *diskLog) replay(applied uint64, said answers.Testimony) (found []string, late int) {
-	machine := fsm.New()
-	for index := uint64(1); index <= min(applied, l.last); index++ {
+// replay applies a log anew.
+type replay struct {
+	log     *diskLog
+	machine *fsm.Machine
+	// late is how many commands came in another session than the one in which they were
+	// decided, confirmed the last entry at which most replicas had the same running hash.
+	late      int
+	confirmed uint64
+}
+
+// run goes up to an entry. A checkpoint with which the state machine of this program does
+// not agree is an error.
+func (r *replay) run(until uint64) []string {
+	for index := uint64(1); index <= until; index++ {
 		var entry raft.Log
-		if err := l.store.GetLog(index, &entry); err != nil {
-			return []string{fmt.Sprintf("entry %d of %s: %v", index, l.name, err)}, late
+		if err := r.log.store.GetLog(index, &entry); err != nil {
+			return []string{fmt.Sprintf("entry %d of %s: %v", index, r.log.name, err)}
 		}
 		if entry.Type != raft.LogCommand {
 			continue
 		}
-		results, err := machine.Apply(entry.Index, entry.Term, entry.Data)
+		results, err := r.machine.Apply(entry.Index, entry.Term, entry.Data)
 		if err != nil {
-			return append(found, fmt.Sprintf("the nodes decided otherwise than the log of %s says: %v", l.name, err)), late
+			return []string{fmt.Sprintf("the nodes decided otherwise than the log of %s says: %v", r.log.name, err)}
 		}
-		for _, r := range results {
-			if r.Refusal != nil && r.Refusal.Code == fsm.StaleSession {
-				late++
-			}
+		r.note(entry.Data, results)
+	}
+	if err := r.machine.View().Check(); err != nil {
+		return []string{"the state is not sound: " + err.Error()}
+	}
+	return nil
+}
+
+func (r *replay) note(entry []byte, results []fsm.Result) {
+	var batch fsmpb.Batch
+	_ = proto.Unmarshal(entry, &batch) // it was applied
+	for i, c := range batch.GetCommands() {
+		no := results[i].Refusal
+		if no != nil && no.Code == fsm.StaleSession {
+			r.late++
+		}
+		if mark := c.GetCheckpoint().GetConfirmed(); mark != nil && no == nil {
+			r.confirmed = mark.GetIndex()
 		}
 	}
-	view := machine.View()
-	if err := view.Check(); err != nil {
-		found = append(found, "the state is not sound: "+err.Error())
-	}
-	return append(found, disagrees(view, said)...), late
 }
 
 // disagrees compares the state by the log with what the nodes said.
