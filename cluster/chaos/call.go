@@ -18,8 +18,13 @@ import (
 	"github.com/keysteward/keysteward/cluster/chaos/history"
 )
 
-// callTime bounds one try: a paused node does not answer.
-const callTime = 3 * time.Second
+// callTime bounds one try: a paused node does not answer. Most tries are given up earlier,
+// so that clients do not all wait for it.
+const (
+	callTime  = 3 * time.Second
+	shortTime = 700 * time.Millisecond
+	longEach  = 4 // every fourth waits for callTime
+)
 
 // caller sends single requests, without the patience of this program's client: each of
 // its tries is an operation of its own. It is used by one goroutine.
@@ -31,6 +36,7 @@ type caller struct {
 	http  *http.Client
 	rec   *history.Recorder
 	seen  *seen
+	calls int
 }
 
 // seen is what callers noticed beside their own business.
@@ -65,7 +71,11 @@ func (c *caller) send(ctx context.Context, node int, method, path string, query 
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	limit := shortTime
+	if c.calls++; c.calls%longEach == 0 {
+		limit = callTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r := c.try(ctx, node, method, target, encoded)
 	if r.status == http.StatusTemporaryRedirect {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	pods    = 8
+	pods    = 16
 	readers = 4
 )
 
