@@ -48,7 +48,7 @@ func kinds() []kind {
 	return []kind{
 		{name: "kill", weight: 10, scope: process, shortest: 100 * ms, longest: 5 * sec, leaders: 5, make: (*stage).killed},
 		{name: "nap", weight: 6, scope: process, shortest: 50 * ms, longest: 400 * ms, leaders: 7, make: (*stage).paused},
-		{name: "sleep", weight: 20, scope: process, shortest: 1500 * ms, longest: 5 * sec, leaders: 9, make: (*stage).paused},
+		{name: "sleep", weight: 20, scope: process, shortest: 1500 * ms, longest: 5 * sec, leaders: 9, make: (*stage).slept},
 		{name: "terminate", weight: 6, scope: process, shortest: 500 * ms, longest: 3 * sec, leaders: 7, make: (*stage).terminated},
 		{name: "replace", weight: 3, scope: disk, shortest: 500 * ms, longest: 4 * sec, leaders: 3, make: (*stage).replaced},
 		{name: "transfer", weight: 6, scope: outside, shortest: 0, longest: 0, make: (*stage).transferred},

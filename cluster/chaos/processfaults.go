@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +25,40 @@ const (
 func (s *stage) killed(member int, _ *rand.Rand) faults.Fault { return s.Kill(member) }
 
 func (s *stage) paused(member int, _ *rand.Rand) faults.Fault { return s.Pause(member) }
+
+const (
+	// crowd is how many callers stand before a node when it wakes.
+	crowd     = 64
+	crowdTime = 2 * time.Second
+	// gatherTime is how long they take to come.
+	gatherTime = 50 * time.Millisecond
+)
+
+// slept is paused, and finds a crowd when it wakes: all want a change that nobody needs,
+// so it has much to log before it hears that another one leads.
+func (s *stage) slept(member int, _ *rand.Rand) faults.Fault {
+	pausing := s.Pause(member)
+	return newFault(pausing.Name(), func(ctx context.Context) (func(context.Context) error, error) {
+		wake, err := pausing.Inject(ctx)
+		return func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, crowdTime)
+			defer cancel()
+			var all sync.WaitGroup
+			for range crowd {
+				all.Go(func() {
+					_ = s.asker.Delete(ctx, s.Nodes.APIs()[member], podPath("nobody"), url.Values{"fence": {"1"}, "podUid": {nobody}})
+				})
+			}
+			_ = pause(ctx, gatherTime)
+			err := wake(context.WithoutCancel(ctx))
+			all.Wait()
+			return err
+		}, err //nolint:wrapcheck // says what it is
+	})
+}
+
+// nobody is the UID of a pod that there is not.
+const nobody = "00000000-0000-4000-8000-000000000000"
 
 func (s *stage) logStalled(member int, r *rand.Rand) faults.Fault {
 	return s.LogStalls(member, time.Duration(20+r.IntN(800))*time.Millisecond)

@@ -50,6 +50,11 @@ func (a Asker) Post(ctx context.Context, api, path string, body, into any) error
 	return a.send(ctx, http.MethodPost, api, path, encoded, into)
 }
 
+// Delete has one node delete something, and follows no redirect.
+func (a Asker) Delete(ctx context.Context, api, path string, query url.Values) error {
+	return a.send(ctx, http.MethodDelete, api, path+"?"+query.Encode(), nil, nil)
+}
+
 func (a Asker) send(ctx context.Context, method, api, path string, body []byte, into any) error {
 	token, err := os.ReadFile(string(a))
 	if err != nil {
