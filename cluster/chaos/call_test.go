@@ -34,7 +34,7 @@ func problem(status int, kind string) http.HandlerFunc {
 }
 
 func granted(w http.ResponseWriter, _ *http.Request) {
-	_ = json.NewEncoder(w).Encode(wire.Allocation{ClusterID: "c", PodUID: "u", Fence: 3, Keys: []string{"k"}})
+	_, _ = w.Write([]byte(`{"clusterId":"c","podUid":"u","fence":3,"keys":["k"]}`))
 }
 
 func TestOutcomes(t *testing.T) {

@@ -39,7 +39,7 @@ func TestChaos(t *testing.T) {
 	keysteward, geth := programs(t)
 	p := program{
 		keysteward: keysteward, geth: geth, failpoints: true, nodes: 3, duration: budget,
-		seed: uint64(time.Now().UnixNano()), gap: 2 * time.Second, think: 50 * time.Millisecond, //nolint:gosec // after 1970
+		seed: uint64(time.Now().UnixNano()), gap: 2 * time.Second, think: 50 * time.Millisecond,
 		keep: filepath.Join(t.TempDir(), "chaos"),
 	}
 	var err error

@@ -135,7 +135,7 @@ func (c *clouds) use(ctx context.Context, name string) {
 	c.note(name, before, text, who, err)
 }
 
-var errAnonymous = errors.New("Kubernetes lets nobody in with it")
+var errAnonymous = errors.New("nobody is let in with it")
 
 // whoami is who Kubernetes says that a kubeconfig logs in; empty if it did not answer.
 func whoami(ctx context.Context, kubeconfig []byte) (string, error) {

@@ -54,7 +54,7 @@ func parse(args []string) (program, error) {
 	f.StringVar(&p.geth, "geth", "", "the geth binary")
 	f.IntVar(&p.nodes, "nodes", 3, "how many nodes")
 	f.DurationVar(&p.duration, "duration", 2*time.Minute, "how long there are faults")
-	f.Uint64Var(&p.seed, "seed", uint64(time.Now().UnixNano()), "what decides about everything that is drawn") //nolint:gosec // after 1970
+	f.Uint64Var(&p.seed, "seed", uint64(time.Now().UnixNano()), "what decides about everything that is drawn")
 	f.StringVar(&p.only, "only", "", "only these kinds of faults, separated by commas: "+kindNames())
 	f.DurationVar(&p.gap, "gap", 2*time.Second, "mean time between two faults")
 	f.DurationVar(&p.think, "think", 20*time.Millisecond, "mean time between two operations of a client")

@@ -60,7 +60,7 @@ func (p program) inFolder(ctx context.Context, out io.Writer, dir string) (err e
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	found, err := p.torment(ctx, out, s)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 	s = &stage{count: p.nodes, dir: dir}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, s.close(ctx))
 		}
 	}()
 	if s.Nodes, err = local.OpenNodes(ctx, filepath.Join(dir, "cluster"), p.keysteward, p.nodes); err != nil {
@@ -99,7 +99,7 @@ func (s *stage) flags(i int) []string {
 	}
 }
 
-func (s *stage) close() error {
+func (s *stage) close(ctx context.Context) error {
 	if s.chain != nil {
 		s.chain.Close()
 	}
@@ -111,7 +111,7 @@ func (s *stage) close() error {
 		s.wires.Close()
 	}
 	if s.kubernetes != nil {
-		err = errors.Join(err, s.kubernetes.close(context.Background()))
+		err = errors.Join(err, s.kubernetes.close(ctx))
 	}
 	if err != nil {
 		return fmt.Errorf("take down: %w", err)

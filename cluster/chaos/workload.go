@@ -60,7 +60,7 @@ func startWorkload(ctx context.Context, s *stage, p program) (*workload, error) 
 			return nil, err
 		}
 		for i := range builders {
-			w.running.Go(func() { w.clouds.build(ctx, i, random(uint64(300+i))) })
+			w.running.Go(func() { w.clouds.build(ctx, i, random(uint64(300+i))) }) //nolint:gosec // a handful
 		}
 	}
 	w.settlers = &settlers{stage: s, signing: w.signing, rec: w.rec}
