@@ -86,10 +86,16 @@ func (s *stage) terminate(ctx context.Context, member int) error {
 	if err := s.Nodes.Signal(member, syscall.SIGTERM); err != nil {
 		return err //nolint:wrapcheck // New says what
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	limited, cancel := context.WithTimeoutCause(ctx, stopTime, errHangs)
 	defer cancel()
-	return s.Nodes.AwaitEnd(ctx, member) //nolint:wrapcheck // New says what
+	if err := s.Nodes.AwaitEnd(limited, member); !errors.Is(err, errHangs) {
+		return err //nolint:wrapcheck // New says what
+	}
+	// Its log tells where it hangs.
+	return errors.Join(errHangs, s.Nodes.Signal(member, syscall.SIGQUIT), s.Nodes.AwaitEnd(ctx, member))
 }
+
+var errHangs = fmt.Errorf("it was told to end and did not within %v; its log has all goroutines", stopTime)
 
 // replaced is killed and comes back with an empty disk, under its name and a new ID.
 func (s *stage) replaced(member int, _ *rand.Rand) faults.Fault {
