@@ -63,7 +63,7 @@ func kinds() []kind {
 		{name: "log-stalls", weight: 4, scope: process, shortest: 500 * ms, longest: 4 * sec, leaders: 6, points: true, make: (*stage).logStalled},
 		{name: "log-fails", weight: 3, scope: process, shortest: 200 * ms, longest: 3 * sec, leaders: 5, points: true, make: (*stage).logFailed},
 		{name: "at-point", weight: 10, scope: place, shortest: 500 * ms, longest: 4 * sec, points: true, make: (*stage).atPoint},
-		{name: "late-words", weight: 6, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).lateWords},
+		{name: "late-words", weight: 12, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).lateWords},
 		{name: "clock-off", weight: 3, scope: process, shortest: 2 * sec, longest: 8 * sec, leaders: 6, points: true, make: (*stage).clockOff},
 	}
 }

@@ -82,8 +82,10 @@ func (s *stage) auditLogs(worked, applied uint64, said answers.Testimony) (found
 		}
 	}
 	r := &replay{log: logs[whole], machine: fsm.New()}
-	found = append(found, r.run(applied)...)
-	if s.Points != "" && len(found) == 0 && r.confirmed < worked {
+	if wrong := r.run(applied); len(wrong) > 0 {
+		return append(found, wrong...), r.late // what comes of it says no more
+	}
+	if s.Points != "" && r.confirmed < worked {
 		found = append(found, fmt.Sprintf("the replicas were compared at entry %d, and not at %d or later", r.confirmed, worked))
 	}
 	return append(found, disagrees(r.machine.View(), said)...), r.late

@@ -27,33 +27,42 @@ func (s *stage) killed(member int, _ *rand.Rand) faults.Fault { return s.Kill(me
 func (s *stage) paused(member int, _ *rand.Rand) faults.Fault { return s.Pause(member) }
 
 const (
-	// crowd is how many callers stand before a node when it wakes.
-	crowd     = 64
-	crowdTime = 2 * time.Second
-	// gatherTime is how long they take to come.
-	gatherTime = 50 * time.Millisecond
+	// crowd is how many callers work at a node that falls asleep, and when it wakes.
+	crowd = 32
+	// gatherTime is for how long they do so before, and afterwards.
+	gatherTime = 200 * time.Millisecond
 )
 
-// slept is paused, and finds a crowd when it wakes: all want a change that nobody needs,
-// so it has much to log before it hears that another one leads.
+// slept is paused in the middle of much work, and finds it again when it wakes: a crowd
+// wants changes that nobody needs. So answers of the others are on their way when it falls
+// asleep, which let it take itself for the leader when it wakes, and there is much to log.
 func (s *stage) slept(member int, _ *rand.Rand) faults.Fault {
 	pausing := s.Pause(member)
 	return newFault(pausing.Name(), func(ctx context.Context) (func(context.Context) error, error) {
+		working, stop := context.WithCancel(context.WithoutCancel(ctx))
+		var all sync.WaitGroup
+		for range crowd {
+			all.Go(func() {
+				for working.Err() == nil {
+					_ = s.asker.Delete(working, s.Nodes.APIs()[member], podPath("nobody"), url.Values{"fence": {"1"}, "podUid": {nobody}})
+					_ = pause(working, time.Millisecond)
+				}
+			})
+		}
+		_ = pause(ctx, gatherTime)
 		wake, err := pausing.Inject(ctx)
+		if err != nil {
+			stop()
+			all.Wait()
+			return nil, err //nolint:wrapcheck // says what it is
+		}
 		return func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, crowdTime)
-			defer cancel()
-			var all sync.WaitGroup
-			for range crowd {
-				all.Go(func() {
-					_ = s.asker.Delete(ctx, s.Nodes.APIs()[member], podPath("nobody"), url.Values{"fence": {"1"}, "podUid": {nobody}})
-				})
-			}
+			err := wake(ctx)
 			_ = pause(ctx, gatherTime)
-			err := wake(context.WithoutCancel(ctx))
+			stop()
 			all.Wait()
 			return err
-		}, err //nolint:wrapcheck // says what it is
+		}, nil
 	})
 }
 

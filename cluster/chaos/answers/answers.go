@@ -30,6 +30,7 @@ var errStatus = errors.New("unexpected status")
 // direct follows no redirect: each node is to answer for itself.
 var direct = &http.Client{
 	Timeout:       5 * time.Second,
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
