@@ -75,6 +75,14 @@ bench: build ## measure; BENCH_JSON=file writes the figures as JSON too; ARGS="-
 crash: setup ## kill, pause and cut off leaders in the middle of deposits; RUNS=1 SEED=n POINT=p FAULT=f
 	@scripts/crash $(foreach v,RUNS SEED POINT FAULT,$(if $($(v)),--$(shell echo $(v) | tr A-Z a-z) '$($(v))'))
 
+.PHONY: chaos
+chaos: setup ## random faults over real processes, histories judged; DURATION=2m SEED=n NODES=3 ONLY=kill,sleep
+	@scripts/chaos $(foreach v,DURATION SEED NODES ONLY,$(if $($(v)),--$(shell echo $(v) | tr A-Z a-z) '$($(v))'))
+
+.PHONY: chaos-broken
+chaos-broken: setup ## the test of that: builds that break a promise are caught; BROKEN="term-check" only these
+	@scripts/chaos-broken $(BROKEN)
+
 .PHONY: fuzz
 fuzz: setup ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz '$(or $(FUZZTIME),10s)'

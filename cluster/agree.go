@@ -11,13 +11,21 @@ import (
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 const (
 	agreeInterval = time.Second
-	// checkpointInterval is how often replicas are compared, while anything is logged.
-	checkpointInterval = 10 * time.Second
 )
+
+// checkpointInterval is how often replicas are compared, while anything is logged. Fault
+// tests are not patient.
+func checkpointInterval() time.Duration {
+	if failpoint.Enabled {
+		return time.Second
+	}
+	return 10 * time.Second
+}
 
 // agree raises the cluster's feature level once the programs of all members know a
 // higher one, and has the replicas compared by checkpoints, while this node leads.
@@ -27,7 +35,7 @@ func agree(ctx context.Context, p *peers) error {
 	for {
 		if status := p.node.Status(); status.IsLeader {
 			err := p.raise(ctx, status)
-			if err == nil && time.Since(last) >= checkpointInterval {
+			if err == nil && time.Since(last) >= checkpointInterval() {
 				last = time.Now()
 				err = p.compare(ctx, status)
 			}

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // logStore is the log on disk. The first write that fails ends the node: Raft would go
@@ -17,6 +19,7 @@ type logStore struct {
 	*raftboltdb.BoltStore
 
 	path string
+	node string // whose it is
 	fail func(error)
 }
 
@@ -25,13 +28,13 @@ var (
 	_ raft.StableStore = (*logStore)(nil)
 )
 
-func openLog(folder string, fail func(error)) (*logStore, error) {
-	return openLogAs(folder, false, fail)
+func openLog(folder, node string, fail func(error)) (*logStore, error) {
+	return openLogAs(folder, node, false, fail)
 }
 
 // openLogAs opens the log, to be read only if so.
-func openLogAs(folder string, readOnly bool, fail func(error)) (*logStore, error) {
-	s := &logStore{path: filepath.Join(folder, logFile), fail: fail}
+func openLogAs(folder, node string, readOnly bool, fail func(error)) (*logStore, error) {
+	s := &logStore{path: filepath.Join(folder, logFile), node: node, fail: fail}
 	options := boltOptions()
 	options.ReadOnly = readOnly
 	var err error
@@ -47,7 +50,9 @@ func boltOptions() *bbolt.Options {
 	return &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second}
 }
 
-func (s *logStore) written(err error) error {
+// write does one write to the disk.
+func (s *logStore) write(do func() error) error {
+	err := failpoint.Write(s.node, do)
 	if err != nil {
 		err = fmt.Errorf("write the log %s: %w", s.path, err)
 		s.fail(err)
@@ -56,21 +61,29 @@ func (s *logStore) written(err error) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (s *logStore) StoreLog(l *raft.Log) error { return s.written(s.BoltStore.StoreLog(l)) }
+func (s *logStore) StoreLog(l *raft.Log) error {
+	return s.write(func() error { return s.BoltStore.StoreLog(l) })
+}
 
 // StoreLogs implements raft.LogStore.
-func (s *logStore) StoreLogs(l []*raft.Log) error { return s.written(s.BoltStore.StoreLogs(l)) }
+func (s *logStore) StoreLogs(l []*raft.Log) error {
+	return s.write(func() error { return s.BoltStore.StoreLogs(l) })
+}
 
 // DeleteRange implements raft.LogStore.
 func (s *logStore) DeleteRange(first, last uint64) error {
-	return s.written(s.BoltStore.DeleteRange(first, last))
+	return s.write(func() error { return s.BoltStore.DeleteRange(first, last) })
 }
 
 // Set implements raft.StableStore.
-func (s *logStore) Set(k, v []byte) error { return s.written(s.BoltStore.Set(k, v)) }
+func (s *logStore) Set(k, v []byte) error {
+	return s.write(func() error { return s.BoltStore.Set(k, v) })
+}
 
 // SetUint64 implements raft.StableStore. Raft panics if it fails for the term.
-func (s *logStore) SetUint64(k []byte, v uint64) error { return s.written(s.BoltStore.SetUint64(k, v)) }
+func (s *logStore) SetUint64(k []byte, v uint64) error {
+	return s.write(func() error { return s.BoltStore.SetUint64(k, v) })
+}
 
 // unwritable ends the node, and says so at once: Raft may panic for the same reason.
 func (n *Node) unwritable(err error) {

@@ -80,7 +80,7 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 	}
 	n.disk = newDisk(cfg)
 	compactLog(cfg)
-	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
+	if n.store, err = openLog(cfg.DataDir, cfg.Name, n.unwritable); err != nil {
 		return nil, err
 	}
 	if err := n.startRaft(); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/tracing"
 )
 
@@ -130,6 +131,10 @@ func (s *Session) gather(first *proposal) []*proposal {
 	return batch
 }
 
+// PointEnqueue: commands were taken in a session, and are not handed to Raft. Fault tests
+// hold a leader there until it has lost its office, and has it again.
+const PointEnqueue failpoint.Name = "enqueue"
+
 // enqueue hands an encoded [fsmpb.Batch] to Raft.
 func (s *Session) enqueue(batch []*proposal) raft.ApplyFuture {
 	var entry []byte
@@ -137,6 +142,7 @@ func (s *Session) enqueue(batch []*proposal) raft.ApplyFuture {
 		entry = protowire.AppendTag(entry, batchCommands, protowire.BytesType)
 		entry = protowire.AppendBytes(entry, p.cmd)
 	}
+	failpoint.Reach(PointEnqueue)
 	return s.node.raft.Apply(entry, enqueueTimeout)
 }
 

@@ -80,7 +80,7 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", dataDir, ErrNoData, err)
 	}
-	if s.log, err = openLogAs(dataDir, readOnly, func(error) {}); err != nil {
+	if s.log, err = openLogAs(dataDir, "", readOnly, func(error) {}); err != nil {
 		return nil, err
 	}
 	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dataDir, DefaultSnapshotsKept, raftLogger(log, func() bool { return false })); err != nil {

@@ -1,214 +1,184 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
-	"math/big"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
-
-	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/params"
+	"strings"
+	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/books"
+	"github.com/keysteward/keysteward/cluster/chaos/history"
 )
 
-// stakeGwei is what every deposit must pay.
-const stakeGwei = 32_000_000_000
+const (
+	// settleTime is how long it may take until nothing is under way any more.
+	settleTime = 90 * time.Second
+	// compareTime is how long replicas may take to compare themselves.
+	compareTime = 4 * time.Second
+	// judgeTime is how long Porcupine may think.
+	judgeTime = 2 * time.Minute
+)
 
-// audit compares what the chain holds, what a node answers, and what pods were
-// given, when nothing is under way any more.
-type audit struct {
-	ledger ledger
-	said   testimony
-	pods   []*pod
+var errUnsettled = errors.New("the nodes and the chain do not come to rest")
 
-	events  map[string]int            // by public key
-	byTx    map[common.Hash]deposited // the event in a transaction
-	claimed map[string]wire.Deposit   // the attempt with this hash, as text, is of this deposit
-	found   []string
-}
-
-// violations returns everything that is not as it must be, in words.
-func violations(l ledger, said testimony, pods []*pod) []string {
-	a := &audit{
-		ledger: l, said: said, pods: pods,
-		events: map[string]int{}, byTx: map[common.Hash]deposited{}, claimed: map[string]wire.Deposit{},
+// audit returns everything that is not as it must be, when no client does anything any
+// more. It waits for deposits that are on their way.
+func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload) ([]string, error) {
+	worked, err := s.appliedByAll(ctx)
+	if err != nil {
+		return []string{err.Error()}, nil //nolint:nilerr // it is told as a violation
 	}
-	for _, d := range said.Deposits {
-		for _, attempt := range d.Attempts {
-			a.claimed[attempt.TxHash] = d
-		}
+	found, said := s.settle(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) //nolint:wrapcheck // says who
 	}
-	for _, e := range l.deposits {
-		a.events[e.pubkey]++
-		a.byTx[e.tx] = e
-	}
-	a.auditPods()
-	a.auditKeys()
-	a.auditEvents()
-	a.auditPayments()
-	a.auditDeposits()
-	a.auditAccount()
-	a.auditMoney()
-	return a.found
-}
-
-func (a *audit) note(format string, args ...any) {
-	a.found = append(a.found, fmt.Sprintf(format, args...))
-}
-
-// auditEvents: each public key has one DepositEvent, of a logged attempt, and right.
-func (a *audit) auditEvents() {
-	told := map[string]bool{}
-	for _, e := range a.ledger.deposits {
-		if n := a.events[e.pubkey]; n != 1 && !told[e.pubkey] {
-			told[e.pubkey] = true
-			a.note("%s was deposited %d times", e.pubkey, n)
-		}
-		d, ok := a.claimed[e.tx.Hex()]
-		if !ok || d.Pubkey != e.pubkey {
-			a.note("transaction %s made a deposit for %s and is no logged attempt of it", e.tx, e.pubkey)
-		}
-		if e.gwei != stakeGwei {
-			a.note("%s got %d gwei, not %d", e.pubkey, e.gwei, uint64(stakeGwei))
-		}
-		if e.credentials != withdrawals() {
-			a.note("%s was deposited with credentials %s, not %s", e.pubkey, e.credentials, withdrawals())
-		}
-	}
-}
-
-// auditPayments: each transaction of the account is one deposit, and nonces have no gaps.
-func (a *audit) auditPayments() {
-	for i, p := range a.ledger.payments {
-		if p.nonce != uint64(i) {
-			a.note("transaction %d of the account has nonce %d", i, p.nonce)
-		}
-		d, logged := a.claimed[p.hash.Hex()]
-		event, paid := a.byTx[p.hash]
-		switch {
-		case !logged:
-			a.note("nonce %d was used by transaction %s, which is no logged attempt", p.nonce, p.hash)
-		case p.failed:
-			a.note("nonce %d was used by transaction %s, which was reverted", p.nonce, p.hash)
-		case !p.toStakes || p.wei.Cmp(weiOf(1)) != 0:
-			a.note("transaction %s pays %s wei, and not one stake to the deposit contract", p.hash, p.wei)
-		case !paid || event.pubkey != d.Pubkey:
-			a.note("transaction %s made no deposit for %s", p.hash, d.Pubkey)
-		}
-	}
-}
-
-// auditDeposits: each deposit in the state is final, has a nonce of its own, and
-// says which transaction made it.
-func (a *audit) auditDeposits() {
-	owner := map[int64]string{}
-	for _, d := range a.said.Deposits {
-		if d.State != wire.DepositStateFinal {
-			a.note("the deposit for %s is %s, not final", d.Pubkey, d.State)
-		}
-		for _, l := range d.Losses {
-			a.note("the deposit for %s counts nonce %d as lost: %s", d.Pubkey, l.Nonce, l.Reason)
-		}
-		for _, attempt := range d.Attempts {
-			if attempt.Nonce != d.Nonce {
-				a.note("the deposit for %s has attempts at the nonces %d and %d", d.Pubkey, d.Nonce, attempt.Nonce)
-			}
-		}
-		if other, twice := owner[d.Nonce]; twice && len(d.Attempts) > 0 {
-			a.note("%s and %s have the same nonce %d", other, d.Pubkey, d.Nonce)
-		}
-		if len(d.Attempts) > 0 {
-			owner[d.Nonce] = d.Pubkey
-		}
-		if a.events[d.Pubkey] == 0 {
-			a.note("the chain has no deposit for %s", d.Pubkey)
-		} else if e, ok := a.byTx[common.HexToHash(d.TxHash)]; !ok || e.pubkey != d.Pubkey {
-			a.note("the deposit for %s is said to be transaction %s, and is not", d.Pubkey, d.TxHash)
-		}
-	}
-}
-
-// auditAccount: the state's next nonce is the chain's.
-func (a *audit) auditAccount() {
-	if len(a.said.Accounts) != 1 {
-		a.note("the state has %d funding accounts, not 1", len(a.said.Accounts))
-		return
-	}
-	account, l := a.said.Accounts[0], a.ledger
-	if account.FirstNonce != 0 || len(account.GivenUp) != 0 || account.Stop.Reason != "" {
-		a.note("the account began at nonce %d, gave up %v, is stopped: %q", account.FirstNonce, account.GivenUp, account.Stop.Reason)
-	}
-	next := uint64(account.NextNonce) //nolint:gosec // never negative
-	if next != l.latest || next != l.pending || next != uint64(len(l.payments)) {
-		a.note("the next nonce is %d in the state, %d on the chain, %d with geth's pool; there were %d transactions", next, l.latest, l.pending, len(l.payments))
-	}
-}
-
-// auditMoney: every wei that left the account is a stake or a fee.
-func (a *audit) auditMoney() {
-	left := new(big.Int).Set(a.ledger.first)
-	for _, p := range a.ledger.payments {
-		if !p.failed {
-			left.Sub(left, p.wei)
-		}
-		left.Sub(left, p.feeWei)
-	}
-	if left.Cmp(a.ledger.balance) != 0 {
-		a.note("the account has %s wei, by its transactions it should have %s", a.ledger.balance, left)
-	}
-	if want := weiOf(len(a.said.Deposits)); a.ledger.stake.Cmp(want) != 0 {
-		a.note("the deposit contract has %s wei, the state knows of %s", a.ledger.stake, want)
-	}
-}
-
-func weiOf(stakes int) *big.Int {
-	wei := big.NewInt(stakeGwei)
-	return wei.Mul(wei, big.NewInt(params.GWei*int64(stakes)))
-}
-
-// auditPods: each pod was given what it asked for, and the state says the same.
-func (a *audit) auditPods() {
+	found = append(found, holdings(said)...)
 	held := map[string][]string{}
-	for _, allocation := range a.said.Allocations {
-		held[allocation.Pod] = allocation.Keys
+	for _, a := range said.Allocations {
+		held[a.Pod] = a.Keys
 	}
-	for _, p := range a.pods {
-		var got []string
-		for _, key := range p.got {
-			got = append(got, key.String())
-		}
-		switch {
-		case p.err != nil:
-			a.note("%s asked for %d keys and has none: %v", p.name, p.keys, p.err)
-		case int64(len(got)) != p.keys:
-			a.note("%s asked for %d keys and got %d", p.name, p.keys, len(got))
-		case !slices.Equal(got, held[p.name]):
-			a.note("%s got %v, the state says %v", p.name, got, held[p.name])
-		}
+	found = append(found, w.settlers.violations(held)...)
+	if w.clouds != nil {
+		found = append(found, w.clouds.violations(ctx)...)
+		w.clouds.close()
 	}
+	found = append(found, s.verify(ctx)...)
+	_ = pause(ctx, compareTime)
+	applied, err := s.appliedByAll(ctx)
+	if err != nil {
+		found = append(found, err.Error())
+	}
+	if err := s.Nodes.Close(); err != nil {
+		return nil, fmt.Errorf("stop the nodes: %w", err)
+	}
+	s.down = true
+	entries, late := s.auditLogs(worked, applied, said)
+	found = append(found, append(entries, s.confessions()...)...)
+	fmt.Fprintf(out, "chaos: %d log entries applied anew; %d commands came in another session than their own\n", applied, late)
+	ops := w.rec.Ops()
+	more := slices.Concat(w.signing.Found(), history.Sightings(ops),
+		history.Linearizable(ops, judgeTime, filepath.Join(s.dir, "history.html")))
+	if n := w.seen.internal.Load(); n > 0 {
+		more = append(more, fmt.Sprintf("%d answers had status 500", n))
+	}
+	found = append(more, found...) // what clients saw first
+	if len(found) > 0 {
+		found = append(found, dump(w, s.dir)...)
+	}
+	return found, nil
 }
 
-// auditKeys: no key has two holders, and there are none that nobody asked for.
-func (a *audit) auditKeys() {
-	holder := map[string]string{}
-	for _, allocation := range a.said.Allocations {
-		for _, key := range allocation.Keys {
+// dump writes the history into the folder.
+func dump(w *workload, dir string) []string {
+	file, err := os.Create(filepath.Join(dir, "history.jsonl"))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	defer file.Close()
+	if err := w.rec.Write(file); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// settle waits until all nodes say the same and the books agree with it. It returns what
+// is not so, and what they say.
+func (s *stage) settle(ctx context.Context) (found []string, said answers.Testimony) {
+	err := await(ctx, settleTime, errUnsettled, func() bool {
+		found, said = s.look(ctx)
+		return len(found) == 0
+	})
+	if err != nil && len(found) == 0 {
+		found = []string{err.Error()}
+	}
+	return found, said
+}
+
+// look compares the nodes with each other, and with the chain.
+func (s *stage) look(ctx context.Context) (found []string, first answers.Testimony) {
+	for i, api := range s.Nodes.APIs() {
+		said, err := s.asker.Hear(ctx, api)
+		if err != nil {
+			return []string{fmt.Sprintf("n%d: %v", i+1, err)}, first
+		}
+		if i == 0 {
+			first = said
+		} else if d := difference(first, said); d != "" {
+			found = append(found, fmt.Sprintf("n1 and n%d do not know the same: %s", i+1, d))
+		}
+	}
+	for _, a := range first.Allocations {
+		if a.Proof.Kind != "" {
+			found = append(found, fmt.Sprintf("the keys of %s still rest with proof", a.Pod))
+		}
+	}
+	ledger, err := s.books.Read(ctx)
+	if err != nil {
+		return append(found, err.Error()), first
+	}
+	return append(found, books.Violations(ledger, first.Deposits, first.Accounts)...), first
+}
+
+// difference is the first thing in which two testimonies differ.
+func difference(a, b answers.Testimony) string {
+	return cmp.Or(differs("keys", a.Keys, b.Keys), differs("deposits", a.Deposits, b.Deposits),
+		differs("allocations", a.Allocations, b.Allocations), differs("accounts", a.Accounts, b.Accounts))
+}
+
+func differs[T any](what string, a, b []T) string {
+	for i := range min(len(a), len(b)) {
+		if !reflect.DeepEqual(a[i], b[i]) {
+			return fmt.Sprintf("%s: %+v and %+v", what, a[i], b[i])
+		}
+	}
+	if len(a) != len(b) {
+		return fmt.Sprintf("%d and %d %s", len(a), len(b), what)
+	}
+	return ""
+}
+
+// holdings: no key has two holders, and keys and allocations agree.
+func holdings(said answers.Testimony) (found []string) {
+	holder := map[string]wire.Allocation{}
+	for _, a := range said.Allocations {
+		for _, key := range a.Keys {
 			if other, twice := holder[key]; twice {
-				a.note("%s is held by %s and by %s", key, other, allocation.Pod)
+				found = append(found, fmt.Sprintf("%s is held by %s and by %s", key, other.Pod, a.Pod))
 			}
-			holder[key] = allocation.Pod
+			holder[key] = a
 		}
 	}
-	asked := 0
-	for _, p := range a.pods {
-		asked += int(p.keys)
-	}
-	if len(a.said.Keys) != asked || len(a.said.Deposits) != asked {
-		a.note("pods asked for %d keys; there are %d, and %d deposits", asked, len(a.said.Keys), len(a.said.Deposits))
-	}
-	for _, k := range a.said.Keys {
-		if k.State != wire.KeyStateHeld || holder[k.Pubkey] == "" {
-			a.note("%s is %s, held by %q", k.Pubkey, k.State, holder[k.Pubkey])
+	for _, k := range said.Keys {
+		a, has := holder[k.Pubkey]
+		taken := k.State == wire.KeyStateHeld || k.State == wire.KeyStateResting
+		if has != taken || has && (a.Pod != k.Holder.Pod || a.PodUID != k.Holder.PodUID || string(a.State) != string(k.State)) {
+			found = append(found, fmt.Sprintf("%s is %s, held by %q, and an allocation has it: %t (%s)", k.Pubkey, k.State, k.Holder.Pod, has, a.Pod))
+		}
+		if has && k.Fence > a.Fence {
+			found = append(found, fmt.Sprintf("%s has fence %d, its allocation %d", k.Pubkey, k.Fence, a.Fence))
 		}
 	}
+	return found
+}
+
+// verify asks the product itself: keysteward deposits verify, keysteward audit verify.
+func (s *stage) verify(ctx context.Context) (found []string) {
+	chain := books.ChainOf(s.Nodes)
+	if out, err := s.Nodes.Keysteward(ctx, "deposits", "verify", "--execution-rpc", chain.RPC,
+		"--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s"); err != nil {
+		found = append(found, fmt.Sprintf("deposits verify: %v: %s", err, strings.TrimSpace(out)))
+	}
+	if out, err := s.Nodes.Keysteward(ctx, "audit", "verify"); err != nil {
+		found = append(found, fmt.Sprintf("audit verify: %v: %s", err, strings.TrimSpace(out)))
+	}
+	return found
 }

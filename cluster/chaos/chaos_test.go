@@ -1,15 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/keysteward/keysteward/node/ethereum"
 )
 
 // programs builds what a stage takes: the product with failpoints, and a real geth.
@@ -27,30 +28,39 @@ func programs(t *testing.T) (keysteward, geth string) {
 	return keysteward, strings.TrimSpace(string(path))
 }
 
-// One trial of each kind, the worst ones: bytes that are logged and whose sender
-// dies; one who sleeps through the rest of it; and one who goes on alone with bytes
-// that nobody logged. make crash tries them all.
-func TestDepositsSurviveTheirLeaders(t *testing.T) {
+// budget is how long the test's chaos lasts: with what comes before and after it the
+// test takes two minutes.
+const budget = 75 * time.Second
+
+// A cluster keeps its promises under two minutes of chaos. CHAOS_DURATION and CHAOS_SEED
+// ask for others; without a seed each run has one of its own, which is in the output.
+func TestChaos(t *testing.T) {
 	t.Parallel()
 	keysteward, geth := programs(t)
-	s, err := raise(t.Context(), keysteward, geth, filepath.Join(t.TempDir(), "stage"))
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, name := range []string{"n1", "n2", "n3", "geth"} {
-				t.Logf("log of %s:\n%s", name, s.nodes.LogTail(name))
-			}
-		}
-		require.NoError(t, s.close())
-	})
-	for _, trial := range []trial{
-		{point: ethereum.PointLogged, fault: faultKill, heal: answered, early: []int64{1, 2}, late: []int64{1}},
-		{point: ethereum.PointSent, fault: faultPause, goOn: newLeads, heal: answered, early: []int64{1, 2}, late: []int64{1}},
-		{point: ethereum.PointSigned, fault: faultCut, goOn: atOnce, heal: newLeads, early: []int64{1, 2}, late: []int64{1}},
-	} {
-		found, err := s.try(t.Context(), trial)
-		require.NoError(t, err, "%s", trial)
-		require.Empty(t, found, "%s", trial)
+	p := program{
+		keysteward: keysteward, geth: geth, failpoints: true, nodes: 3, duration: budget,
+		seed: uint64(time.Now().UnixNano()), gap: 2 * time.Second, think: 50 * time.Millisecond,
+		keep: filepath.Join(t.TempDir(), "chaos"),
 	}
-	require.Empty(t, s.verify(t.Context()), "keysteward deposits verify")
+	var err error
+	if text := os.Getenv("CHAOS_DURATION"); text != "" {
+		p.duration, err = time.ParseDuration(text)
+		require.NoError(t, err, "CHAOS_DURATION")
+	}
+	if text := os.Getenv("CHAOS_SEED"); text != "" {
+		p.seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err, "CHAOS_SEED")
+	}
+	var out bytes.Buffer
+	err = p.run(t.Context(), &out)
+	if err == nil {
+		t.Log(out.String()[strings.LastIndex(out.String(), "all is healed"):])
+		return
+	}
+	t.Log(out.String())
+	for i := range p.nodes {
+		log, _ := os.ReadFile(filepath.Join(p.keep, "cluster", "n"+strconv.Itoa(i+1), "log"))
+		t.Logf("end of the log of n%d:\n%s", i+1, log[max(0, len(log)-20_000):])
+	}
+	require.NoError(t, err)
 }

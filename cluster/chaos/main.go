@@ -7,60 +7,68 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
-
-	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	c, err := parse(os.Args[1:])
+	p, err := parse(os.Args[1:])
 	if err == nil {
-		err = c.wage(ctx, os.Stdout)
+		err = p.run(ctx, os.Stdout)
 	}
 	stop()
 	switch {
 	case err == nil:
 		return
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "crash: interrupted")
+		fmt.Fprintln(os.Stderr, "chaos: interrupted")
 	case !errors.Is(err, errViolations): // those were told
-		fmt.Fprintln(os.Stderr, "crash:", err)
+		fmt.Fprintln(os.Stderr, "chaos:", err)
 	}
 	os.Exit(1)
 }
 
 var errUsage = errors.New("wrong usage")
 
+// program is what the command line asks for.
+type program struct {
+	keysteward, geth string
+	failpoints       bool
+	nodes            int
+	duration         time.Duration
+	seed             uint64
+	only             string
+	gap              time.Duration
+	think            time.Duration
+	keep             string
+	kubernetes       string
+}
+
 // parse reads the command line.
-func parse(args []string) (*campaign, error) {
-	c := &campaign{points: allPoints(), faults: allFaults()}
+func parse(args []string) (program, error) {
+	var p program
 	f := flag.NewFlagSet("chaos", flag.ExitOnError)
-	f.StringVar(&c.keysteward, "keysteward", "", "the keysteward binary, built with the tag failpoints")
-	f.StringVar(&c.geth, "geth", "", "the geth binary")
-	f.IntVar(&c.runs, "runs", 1, "how often each fault is tried at each point")
-	f.Uint64Var(&c.seed, "seed", uint64(time.Now().Unix()), "what decides about everything that may vary") //nolint:gosec // after 1970
-	point := f.String("point", "", fmt.Sprintf("only this one of %v", c.points))
-	only := f.String("fault", "", fmt.Sprintf("only this one of %v", c.faults))
+	f.StringVar(&p.keysteward, "keysteward", "", "the keysteward binary")
+	f.BoolVar(&p.failpoints, "failpoints", true, "the binary was built with the tag failpoints: logs may fail and clocks go wrong")
+	f.StringVar(&p.geth, "geth", "", "the geth binary")
+	f.IntVar(&p.nodes, "nodes", 3, "how many nodes")
+	f.DurationVar(&p.duration, "duration", 2*time.Minute, "how long there are faults")
+	f.Uint64Var(&p.seed, "seed", uint64(time.Now().UnixNano()), "what decides about everything that is drawn")
+	f.StringVar(&p.only, "only", "", "only these kinds of faults, separated by commas: "+kindNames())
+	f.DurationVar(&p.gap, "gap", 2*time.Second, "mean time between two faults")
+	f.DurationVar(&p.think, "think", 20*time.Millisecond, "mean time between two operations of a client")
+	f.StringVar(&p.kubernetes, "kubernetes", "", "scripts/kubernetes, to start a control plane for logical clouds; none are made without")
+	f.StringVar(&p.keep, "dir", "", "folder for data, logs and what was found, which must not exist (default: a temporary one, removed if nothing is wrong)")
 	if err := f.Parse(args); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
+		return p, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if *point != "" {
-		if !slices.Contains(c.points, failpoint.Name(*point)) {
-			return nil, fmt.Errorf("%w: no point %q, there are %v", errUsage, *point, c.points)
-		}
-		c.points = []failpoint.Name{failpoint.Name(*point)}
+	if p.nodes != 3 && p.nodes != 5 {
+		return p, fmt.Errorf("%w: %d nodes, there can be 3 or 5", errUsage, p.nodes)
 	}
-	if *only != "" {
-		if !slices.Contains(c.faults, fault(*only)) {
-			return nil, fmt.Errorf("%w: no fault %q, there are %v", errUsage, *only, c.faults)
-		}
-		c.faults = []fault{fault(*only)}
+	if p.duration <= 0 || p.gap <= 0 || p.think <= 0 {
+		return p, fmt.Errorf("%w: times must be positive", errUsage)
 	}
-	if c.runs < 1 {
-		return nil, fmt.Errorf("%w: %d runs", errUsage, c.runs)
-	}
-	return c, nil
+	_, err := kindsNamed(p.only)
+	return p, err
 }

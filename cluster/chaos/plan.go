@@ -4,98 +4,66 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-
-	"github.com/keysteward/keysteward/node/ethereum"
-	"github.com/keysteward/keysteward/node/failpoint"
+	"time"
 )
 
-// fault is what happens to a leader.
-type fault string
+// most faults at a time.
+const most = 3
 
-const (
-	faultKill  fault = "kill"
-	faultPause fault = "pause"
-	faultCut   fault = "cut"
-)
-
-func allFaults() []fault { return []fault{faultKill, faultPause, faultCut} }
-
-// trial is one case: a fault at a point, and what may vary in it.
-type trial struct {
-	number int // in its run, from 1
-	point  failpoint.Name
-	fault  fault
-	// early and late are how many keys pods ask for before the fault, and after it.
-	early, late []int64
-	// dear says that geth takes no deposit before its fees were raised.
-	dear bool
-	// goOn is when a leader that is cut off is let go on: at once, while it still takes
-	// itself for the leader, or only when another one leads.
-	goOn moment
-	// heal is when the fault ends: the leader is started again, woken, or connected.
-	heal moment
+// strike is one fault that was drawn.
+type strike struct {
+	number int // from 1
+	kind   kind
+	at     time.Duration // after the beginning of the chaos
+	lasts  time.Duration
+	leader bool   // the leader is meant, whoever that is then
+	member int    // else this one, from 0; the next one if it is busy
+	draw   uint64 // seed of what may vary in it
 }
 
-// moment is a time in a trial.
-type moment string
+// plan draws what happens in so much time: a Poisson process of faults that last, so that
+// some come alone and some together.
+func plan(p program, kinds []kind) []strike {
+	r := rand.New(rand.NewPCG(p.seed, 1)) //nolint:gosec // nobody must not guess it
+	kinds = slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.points && !p.failpoints || k.clouds && p.kubernetes == "" })
+	weight := 0
+	for _, k := range kinds {
+		weight += k.weight
+	}
+	var list []strike
+	var ends []time.Duration // of what is on
+	for at := time.Duration(0); weight > 0; {
+		at += time.Duration(r.ExpFloat64() * float64(p.gap))
+		ends = slices.DeleteFunc(ends, func(end time.Duration) bool { return end <= at })
+		if len(ends) >= most {
+			at = slices.Min(ends)
+			continue
+		}
+		if at >= p.duration {
+			return list
+		}
+		s := strike{number: len(list) + 1, kind: pick(kinds, r.IntN(weight)), at: at, member: r.IntN(p.nodes), draw: r.Uint64()}
+		s.lasts = s.kind.shortest + time.Duration(r.Int64N(int64(s.kind.longest-s.kind.shortest)+1))
+		s.leader = r.IntN(10) < s.kind.leaders
+		list, ends = append(list, s), append(ends, at+s.lasts)
+	}
+	return nil
+}
 
-const (
-	atOnce   moment = "at once"
-	newLeads moment = "when another leads"
-	answered moment = "when all have keys"
-)
-
-// plan returns each of the faults at each of the points, shuffled.
-func plan(r *rand.Rand, points []failpoint.Name, faults []fault) []trial {
-	var list []trial
-	for _, point := range points {
-		for _, f := range faults {
-			list = append(list, newTrial(r, point, f))
+func pick(kinds []kind, at int) kind {
+	for _, k := range kinds {
+		if at -= k.weight; at < 0 {
+			return k
 		}
 	}
-	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	for i := range list {
-		list[i].number = i + 1
-	}
-	return list
-}
-
-// allPoints are all at which a leader is caught.
-func allPoints() []failpoint.Name {
-	return slices.Concat(ethereum.Failpoints(), ethereum.ReplacementFailpoints())
-}
-
-func newTrial(r *rand.Rand, point failpoint.Name, f fault) trial {
-	t := trial{point: point, fault: f, early: []int64{1, 1 + r.Int64N(2)}, late: []int64{1}}
-	t.dear = slices.Contains(ethereum.ReplacementFailpoints(), point)
-	oneOf := func(moments ...moment) moment { return moments[r.IntN(len(moments))] }
-	t.goOn, t.heal = newLeads, oneOf(newLeads, answered)
-	switch f {
-	case faultKill:
-		t.heal = oneOf(atOnce, newLeads, answered)
-	case faultCut:
-		t.goOn = oneOf(atOnce, newLeads)
-	case faultPause:
-	}
-	return t
-}
-
-func (t trial) keys() (n int64) {
-	for _, keys := range slices.Concat(t.early, t.late) {
-		n += keys
-	}
-	return n
+	return kinds[len(kinds)-1]
 }
 
 // String says what happens when.
-func (t trial) String() string {
-	switch t.fault {
-	case faultKill:
-		return fmt.Sprintf("kill at %s, start again %s", t.point, t.heal)
-	case faultPause:
-		return fmt.Sprintf("pause at %s, wake %s", t.point, t.heal)
-	case faultCut:
-		return fmt.Sprintf("cut at %s, go on %s, connect %s", t.point, t.goOn, t.heal)
+func (s strike) String() string {
+	whom := fmt.Sprintf("n%d", s.member+1)
+	if s.leader {
+		whom = "the leader"
 	}
-	return string(t.fault)
+	return fmt.Sprintf("%s %s after %s for %s", s.kind.name, whom, s.at.Round(time.Millisecond), s.lasts.Round(time.Millisecond))
 }

@@ -1,61 +1,121 @@
 package main
 
 import (
-	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/keysteward/keysteward/node/ethereum"
-	"github.com/keysteward/keysteward/node/failpoint"
 )
 
-func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
-
-func TestPlanTriesEveryFaultAtEveryPoint(t *testing.T) {
-	t.Parallel()
-	list := plan(seeded(1), allPoints(), allFaults())
-	require.Len(t, list, 27)
-	seen := map[string]bool{}
-	for i, trial := range list {
-		require.Equal(t, i+1, trial.number)
-		require.Positive(t, trial.keys())
-		require.NotEmpty(t, trial.late, "somebody asks while the fault lasts")
-		require.Equal(t, trial.point == ethereum.PointReplacementSigned || trial.point == ethereum.PointReplacementLogged, trial.dear)
-		require.Contains(t, trial.String(), string(trial.fault)+" at "+string(trial.point))
-		seen[string(trial.fault)+" "+string(trial.point)] = true
-	}
-	require.Len(t, seen, 27)
-	require.Equal(t, list, plan(seeded(1), allPoints(), allFaults()), "the seed decides")
-	require.NotEqual(t, list, plan(seeded(2), allPoints(), allFaults()))
+func someProgram() program {
+	return program{nodes: 3, duration: 10 * time.Minute, gap: 2 * time.Second, seed: 7, failpoints: true, kubernetes: "script"}
 }
 
-// A leader that is paused or cut off is back only when another one has led.
-func TestMoments(t *testing.T) {
+// story is a plan without what can not be compared.
+func story(plan []strike) (list []string) {
+	for _, s := range plan {
+		list = append(list, s.String())
+	}
+	return list
+}
+
+func TestSameSeedSamePlan(t *testing.T) {
 	t.Parallel()
-	met := map[fault]map[moment]bool{faultKill: {}, faultPause: {}, faultCut: {}}
-	for seed := range uint64(50) {
-		for _, trial := range plan(seeded(seed), allPoints(), allFaults()) {
-			met[trial.fault][trial.heal] = true
+	p := someProgram()
+	again := plan(p, kinds())
+	require.Equal(t, story(plan(p, kinds())), story(again))
+	q := p
+	q.seed++
+	require.NotEqual(t, story(plan(p, kinds())), story(plan(q, kinds())))
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	list := plan(someProgram(), kinds())
+	seen, together := map[string]int{}, 0
+	var last time.Duration
+	for i, s := range list {
+		require.Equal(t, i+1, s.number)
+		require.GreaterOrEqual(t, s.at, last)
+		require.Less(t, s.at, 10*time.Minute)
+		require.GreaterOrEqual(t, s.lasts, s.kind.shortest)
+		require.LessOrEqual(t, s.lasts, s.kind.longest)
+		last = s.at
+		seen[s.kind.name]++
+		on := 0
+		for _, other := range list[:i] {
+			if other.at+other.lasts > s.at {
+				on++
+			}
+		}
+		require.Less(t, on, most, "not more at a time")
+		if on > 0 {
+			together++
 		}
 	}
-	require.Equal(t, map[fault]map[moment]bool{
-		faultKill:  {atOnce: true, newLeads: true, answered: true},
-		faultPause: {newLeads: true, answered: true},
-		faultCut:   {newLeads: true, answered: true},
-	}, met)
+	for _, k := range kinds() {
+		require.Positive(t, seen[k.name], "%s in ten minutes", k.name)
+	}
+	require.Greater(t, together, len(list)/3, "many overlap")
 }
 
-func TestCommandLine(t *testing.T) {
+func TestPlanWithoutFailpoints(t *testing.T) {
 	t.Parallel()
-	c, err := parse([]string{"--runs", "3", "--seed", "7", "--point", "sent", "--fault", "cut"})
+	p := someProgram()
+	p.failpoints = false
+	require.NotEmpty(t, plan(p, kinds()))
+	require.False(t, slices.ContainsFunc(plan(p, kinds()), func(s strike) bool { return s.kind.points }))
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	p, err := parse([]string{"--nodes", "5", "--seed", "3", "--duration", "15m", "--only", "kill,sleep"})
 	require.NoError(t, err)
-	require.Equal(t, 3, c.runs)
-	require.Equal(t, uint64(7), c.seed)
-	require.Equal(t, []failpoint.Name{ethereum.PointSent}, c.points)
-	require.Equal(t, []fault{faultCut}, c.faults)
-	for _, args := range [][]string{{"--point", "nowhere"}, {"--fault", "none"}, {"--runs", "0"}} {
+	require.Equal(t, 5, p.nodes)
+	some, err := kindsNamed(p.only)
+	require.NoError(t, err)
+	require.Len(t, some, 2)
+	for _, args := range [][]string{{"--nodes", "4"}, {"--duration", "0s"}, {"--gap", "-1s"}, {"--only", "flood"}} {
 		_, err := parse(args)
 		require.ErrorIs(t, err, errUsage, "%v", args)
 	}
+}
+
+// Members are struck one fault at a time, disks one at a time.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	s := &stage{count: 3}
+	x := newTorment(s, &seen{}, nil)
+	x.seen.leader.Store(1)
+	named := func(name string) strike {
+		some, err := kindsNamed(name)
+		require.NoError(t, err)
+		return strike{kind: some[0]}
+	}
+	kill, replace, part, roll := named("kill"), named("replace"), named("part"), named("roll")
+	kill.leader = true
+	first, ok := x.claim(kill)
+	require.True(t, ok)
+	require.Equal(t, 1, first, "the leader")
+	second, ok := x.claim(replace)
+	require.True(t, ok)
+	require.Equal(t, 0, second)
+	_, ok = x.claim(replace)
+	require.False(t, ok, "one disk at a time")
+	_, ok = x.claim(roll)
+	require.False(t, ok)
+	_, ok = x.claim(part)
+	require.True(t, ok, "links are nobody's")
+	require.False(t, s.seize(1))
+	require.True(t, s.seize(2))
+	_, ok = x.claim(kill)
+	require.False(t, ok, "all are struck")
+	s.leave(2)
+	x.free(replace, second)
+	x.free(kill, first)
+	_, ok = x.claim(roll)
+	require.True(t, ok)
+	_, ok = x.claim(kill)
+	require.False(t, ok, "all are restarted")
 }

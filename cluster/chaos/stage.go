@@ -12,83 +12,106 @@ import (
 
 	"github.com/ethereum/go-ethereum/ethclient"
 
+	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/books"
+	"github.com/keysteward/keysteward/cluster/chaos/faults"
+	"github.com/keysteward/keysteward/cluster/chaos/wires"
 	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 const (
-	members = 3
-	// confirmations after which a deposit is final: more than one, so that mined and
-	// final are different passes.
+	// confirmations after which a deposit is final.
 	confirmations = 2
-	pollTime      = 20 * time.Millisecond
+	// restTime is how long keys rest after proof, in cluster time.
+	restTime = 500 * time.Millisecond
+	pollTime = 50 * time.Millisecond
 )
 
-// stage is everything that runs: the nodes, the wires between them, and geth. Close
-// it.
+// stage is everything that runs: the nodes, the wires between them, and geth. Close it.
 type stage struct {
-	nodes  *local.Nodes
-	wires  *wires
-	chain  *ethclient.Client
-	points failpoint.Folder
-	books  *books
-	pods   []*pod // of all trials so far
-	kills  int    // nodes that ended because they were killed
+	faults.Stage
+	count int
+	down  bool // the nodes were stopped
+	dir   string
+	asker answers.Asker
+	wires *wires.Wires
+	chain *ethclient.Client
+	books *books.Books
+	// kubernetes is nil where no clouds are made.
+	kubernetes *controlPlane
+	// seize and leave claim a member's process for a fault, and give it back.
+	seize func(member int) bool
+	leave func(member int)
 }
 
-// raise builds a stage in a folder, of programs that were built for it.
-func raise(ctx context.Context, keysteward, geth, dir string) (s *stage, err error) {
-	s = &stage{points: failpoint.Folder(filepath.Join(dir, "failpoints"))}
+// raise builds a stage in a folder.
+func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
+	s = &stage{count: p.nodes, dir: dir}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
-			s = nil
+			err = errors.Join(err, s.close(ctx))
 		}
 	}()
-	if s.nodes, err = local.OpenNodes(ctx, dir, keysteward, members); err != nil {
+	if s.Nodes, err = local.OpenNodes(ctx, filepath.Join(dir, "cluster"), p.keysteward, p.nodes); err != nil {
 		return s, fmt.Errorf("prepare: %w", err)
 	}
-	if err := os.MkdirAll(string(s.points), 0o700); err != nil {
-		return s, fmt.Errorf("folder of failpoints: %w", err)
+	s.asker = answers.Asker(s.Nodes.AdminToken())
+	var env []string
+	if p.failpoints {
+		s.Points = failpoint.Folder(filepath.Join(dir, "failpoints"))
+		if err := os.MkdirAll(string(s.Points), 0o700); err != nil {
+			return s, fmt.Errorf("folder of failpoints: %w", err)
+		}
+		env = append(env, failpoint.Variable+"="+string(s.Points))
 	}
-	var addresses []string
-	for i := range members {
-		addresses = append(addresses, s.nodes.RaftAddress(i))
+	addresses := make([]string, p.nodes)
+	for i := range addresses {
+		addresses[i] = s.Nodes.RaftAddress(i)
 	}
-	if s.wires, err = newWires(ctx, addresses); err != nil {
-		return s, err
+	if s.wires, err = wires.New(ctx, addresses); err != nil {
+		return s, err //nolint:wrapcheck // says what it is
 	}
-	if s.chain, err = startGeth(ctx, geth, dir, s.nodes); err != nil {
-		return s, err
+	if p.kubernetes != "" {
+		if s.kubernetes, err = startKubernetes(ctx, p.kubernetes, filepath.Join(dir, "kubernetes")); err != nil {
+			return s, err
+		}
 	}
-	if s.books, err = openBooks(ctx, s.chain, s.nodes.FundedAddress()); err != nil {
-		return s, err
+	if s.chain, err = books.StartGeth(ctx, p.geth, dir, s.Nodes); err != nil {
+		return s, err //nolint:wrapcheck // says what it is
 	}
-	err = s.nodes.Start(ctx, chainOf(s.nodes), s.flags, []string{failpoint.Variable + "=" + string(s.points)})
-	if err != nil {
+	if s.books, err = books.Open(ctx, s.chain, s.Nodes.FundedAddress()); err != nil {
+		return s, err //nolint:wrapcheck // says what it is
+	}
+	if err := s.Nodes.Start(ctx, books.ChainOf(s.Nodes), s.flags, env); err != nil {
 		return s, fmt.Errorf("start the nodes: %w", err)
 	}
 	return s, nil
 }
 
-// flags of a member: it listens on a host of its own, and is advertised where its wire is.
+// flags of a member: it listens on a host of its own, and is advertised where its wire
+// is. Nobody but operators testifies that a pod has stopped.
 func (s *stage) flags(i int) []string {
 	return []string{
-		"--raft-addr", net.JoinHostPort(memberHost(i), strconv.Itoa(s.nodes.RaftPort(i))),
-		"--confirmations", strconv.Itoa(confirmations), "--log-level", "debug",
+		"--raft-addr", net.JoinHostPort(wires.MemberHost(i), strconv.Itoa(s.Nodes.RaftPort(i))),
+		"--confirmations", strconv.Itoa(confirmations),
+		"--witness", "operator", "--rest-after-proof", restTime.String(), "--spare-keys", strconv.Itoa(pods),
 	}
 }
 
-func (s *stage) close() error {
+func (s *stage) close(ctx context.Context) error {
 	if s.chain != nil {
 		s.chain.Close()
 	}
 	var err error
-	if s.nodes != nil {
-		err = s.nodes.Close()
+	if s.Nodes != nil && !s.down {
+		err = s.Nodes.Close()
 	}
 	if s.wires != nil {
-		s.wires.close()
+		s.wires.Close()
+	}
+	if s.kubernetes != nil {
+		err = errors.Join(err, s.kubernetes.close(ctx))
 	}
 	if err != nil {
 		return fmt.Errorf("take down: %w", err)
@@ -96,21 +119,27 @@ func (s *stage) close() error {
 	return nil
 }
 
-// await calls check until it answers true or fails. After the limit it returns
-// late, or why the context ended.
-func await(ctx context.Context, limit time.Duration, late error, check func() (bool, error)) error {
+// await calls check until it answers true. After the limit it returns what was late, or
+// why the context ended.
+func await(ctx context.Context, limit time.Duration, late error, check func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 	defer cancel()
-	ticker := time.NewTicker(pollTime)
-	defer ticker.Stop()
-	for {
-		if done, err := check(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
+	for !check() {
+		if err := pause(ctx, pollTime); err != nil {
 			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
-		case <-ticker.C:
 		}
+	}
+	return nil
+}
+
+// pause returns an error if the context ends before so much time has passed.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // the caller asks the context
 	}
 }

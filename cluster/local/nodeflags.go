@@ -50,6 +50,8 @@ func (s *site) peers() string {
 	return strings.Join(list, ",")
 }
 
+func (s *site) dataDir(i int) string { return s.folder.in(nodeName(i), "data") }
+
 func (s *site) log(i int) string { return s.folder.in(nodeName(i), "log") }
 
 // serverArgs is the command line of a node's process.
@@ -58,7 +60,7 @@ func (s *site) serverArgs(i int) []string {
 	args := []string{
 		"server",
 		"--name", nodeName(i),
-		"--data-dir", s.folder.in(nodeName(i), "data"),
+		"--data-dir", s.dataDir(i),
 		"--api-addr", address(s.ports.API[i]),
 		"--advertise-api", s.apiURL(i),
 		"--raft-addr", raft,

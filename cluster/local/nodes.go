@@ -90,6 +90,14 @@ func (n *Nodes) Restart(ctx context.Context) error {
 	return err
 }
 
+// StartNode starts one node, from 0, if it does not run, and does not wait for it.
+func (n *Nodes) StartNode(ctx context.Context, i int) error {
+	return n.launcher.nodes.startOne(ctx, i)
+}
+
+// DataDir is the data folder of a node, from 0.
+func (n *Nodes) DataDir(i int) string { return n.launcher.site.dataDir(i) }
+
 // AwaitReady returns when all nodes are ready, and with an error that wraps ErrNode
 // if one has ended or is not ready in time.
 func (n *Nodes) AwaitReady(ctx context.Context) error { return awaitReady(ctx, n.launcher.nodes) }

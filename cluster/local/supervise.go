@@ -54,6 +54,16 @@ func (v *supervisor) restart(ctx context.Context) (started []*process, err error
 	return v.startEach(ctx, func(p *process) bool { return p != nil && !p.running() })
 }
 
+// startOne starts one node that does not run.
+func (v *supervisor) startOne(ctx context.Context, i int) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.stopping || v.nodes[i] != nil && v.nodes[i].running() {
+		return nil
+	}
+	return v.startNode(ctx, i)
+}
+
 func (v *supervisor) startEach(ctx context.Context, wanted func(last *process) bool) (started []*process, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

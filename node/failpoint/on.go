@@ -2,7 +2,11 @@
 
 package failpoint
 
-import "os"
+import (
+	"os"
+	"sync/atomic"
+	"time"
+)
 
 // Enabled reports whether this program was built with failpoints.
 const Enabled = true
@@ -23,4 +27,27 @@ func Armed(n Name) bool {
 	}
 	_, err := os.Lstat(Folder(folder).armed(n))
 	return err == nil
+}
+
+// Write does a write of the node's log, which fails or stalls if that was asked for.
+func Write(node string, do func() error) error {
+	if folder := os.Getenv(Variable); folder != "" {
+		return Folder(folder).write(node, do)
+	}
+	return do()
+}
+
+var here atomic.Pointer[string]
+
+// Here says which node this process is, for its clock.
+func Here(node string) { here.Store(&node) }
+
+// Now is the wall clock, which is wrong if that was asked for. It is for what is written
+// down or compared with what was: times between two instants are measured with time.Now.
+func Now() time.Time {
+	now, folder, node := time.Now(), os.Getenv(Variable), here.Load()
+	if folder == "" || node == nil {
+		return now
+	}
+	return now.Add(Folder(folder).offset(*node))
 }

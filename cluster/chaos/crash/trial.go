@@ -7,6 +7,9 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/books"
 )
 
 const (
@@ -102,9 +105,9 @@ func (s *stage) settle(ctx context.Context) ([]string, error) {
 // look compares the chain with every node, and the nodes with each other.
 func (s *stage) look(ctx context.Context) ([]string, error) {
 	var found []string
-	var first testimony
+	var first answers.Testimony
 	for i, api := range s.nodes.APIs() {
-		said, err := s.hear(ctx, api)
+		said, err := s.asker.Hear(ctx, api)
 		if err != nil {
 			return nil, err
 		}
@@ -115,16 +118,17 @@ func (s *stage) look(ctx context.Context) ([]string, error) {
 			found = append(found, fmt.Sprintf("nodes 1 and %d do not know the same", i+1))
 		}
 	}
-	ledger, err := s.books.read(ctx)
+	ledger, err := s.books.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return append(found, violations(*ledger, first, s.pods)...), nil
+	found = append(found, holdings(first, s.pods)...)
+	return append(found, books.Violations(ledger, first.Deposits, first.Accounts)...), nil
 }
 
 // verify asks the product itself: keysteward deposits verify.
 func (s *stage) verify(ctx context.Context) []string {
-	chain := chainOf(s.nodes)
+	chain := books.ChainOf(s.nodes)
 	out, err := s.nodes.Keysteward(ctx, "deposits", "verify", "--execution-rpc", chain.RPC,
 		"--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s")
 	if err != nil {

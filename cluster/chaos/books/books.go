@@ -1,4 +1,6 @@
-package main
+// Package books keeps books of a real geth with the real deposit contract: what the
+// chain holds, block by block, is compared with what nodes answer.
+package books
 
 import (
 	"context"
@@ -15,9 +17,9 @@ import (
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 )
 
-// ledger is what the chain holds of an account that pays, and of all deposits. It is
+// Ledger is what the chain holds of an account that pays, and of all deposits. It is
 // read from blocks and receipts, and not as the product reads it.
-type ledger struct {
+type Ledger struct {
 	head    uint64 // up to which it was read
 	first   *big.Int
 	balance *big.Int // of the account in the head block, wei; first is that at the beginning
@@ -46,23 +48,24 @@ type deposited struct {
 	tx                  common.Hash
 }
 
-// books reads the chain, each block once: this chain has no reorganisations.
-type books struct {
+// Books reads the chain, each block once: this chain has no reorganisations.
+type Books struct {
 	chain   *ethclient.Client
 	account common.Address
-	ledger  ledger
+	ledger  Ledger
 }
 
-func openBooks(ctx context.Context, chain *ethclient.Client, account common.Address) (*books, error) {
+// Open opens the books of an account that has paid nothing yet.
+func Open(ctx context.Context, chain *ethclient.Client, account common.Address) (*Books, error) {
 	first, err := chain.BalanceAt(ctx, account, nil)
 	if err != nil {
 		return nil, fmt.Errorf("balance before the first deposit: %w", err)
 	}
-	return &books{chain: chain, account: account, ledger: ledger{first: first}}, nil
+	return &Books{chain: chain, account: account, ledger: Ledger{first: first}}, nil
 }
 
-// read goes on to the head.
-func (b *books) read(ctx context.Context) (*ledger, error) {
+// Read goes on to the head. What it returns is not changed later.
+func (b *Books) Read(ctx context.Context) (*Ledger, error) {
 	head, err := b.chain.BlockNumber(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("head: %w", err)
@@ -92,7 +95,7 @@ func (b *books) read(ctx context.Context) (*ledger, error) {
 	return &copied, nil
 }
 
-func (b *books) readBlock(ctx context.Context, number uint64) error {
+func (b *Books) readBlock(ctx context.Context, number uint64) error {
 	block, err := b.chain.BlockByNumber(ctx, new(big.Int).SetUint64(number))
 	if err != nil {
 		return err //nolint:wrapcheck // the caller says which block
@@ -112,7 +115,7 @@ func (b *books) readBlock(ctx context.Context, number uint64) error {
 	return nil
 }
 
-func (b *books) book(tx *types.Transaction, receipt *types.Receipt) error {
+func (b *Books) book(tx *types.Transaction, receipt *types.Receipt) error {
 	from, err := types.Sender(types.LatestSignerForChainID(new(big.Int).SetUint64(devchain.DefaultChainID)), tx)
 	if err != nil {
 		return err //nolint:wrapcheck // the caller says which transaction

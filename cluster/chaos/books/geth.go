@@ -1,10 +1,9 @@
-package main
+package books
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/ethclient"
 
 	"github.com/keysteward/keysteward/cluster/local"
@@ -23,13 +21,14 @@ const (
 	blockPeriod = "1"  // seconds, the shortest of geth
 	gethCache   = "64" // megabytes
 	gethTime    = 30 * time.Second
+	pollTime    = 20 * time.Millisecond
 )
 
 var errGeth = errors.New("geth does not run")
 
-// startGeth makes a chain that begins with the deposit contract and a rich account
+// StartGeth makes a chain that begins with the deposit contract and a rich account
 // that pays, starts a geth on it beside the nodes, and returns when blocks come.
-func startGeth(ctx context.Context, geth, dir string, nodes *local.Nodes) (*ethclient.Client, error) {
+func StartGeth(ctx context.Context, geth, dir string, nodes *local.Nodes) (*ethclient.Client, error) {
 	genesis, err := devchain.GethGenesis(devchain.DefaultChainID, nodes.FundedAddress())
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it is
@@ -68,23 +67,8 @@ func startGeth(ctx context.Context, geth, dir string, nodes *local.Nodes) (*ethc
 	})
 }
 
-// The least that geth takes for a deposit, in wei per gas beyond the base fee. A
-// deposit offers a gwei first, and an eighth more when it is replaced.
-const (
-	priceUsual = 1
-	priceDear  = 1_100_000_000
-)
-
-// price sets the least that geth takes.
-func (s *stage) price(ctx context.Context, wei int64) error {
-	if err := s.chain.Client().CallContext(ctx, nil, "miner_setGasPrice", (*hexutil.Big)(big.NewInt(wei))); err != nil {
-		return fmt.Errorf("set geth's price: %w", err)
-	}
-	return nil
-}
-
-// chainOf is what the nodes are told of geth's chain.
-func chainOf(nodes *local.Nodes) local.ClusterChain {
+// ChainOf is what the nodes are told of geth's chain.
+func ChainOf(nodes *local.Nodes) local.ClusterChain {
 	return local.ClusterChain{
 		RPC: "http://" + nodes.ChainAddress(), ChainID: devchain.DefaultChainID,
 		DepositContract: devchain.DepositContract().Hex(),
@@ -92,7 +76,25 @@ func chainOf(nodes *local.Nodes) local.ClusterChain {
 	}
 }
 
-// withdrawals are the credentials of every deposit of such a cluster.
-func withdrawals() string {
+// Withdrawals are the credentials of every deposit of such a cluster.
+func Withdrawals() string {
 	return "0x010000000000000000000000" + common.Bytes2Hex(common.HexToAddress(local.WithdrawalAddress).Bytes())
+}
+
+// await calls check until it answers true or fails, or the limit is over.
+func await(ctx context.Context, limit time.Duration, late error, check func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
+	defer cancel()
+	ticker := time.NewTicker(pollTime)
+	defer ticker.Stop()
+	for {
+		if done, err := check(); done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
+		case <-ticker.C:
+		}
+	}
 }

@@ -62,7 +62,7 @@ func (s *stage) strike(ctx context.Context, t trial, member int) error {
 			return fmt.Errorf("pause: %w", err)
 		}
 	case faultCut:
-		s.wires.cut(member)
+		s.wires.Cut(member)
 		if t.goOn == atOnce {
 			return s.points.Release(t.point) //nolint:wrapcheck // says what it is
 		}
@@ -78,7 +78,7 @@ func (s *stage) heal(ctx context.Context, t trial, member int) (err error) {
 	case faultPause:
 		err = s.nodes.Signal(member, syscall.SIGCONT)
 	case faultCut:
-		s.wires.connect(member)
+		s.wires.Connect(member)
 	}
 	if err != nil {
 		return fmt.Errorf("end of %s: %w", t.fault, err)
@@ -101,7 +101,7 @@ func (s *stage) awaitOther(ctx context.Context, than int) error {
 // leads reports whether a member says of itself that it leads.
 func (s *stage) leads(ctx context.Context, i int, api string) bool {
 	var c wire.Cluster
-	if s.ask(ctx, api, "/v1/cluster", nil, &c) != nil {
+	if s.asker.Ask(ctx, api, "/v1/cluster", nil, &c) != nil {
 		return false
 	}
 	for _, n := range c.Nodes {

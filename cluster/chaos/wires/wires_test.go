@@ -1,4 +1,4 @@
-package main
+package wires
 
 import (
 	"io"
@@ -13,19 +13,19 @@ import (
 const patience = 10 * time.Second
 
 // newWiredMembers are wires to members that say what they hear, each after its index.
-func newWiredMembers(t *testing.T, count int) *wires {
+func newWiredMembers(t *testing.T, count int) *Wires {
 	t.Helper()
 	addresses := make([]string, count)
 	for i := range addresses {
 		addresses[i] = "127.0.0.1:0"
 	}
-	w, err := newWires(t.Context(), addresses)
+	w, err := New(t.Context(), addresses)
 	require.NoError(t, err)
-	t.Cleanup(w.close)
+	t.Cleanup(w.Close)
 	for i := range count {
 		_, port, err := net.SplitHostPort(w.addresses[i])
 		require.NoError(t, err)
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(memberHost(i), port))
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(MemberHost(i), port))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = l.Close() })
 		go func() {
@@ -46,7 +46,7 @@ func newWiredMembers(t *testing.T, count int) *wires {
 }
 
 // call connects one member with another.
-func (w *wires) call(t *testing.T, from string, to int) net.Conn {
+func (w *Wires) call(t *testing.T, from string, to int) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	c, err := d.DialContext(t.Context(), "tcp", w.addresses[to])
@@ -82,11 +82,11 @@ func says(t *testing.T, c net.Conn, text string) {
 func TestWiresCarry(t *testing.T) {
 	t.Parallel()
 	w := newWiredMembers(t, 2)
-	c := w.call(t, memberHost(0), 1)
+	c := w.call(t, MemberHost(0), 1)
 	hears(t, c, "1")
 	says(t, c, "hello")
 	hears(t, c, "hello")
-	self := w.call(t, memberHost(0), 0)
+	self := w.call(t, MemberHost(0), 0)
 	hears(t, self, "0")
 	require.NoError(t, c.Close())
 }
@@ -107,39 +107,82 @@ func TestWiresCut(t *testing.T) {
 	t.Parallel()
 	const leader, other, third = 0, 1, 2
 	w := newWiredMembers(t, 3)
-	out, in, aside := w.call(t, memberHost(leader), other), w.call(t, memberHost(other), leader), w.call(t, memberHost(other), third)
+	out, in, aside := w.call(t, MemberHost(leader), other), w.call(t, MemberHost(other), leader), w.call(t, MemberHost(other), third)
 	hears(t, out, "1")
 	hears(t, in, "0")
 	hears(t, aside, "2")
 
-	w.cut(leader)
+	w.Cut(leader)
 	says(t, out, "from the leader")
 	says(t, in, "to the leader")
 	says(t, aside, "past the leader")
 	hears(t, aside, "past the leader")
 	hearsNothing(t, out)
 	hearsNothing(t, in)
-	fresh, back := w.call(t, memberHost(leader), third), w.call(t, memberHost(third), leader)
+	fresh, back := w.call(t, MemberHost(leader), third), w.call(t, MemberHost(third), leader)
 	hearsNothing(t, fresh)
 	hearsNothing(t, back)
 
-	w.connect(leader)
+	w.Connect(leader)
 	hears(t, out, "from the leader")
 	hears(t, in, "to the leader")
 	hears(t, fresh, "2")
 	hears(t, back, "0")
 }
 
+// One way is blocked: what was said the other way arrives.
+func TestWiresBlockOneWay(t *testing.T) {
+	t.Parallel()
+	w := newWiredMembers(t, 2)
+	c := w.call(t, MemberHost(0), 1)
+	hears(t, c, "1")
+	forth, again := w.Block(0, 1), w.Block(0, 1)
+	says(t, c, "there")
+	hearsNothing(t, c)
+	forth()
+	forth() // counts once
+	hearsNothing(t, c)
+	again()
+	hears(t, c, "there")
+
+	back := w.Block(1, 0)
+	says(t, c, "answer")
+	fresh := w.call(t, MemberHost(0), 1)
+	hearsNothing(t, c)
+	hearsNothing(t, fresh)
+	back()
+	hears(t, c, "answer")
+	hears(t, fresh, "1")
+}
+
+func TestWiresDelay(t *testing.T) {
+	t.Parallel()
+	const late = 300 * time.Millisecond
+	w := newWiredMembers(t, 2)
+	c := w.call(t, MemberHost(0), 1)
+	hears(t, c, "1")
+	undo := w.Delay(1, 0, late)
+	began := time.Now()
+	says(t, c, "one")
+	says(t, c, " two")
+	hears(t, c, "one two")
+	require.GreaterOrEqual(t, time.Since(began), late)
+	require.Less(t, time.Since(began), patience/2, "they are late together, not one after the other")
+	undo()
+	says(t, c, "soon")
+	hears(t, c, "soon")
+}
+
 // Closing the wires does not wait for anybody.
 func TestWiresCloseWhileCut(t *testing.T) {
 	t.Parallel()
 	w := newWiredMembers(t, 2)
-	c := w.call(t, memberHost(0), 1)
+	c := w.call(t, MemberHost(0), 1)
 	hears(t, c, "1")
-	w.cut(1)
+	w.Cut(1)
 	says(t, c, "never arrives")
-	w.call(t, memberHost(0), 1)
-	w.close()
-	_, err := newWires(t.Context(), []string{"127.0.0.1:0", "nonsense"})
+	w.call(t, MemberHost(0), 1)
+	w.Close()
+	_, err := New(t.Context(), []string{"127.0.0.1:0", "nonsense"})
 	require.Error(t, err)
 }

@@ -1,0 +1,12 @@
+// Package faults is what can be done to the nodes of a cluster of real processes, and to
+// what they need: killed and paused processes, logs that fail or stall, full disks, damaged
+// files, lost disks, clocks that are wrong, a chain that is away, certificates that expire,
+// networks that are cut.
+//
+// A [Fault] has a name, happens, and is healed. It knows nothing of other faults: whoever
+// injects several at once sees to it that no two are about the same thing of one node, and
+// that no more than a minority loses its data.
+//
+// Logs and clocks need nodes that were built with the tag failpoints. Full disks and
+// networks need Linux and root.
+package faults

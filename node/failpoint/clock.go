@@ -1,0 +1,36 @@
+package failpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+func (f Folder) clock(node string) string { return filepath.Join(string(f), node+".clock") }
+
+// SetClock has the node's wall clock go wrong by so much; 0 sets it right.
+func (f Folder) SetClock(node string, offset time.Duration) error {
+	if offset != 0 {
+		return f.tell(f.clock(node), offset.String())
+	}
+	if err := os.Remove(f.clock(node)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set the clock of %s: %w", node, err)
+	}
+	return nil
+}
+
+// offset is how wrong the node's wall clock is.
+func (f Folder) offset(node string) time.Duration {
+	text, err := os.ReadFile(f.clock(node))
+	if err != nil {
+		return 0
+	}
+	offset, err := time.ParseDuration(string(text))
+	if err != nil {
+		return 0
+	}
+	return offset
+}
