@@ -182,7 +182,7 @@ func TestDiskIsFull(t *testing.T) {
 			}
 			require.ErrorIs(t, failure, unix.ENOSPC)
 			require.ErrorContains(t, failure, "write the log "+filepath.Join(full.cfg.DataDir, "raft.db"))
-			require.True(t, full.journal.has("the disk does not take what this node has to remember: it stops"))
+			require.True(t, full.journal.has("this node can not rely on its disk: it stops"))
 			full.down()
 			c.done("without it")
 			require.NoError(t, os.Remove(filepath.Join(full.cfg.DataDir, "filler")))

@@ -92,6 +92,9 @@ func readID(path, name string) (string, error) {
 		return "", fmt.Errorf("node ID: %w", err)
 	}
 	id := strings.TrimSpace(string(b))
+	if id == "" {
+		return "", fmt.Errorf("%w: %s is empty. %s", ErrDamaged, filepath.Join(path, idFile), wayOut(path))
+	}
 	suffix, ok := strings.CutPrefix(id, name+"-")
 	if _, err := hex.DecodeString(suffix); !ok || err != nil || len(suffix) != 2*suffixBytes {
 		return "", fmt.Errorf("%s belongs to node %q, this one is called %q: %w", path, id, name, ErrForeignFolder)
@@ -111,7 +114,11 @@ func checkNew(path string) error {
 		case idFile: // minted a moment ago by another process; whoever gets the lock will see
 			return nil
 		default:
-			return fmt.Errorf("%s holds %q but no %s: %w", path, e.Name(), idFile, ErrForeignFolder)
+			err := fmt.Errorf("%s holds %q but no %s: %w", path, e.Name(), idFile, ErrForeignFolder)
+			if e.Name() == logFile || e.Name() == snapshotsFolder || e.Name() == clusterFile {
+				err = fmt.Errorf("%w, unless it is of this node, which has lost its ID then. %s", err, wayOut(path))
+			}
+			return err
 		}
 	}
 	return nil

@@ -43,7 +43,7 @@ func (f *folder) readCluster() error {
 	}
 	text, joining := strings.CutSuffix(strings.TrimSpace(string(b)), joiningWord)
 	if !clusterIDText.MatchString(text) {
-		return fmt.Errorf("%s: %w", path, errClusterID)
+		return fmt.Errorf("%w: %s: %w. %s", ErrDamaged, path, errClusterID, wayOut(f.path))
 	}
 	f.belongs.cluster, f.belongs.joining = text, joining
 	return nil

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -50,6 +51,14 @@ func boltOptions() *bbolt.Options {
 	return &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: time.Second}
 }
 
+// own writes down whose log it is, once: a folder is never put together of two nodes'.
+func (s *logStore) own(nodeID string) error {
+	if had, err := s.Get([]byte(keyNodeID)); err == nil && string(had) == nodeID {
+		return nil
+	}
+	return s.Set([]byte(keyNodeID), []byte(nodeID))
+}
+
 // write does one write to the disk.
 func (s *logStore) write(do func() error) error {
 	err := failpoint.Write(s.node, do)
@@ -61,13 +70,24 @@ func (s *logStore) write(do func() error) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (s *logStore) StoreLog(l *raft.Log) error {
-	return s.write(func() error { return s.BoltStore.StoreLog(l) })
-}
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs implements raft.LogStore.
 func (s *logStore) StoreLogs(l []*raft.Log) error {
-	return s.write(func() error { return s.BoltStore.StoreLogs(l) })
+	return s.write(func() error { return s.BoltStore.StoreLogs(summed(l)) })
+}
+
+// GetLog implements raft.LogStore. An entry that is damaged ends the node: Raft would try
+// to read it again and again, or panic.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	if err := s.BoltStore.GetLog(index, l); err != nil {
+		return err //nolint:wrapcheck // Raft compares it
+	}
+	if _, err := checkSum(index, l); err != nil {
+		s.fail(err)
+		return err
+	}
+	return nil
 }
 
 // DeleteRange implements raft.LogStore.
@@ -77,18 +97,39 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 
 // Set implements raft.StableStore.
 func (s *logStore) Set(k, v []byte) error {
-	return s.write(func() error { return s.BoltStore.Set(k, v) })
+	return s.write(func() error { return s.BoltStore.Set(k, sealValue(k, v)) })
 }
 
 // SetUint64 implements raft.StableStore. Raft panics if it fails for the term.
 func (s *logStore) SetUint64(k []byte, v uint64) error {
-	return s.write(func() error { return s.BoltStore.SetUint64(k, v) })
+	return s.Set(k, binary.BigEndian.AppendUint64(nil, v))
+}
+
+// Get implements raft.StableStore.
+func (s *logStore) Get(k []byte) ([]byte, error) {
+	b, err := s.BoltStore.Get(k)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // Raft compares it
+	}
+	return unsealValue(k, b)
+}
+
+// GetUint64 implements raft.StableStore.
+func (s *logStore) GetUint64(k []byte) (uint64, error) {
+	b, err := s.Get(k)
+	if err != nil {
+		return 0, err
+	}
+	if len(b) != numberBytes {
+		return 0, fmt.Errorf("%w: the value of %s has %d bytes", ErrDamaged, k, len(b))
+	}
+	return binary.BigEndian.Uint64(b), nil
 }
 
 // unwritable ends the node, and says so at once: Raft may panic for the same reason.
 func (n *Node) unwritable(err error) {
 	if n.ctx.Err() == nil {
-		n.log.Error("the disk does not take what this node has to remember: it stops", "error", err, "disk", n.disk.check().Detail)
+		n.log.Error("this node can not rely on its disk: it stops", "error", err, "disk", n.disk.check().Detail)
 	}
 	n.fail(err)
 }

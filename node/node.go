@@ -79,8 +79,14 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	n.disk = newDisk(cfg)
+	if err := n.folder.verify(n.log); err != nil {
+		return nil, err
+	}
 	compactLog(cfg)
 	if n.store, err = openLog(cfg.DataDir, cfg.Name, n.unwritable); err != nil {
+		return nil, err
+	}
+	if err := n.store.own(n.ID()); err != nil {
 		return nil, err
 	}
 	if err := n.startRaft(); err != nil {
@@ -107,14 +113,14 @@ func (n *Node) Start(duties ...Duty) {
 func (n *Node) startRaft() error {
 	logger := raftLogger(n.log, n.leaving.Load)
 	// Before Raft does it: snapshots are nobody else's to read.
-	if err := os.MkdirAll(filepath.Join(n.cfg.DataDir, "snapshots"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(n.cfg.DataDir, snapshotsFolder), 0o700); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.DataDir, n.cfg.SnapshotsKept, logger)
 	if err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
-	n.snapshots = snapshots
+	n.snapshots = snapshotStore{SnapshotStore: snapshots, folder: filepath.Join(n.cfg.DataDir, snapshotsFolder)}
 	if err := syncFolder(n.cfg.DataDir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
@@ -125,7 +131,7 @@ func (n *Node) startRaft() error {
 	n.trans = newTransportWithin(n.link, n.ID(), n.cfg.rpcTimeout, logger, n.log)
 	c := n.raftConfig()
 	c.Logger = logger
-	n.raft, err = raft.NewRaft(c, n.replica, cached, n.store, snapshots, n.trans)
+	n.raft, err = raft.NewRaft(c, n.replica, cached, n.store, n.snapshots, n.trans)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}

@@ -43,7 +43,7 @@ type Inspection struct {
 type stopped struct {
 	folder    *folder
 	log       *logStore
-	snapshots *raft.FileSnapshotStore
+	snapshots raft.SnapshotStore
 	machine   *fsm.Machine
 	found     Inspection
 }
@@ -76,16 +76,21 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 	if s.folder, err = openFolder(dataDir, NameOf(strings.TrimSpace(string(id)))); err != nil {
 		return nil, err
 	}
+	if err := s.folder.verify(log); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dataDir, logFile)
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", dataDir, ErrNoData, err)
 	}
-	if s.log, err = openLogAs(dataDir, "", readOnly, func(error) {}); err != nil {
+	if s.log, err = openLogAs(dataDir, NameOf(s.folder.nodeID), readOnly, func(error) {}); err != nil {
 		return nil, err
 	}
-	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dataDir, DefaultSnapshotsKept, raftLogger(log, func() bool { return false })); err != nil {
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dataDir, DefaultSnapshotsKept, raftLogger(log, func() bool { return false }))
+	if err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
+	s.snapshots = snapshotStore{SnapshotStore: snapshots, folder: filepath.Join(dataDir, snapshotsFolder)}
 	return s, s.read()
 }
 
@@ -197,10 +202,3 @@ func membersOf(c raft.Configuration) (list []Member) {
 	}
 	return list
 }
-
-// What the library calls its log in a data folder, and where it keeps the highest term
-// that the node has heard of.
-const (
-	logFile        = "raft.db"
-	keyCurrentTerm = "CurrentTerm"
-)
