@@ -93,7 +93,7 @@ func readID(path, name string) (string, error) {
 	}
 	id := strings.TrimSpace(string(b))
 	if id == "" {
-		return "", fmt.Errorf("%w: %s is empty. %s", ErrDamaged, filepath.Join(path, idFile), wayOut(path))
+		return "", fmt.Errorf("%w: %s is empty (%w). %s", ErrDamaged, filepath.Join(path, idFile), ErrForeignFolder, wayOut(path))
 	}
 	suffix, ok := strings.CutPrefix(id, name+"-")
 	if _, err := hex.DecodeString(suffix); !ok || err != nil || len(suffix) != 2*suffixBytes {

@@ -57,7 +57,7 @@ func (k *kept) entry(key, value []byte) error {
 	}
 	index := binary.BigEndian.Uint64(key)
 	var l raft.Log
-	if err := codec.NewDecoderBytes(value, new(codec.MsgpackHandle)).Decode(&l); err != nil {
+	if err := decodeEntry(value, &l); err != nil {
 		return fmt.Errorf("%w: log entry %d can not be read: %w", ErrDamaged, index, err)
 	}
 	had, err := checkSum(index, &l)
@@ -78,6 +78,10 @@ func (k *kept) entry(key, value []byte) error {
 	k.entries++
 	k.last, k.lastTerm = index, l.Term
 	return nil
+}
+
+func decodeEntry(b []byte, l *raft.Log) error {
+	return codec.NewDecoderBytes(b, new(codec.MsgpackHandle)).Decode(l) //nolint:wrapcheck // the caller says which
 }
 
 // checkForm checks that an entry without a checksum is written as it would be written
