@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/podtoken"
 )
 
@@ -35,7 +36,7 @@ func (s *Server) authenticate(r *http.Request, remote string) (Caller, error) {
 	if certificate == nil {
 		return Caller{}, s.refuse(remote, "no-credentials", challenge("", "send the header Authorization: Bearer <token>"))
 	}
-	caller, err := s.cfg.Certificates.Lookup(certificate, time.Now())
+	caller, err := s.cfg.Certificates.Lookup(certificate, failpoint.Now())
 	if err != nil {
 		return Caller{}, s.refuse(remote, "certificate", newProblem(forbidden, "%v", err))
 	}
@@ -50,7 +51,7 @@ func (s *Server) authenticateToken(ctx context.Context, token, remote string) (C
 	switch {
 	case suspended:
 		return Caller{}, s.refuse(remote, "suspended-token", challenge(`, error="invalid_token"`, "the token came with a restored backup and is suspended: an administrator confirms it with keysteward tokens confirm, or makes another one"))
-	case known && !expires.IsZero() && !time.Now().Before(expires):
+	case known && !expires.IsZero() && !failpoint.Now().Before(expires):
 		return Caller{}, s.refuse(remote, "expired-token", challenge(`, error="invalid_token"`, "the token has expired"))
 	case known:
 		return caller, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 func (s *Server) getCloudStatus(c *call) (answer, error) {
@@ -53,7 +54,7 @@ func clusterStatuses(v *fsm.View, k *fsmpb.LogicalCloud) []wire.CloudClusterStat
 	}
 	for row := range v.Certificates(project, name) {
 		if _, there := all[row.GetReference()]; there || !row.GetRemoved() {
-			all[row.GetReference()] = clusterStatus(k, row, time.Now())
+			all[row.GetReference()] = clusterStatus(k, row, failpoint.Now())
 		}
 	}
 	return slices.SortedFunc(maps.Values(all), func(a, b wire.CloudClusterStatus) int { return strings.Compare(a.Reference, b.Reference) })

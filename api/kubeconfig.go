@@ -10,6 +10,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // kubeconfigWish is what somebody asks for.
@@ -89,7 +90,7 @@ func (c *call) kubeconfigWish() (w kubeconfigWish, err error) {
 // who is none any more.
 func (s *Server) lookForKubeconfig(c *call, wish kubeconfigWish) (*fsm.View, kubeconfigState, error) {
 	view := s.node.View()
-	got, err := decideKubeconfig(view, wish, time.Now())
+	got, err := decideKubeconfig(view, wish, failpoint.Now())
 	if err == nil && got.pending == nil && wish.discloses {
 		return view, got, nil
 	}
@@ -97,7 +98,7 @@ func (s *Server) lookForKubeconfig(c *call, wish kubeconfigWish) (*fsm.View, kub
 		return nil, kubeconfigState{}, err
 	}
 	view = s.node.View()
-	got, err = decideKubeconfig(view, wish, time.Now())
+	got, err = decideKubeconfig(view, wish, failpoint.Now())
 	return view, got, err
 }
 

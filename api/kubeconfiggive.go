@@ -6,11 +6,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/certificate"
 	"github.com/keysteward/keysteward/node/kubernetes/kubeconfig"
 )
@@ -71,7 +71,7 @@ func (s *Server) recordKubeconfig(c *call, wish kubeconfigWish, got kubeconfigSt
 	if _, err := s.propose(c.ctx(), cmd); err != nil {
 		return kubeconfigState{}, err
 	}
-	now, err := decideKubeconfig(s.node.View(), wish, time.Now())
+	now, err := decideKubeconfig(s.node.View(), wish, failpoint.Now())
 	if err != nil || now.pending != nil || now.cloud.GetGeneration() != d.GetGeneration() || len(now.rows) != len(d.GetReferences()) {
 		return kubeconfigState{}, fsm.Refused(fsm.StaleGeneration)
 	}
@@ -145,7 +145,7 @@ func yamlAnswer(text []byte) answer {
 // pacedDisclosure refuses who asks too often for the same kubeconfig.
 func (s *Server) pacedDisclosure(c *call, wish kubeconfigWish, got kubeconfigState) error {
 	name := fmt.Sprintf("%s %s/%s/%s %d", c.caller.key(), wish.project, wish.cloud, wish.reference, got.cloud.GetGeneration())
-	wait := s.disclosures.take(name, time.Now())
+	wait := s.disclosures.take(name, failpoint.Now())
 	if wait == 0 {
 		return nil
 	}

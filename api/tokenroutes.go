@@ -10,6 +10,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 var tokenID = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -41,7 +42,7 @@ func (s *Server) createToken(c *call, body wire.NewToken) (answer, error) {
 		Name: body.Name, Role: string(body.Role), Namespaces: body.Namespaces, Projects: body.Projects, Sha256: hash,
 	}
 	if !body.Expires.IsZero() {
-		if !body.Expires.After(time.Now()) {
+		if !body.Expires.After(failpoint.Now()) {
 			return answer{}, badField("expires", "%s is over, by the clock of this node", body.Expires.UTC().Format(time.RFC3339))
 		}
 		token.ExpiresWallMs = body.Expires.UnixMilli()
@@ -97,7 +98,7 @@ func tokenOf(t *fsmpb.Token) wire.Token {
 		ID: t.GetId(), Name: t.GetName(), Role: wire.TokenRole(t.GetRole()),
 		Namespaces: t.GetNamespaces(), Projects: t.GetProjects(),
 		Created: wallTime(t.GetCreatedWallMs()), CreatedBy: t.GetCreatedBy(),
-		Expires: expires, Expired: !expires.IsZero() && !time.Now().Before(expires),
+		Expires: expires, Expired: !expires.IsZero() && !failpoint.Now().Before(expires),
 		Suspended: t.GetSuspended(),
 	}
 }

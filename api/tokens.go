@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // ErrTokens is wrapped by every error about a token file.
@@ -64,7 +66,7 @@ func OpenTokens(path string, log *slog.Logger) (*Tokens, error) {
 // Lookup returns the caller whose token this is, unless the token has expired.
 func (t *Tokens) Lookup(token string) (Caller, bool) {
 	caller, expires, found := t.lookup(sha256.Sum256([]byte(token)))
-	if !found || !expires.IsZero() && !time.Now().Before(expires) {
+	if !found || !expires.IsZero() && !failpoint.Now().Before(expires) {
 		return Caller{}, false
 	}
 	return caller, true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // follow keeps a session while the node leads. Every word on the channel ends
@@ -116,7 +117,7 @@ func (n *Node) beginSession(ctx context.Context) (uint64, error) {
 	clusterID := make([]byte, 16)
 	_, _ = rand.Read(clusterID) // never fails
 	entry, err := proto.Marshal(&fsmpb.Batch{Commands: []*fsmpb.Command{{
-		Version: fsm.CommandVersion, WallMs: time.Now().UnixMilli(),
+		Version: fsm.CommandVersion, WallMs: failpoint.Now().UnixMilli(),
 		Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{
 			NodeId: n.ID(), NewClusterId: hex.EncodeToString(clusterID),
 		}},

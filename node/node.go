@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // Node is one member of the cluster.
@@ -61,6 +62,7 @@ const (
 // votes and replicates; it leads only after Start.
 func Open(cfg Config, link *Link) (opened *Node, err error) {
 	cfg.RaftAdvertise = link.Advertised()
+	failpoint.Here(cfg.Name)
 	n := &Node{link: link, failed: make(chan error, 1), metrics: newMetrics()}
 	n.replica = &replica{machine: fsm.New(), fail: n.fail, metrics: n.metrics, dataDir: cfg.DataDir}
 	n.close = sync.OnceValue(n.shutDown)

@@ -62,7 +62,7 @@ func (s *Session) Propose(ctx context.Context, cmd *fsmpb.Command) (any, error) 
 }
 
 func (s *Session) propose(ctx context.Context, cmd *fsmpb.Command) outcome {
-	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, s.term, time.Now().UnixMilli()
+	cmd.Version, cmd.Session, cmd.WallMs = fsm.CommandVersion, s.term, failpoint.Now().UnixMilli()
 	if size := proto.Size(cmd); size > MaxCommandBytes {
 		return outcome{err: fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxCommandBytes)}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/pki"
 )
 
@@ -75,6 +76,7 @@ func newGuard(s Security) *guard {
 	}, []string{"reason"})
 	g.config = &tls.Config{
 		MinVersion: tls.VersionTLS13,
+		Time:       failpoint.Now,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &g.Certificates.Current().Certificate, nil
 		},
@@ -101,7 +103,7 @@ func (g *guard) admits(s tls.ConnectionState) error {
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{
 		Roots: g.Certificates.Current().Authorities, Intermediates: between,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		CurrentTime: failpoint.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return fmt.Errorf("%w: the certificate of %s, issued by %s, does not hold under the authorities of members: %w", ErrNotMember, leaf.Subject, leaf.Issuer, err)
@@ -151,6 +153,7 @@ func (g *guard) dialing(address string, protocol byte) (*tls.Config, error) {
 	m := g.Certificates.Current()
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
+		Time:       failpoint.Now,
 		ServerName: host,
 		RootCAs:    m.Authorities,
 		NextProtos: []string{alpnOf(protocol)},

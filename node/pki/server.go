@@ -1,6 +1,10 @@
 package pki
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+
+	"github.com/keysteward/keysteward/node/failpoint"
+)
 
 // ServerConfig is for an HTTPS server: TLS 1.3 (RFC 8446), and, with authorities,
 // certificates of clients, which are verified where one is given: what the handler
@@ -22,6 +26,7 @@ func (s *Source) serverConfig() *tls.Config {
 	}
 	c := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
+		Time:                   failpoint.Now,
 		Certificates:           []tls.Certificate{m.Certificate},
 		NextProtos:             []string{"h2", "http/1.1"},
 		SessionTicketsDisabled: true,

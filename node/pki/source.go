@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 const (
@@ -59,7 +61,7 @@ func Open(cfg Config) (*Source, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = failpoint.Now
 	}
 	s := &Source{cfg: cfg, seen: cfg.look(), lastLook: cfg.Now()}
 	m, err := cfg.read()

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/tracing"
 )
 
@@ -27,7 +28,7 @@ type Config struct {
 	Tracer trace.Tracer
 	// Origins know the requests for which it is done; nil knows none.
 	Origins *tracing.Origins
-	// Now is the clock of certificates; time.Now by default.
+	// Now is the clock of certificates; failpoint.Now by default.
 	Now func() time.Time
 	// SweepEvery is the time between two looks for what does not belong in a cluster;
 	// 5 minutes by default, more or less by a quarter.
@@ -57,7 +58,7 @@ func (c Config) complete() (Config, error) {
 		c.Metrics = prometheus.NewRegistry()
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = failpoint.Now
 	}
 	for value, standard := range map[*time.Duration]time.Duration{
 		&c.SweepEvery: 5 * time.Minute, &c.StuckAfter: time.Minute, &c.SilentAfter: 10 * time.Second, &c.RetryMin: 500 * time.Millisecond, &c.RetryMax: time.Minute,

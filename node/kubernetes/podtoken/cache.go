@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // Bounds of a [Cache].
@@ -56,12 +58,12 @@ func (c *Cache) Recall(token string) (Pod, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, known := c.let[sha256.Sum256([]byte(token))]
-	return v.pod, known && time.Now().Before(v.expires)
+	return v.pod, known && failpoint.Now().Before(v.expires)
 }
 
 // remember keeps what an answer says of a token in the long run.
 func (c *Cache) remember(token string, a *answer, expires time.Time) {
-	key, now := sha256.Sum256([]byte(token)), time.Now()
+	key, now := sha256.Sum256([]byte(token)), failpoint.Now()
 	switch {
 	case errors.Is(a.err, ErrRefused):
 		delete(c.let, key)
@@ -98,14 +100,14 @@ func NewCache(reviewer Reviewer, audience string) *Cache {
 // Look refuses, with an error that wraps [ErrRefused], a token that no review is
 // worth. It asks nobody.
 func (c *Cache) Look(token string) error {
-	_, err := Look(token, c.audience, time.Now())
+	_, err := Look(token, c.audience, failpoint.Now())
 	return err
 }
 
 // Review implements [Reviewer]: it looks at the token, then at what is known of
 // it, and asks only then.
 func (c *Cache) Review(ctx context.Context, token string) (Pod, error) {
-	expires, err := Look(token, c.audience, time.Now())
+	expires, err := Look(token, c.audience, failpoint.Now())
 	if err != nil {
 		return Pod{}, err
 	}
@@ -128,7 +130,7 @@ func (c *Cache) Review(ctx context.Context, token string) (Pod, error) {
 // join returns the answer about a token that is known or under way; mine says that
 // there was none, and that the caller has to ask.
 func (c *Cache) join(key [sha256.Size]byte) (a *answer, mine bool) {
-	now := time.Now()
+	now := failpoint.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a = c.kept[key]; a != nil && (a.until.IsZero() || now.Before(a.until)) {
@@ -164,7 +166,7 @@ func (c *Cache) ask(ctx context.Context, a *answer, token string, expires time.T
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
 	defer cancel()
 	pod, err := c.review(ctx, token)
-	now := time.Now()
+	now := failpoint.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(a.done)

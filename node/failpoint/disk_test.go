@@ -1,0 +1,96 @@
+package failpoint
+
+import (
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLogFails(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[LogFault]struct {
+		err     error
+		written bool
+	}{LogBroken: {syscall.EIO, false}, LogUnsynced: {syscall.EIO, true}, LogFull: {syscall.ENOSPC, false}, "nonsense": {errLogFault, false}} {
+		t.Run(string(fault), func(t *testing.T) {
+			t.Parallel()
+			f, written := Folder(t.TempDir()), false
+			do := func() error { written = true; return nil }
+			require.NoError(t, f.FailLog("n2", fault))
+			require.NoError(t, f.write("n1", do), "another node's log")
+			require.True(t, written)
+			written = false
+			require.ErrorIs(t, f.write("n2", do), want.err)
+			require.Equal(t, want.written, written)
+			require.NoError(t, f.HealLog("n2"))
+			require.NoError(t, f.HealLog("n2"), "it is well")
+			require.NoError(t, f.write("n2", do))
+		})
+	}
+}
+
+func TestLogStalls(t *testing.T) {
+	t.Parallel()
+	f := Folder(t.TempDir())
+	require.NoError(t, f.StallLog("n1", 20*time.Millisecond))
+	began := time.Now()
+	require.NoError(t, f.write("n1", func() error { return nil }))
+	require.GreaterOrEqual(t, time.Since(began), 20*time.Millisecond)
+
+	require.NoError(t, f.StallLog("n1", time.Hour))
+	var done atomic.Bool
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = f.write("n1", func() error { done.Store(true); return nil })
+	}()
+	require.Never(t, done.Load, 30*time.Millisecond, time.Millisecond)
+	require.NoError(t, f.HealLog("n1"))
+	<-over
+	require.True(t, done.Load())
+}
+
+func TestClock(t *testing.T) {
+	t.Parallel()
+	f := Folder(t.TempDir())
+	require.Zero(t, f.offset("n1"))
+	for _, offset := range []time.Duration{-2 * time.Hour, time.Minute} {
+		require.NoError(t, f.SetClock("n1", offset))
+		require.Equal(t, offset, f.offset("n1"))
+		require.Zero(t, f.offset("n2"))
+	}
+	require.NoError(t, f.SetClock("n1", 0))
+	require.NoError(t, f.SetClock("n1", 0), "it is right")
+	require.Zero(t, f.offset("n1"))
+	require.NoError(t, os.WriteFile(f.clock("n1"), []byte("noon"), 0o600))
+	require.Zero(t, f.offset("n1"))
+	gone := Folder(filepath.Join(string(f), "gone"))
+	require.Error(t, gone.SetClock("n1", 1))
+	require.Error(t, gone.FailLog("n1", LogFull))
+	require.NoError(t, gone.write("n1", func() error { return nil }))
+}
+
+// What the tag decides.
+func TestWriteAndNow(t *testing.T) {
+	f := Folder(t.TempDir())
+	t.Setenv(Variable, string(f))
+	Here("n1")
+	require.NoError(t, f.FailLog("n1", LogFull))
+	require.NoError(t, f.SetClock("n1", -time.Hour))
+	err, ago := Write("n1", func() error { return nil }), time.Since(Now())
+	if Enabled {
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.InDelta(t, time.Hour, ago, float64(time.Minute))
+	} else {
+		require.NoError(t, err)
+		require.Less(t, ago, time.Minute)
+	}
+	t.Setenv(Variable, "")
+	require.NoError(t, Write("n1", func() error { return nil }))
+	require.Less(t, time.Since(Now()), time.Minute)
+}
