@@ -129,7 +129,7 @@ func complete(c wire.Cluster, s *site) bool {
 // member finds a node by its Raft address, which is its own for good.
 func member(c wire.Cluster, s *site, i int) *wire.Node {
 	for j := range c.Nodes {
-		if c.Nodes[j].Raft == address(s.ports.Raft[i]) {
+		if c.Nodes[j].Raft == s.address(i, s.ports.Raft[i]) {
 			return &c.Nodes[j]
 		}
 	}

@@ -13,14 +13,14 @@ type certificates struct{ folder string }
 
 // openCertificates finds the authorities of the folder, or makes them, and makes new
 // certificates for all nodes.
-func openCertificates(f *folder, nodes int) (certificates, error) {
+func openCertificates(f *folder, nodes int, host func(int) string) (certificates, error) {
 	c := certificates{folder: f.in("tls")}
 	authorities, err := pki.InitFolder(c.folder, nil, pki.AuthorityLifetime, time.Now())
 	if err != nil {
 		return c, fmt.Errorf("certificates: %w", err)
 	}
 	for i := range nodes {
-		n := pki.Node{Name: nodeName(i), Hosts: []string{loopback}}
+		n := pki.Node{Name: nodeName(i), Hosts: []string{host(i)}}
 		if _, err := authorities.IssueNode(n, []string{"localhost"}, pki.Lifetime); err != nil {
 			return c, fmt.Errorf("certificates: %w", err)
 		}

@@ -41,7 +41,7 @@ func newPortDays(t *testing.T) *portDays {
 	t.Helper()
 	d := &portDays{launcher: newLauncher(t, 3), t: t}
 	var err error
-	d.site.tls, err = openCertificates(d.folder, 3)
+	d.site.tls, err = openCertificates(d.folder, 3, d.site.host)
 	require.NoError(t, err)
 	require.NoError(t, d.startNodes(t.Context()))
 	require.NoError(t, d.initSeed(t.Context()))

@@ -30,7 +30,7 @@ func TestCallersOverTLS(t *testing.T) {
 	k := kubetest.Start(t)
 	l := newLauncher(t, 3)
 	var err error
-	l.site.tls, err = openCertificates(l.folder, 3)
+	l.site.tls, err = openCertificates(l.folder, 3, l.site.host)
 	require.NoError(t, err)
 	l.site.more = func(int) []string {
 		return []string{"--kubernetes", k.Kubeconfig, "--pods", "team-a/*,team-b/another=2"}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 )
@@ -26,9 +27,27 @@ type site struct {
 	found   []string             // NAME=HOST:PORT of those who found the cluster; all where it is empty
 	more    func(i int) []string // flags of a node that overrule ours; may be nil
 	env     []string             // of the nodes besides
+	place   Place                // nil for loopback
 }
 
-func (s *site) apiURL(i int) string { return s.tls.scheme() + "://" + address(s.ports.API[i]) }
+// host is that of a node.
+func (s *site) host(i int) string {
+	if s.place == nil {
+		return loopback
+	}
+	return s.place.Host(i)
+}
+
+func (s *site) address(i, port int) string { return net.JoinHostPort(s.host(i), strconv.Itoa(port)) }
+
+func (s *site) chainAddress() string {
+	if s.place == nil {
+		return address(s.ports.Chain)
+	}
+	return net.JoinHostPort(s.place.ChainHost(), strconv.Itoa(s.ports.Chain))
+}
+
+func (s *site) apiURL(i int) string { return s.tls.scheme() + "://" + s.address(i, s.ports.API[i]) }
 
 func (s *site) apiURLs() []string {
 	list := make([]string, len(s.ports.API))
@@ -45,7 +64,7 @@ func (s *site) peers() string {
 	}
 	list := make([]string, len(s.ports.Raft))
 	for i, port := range s.ports.Raft {
-		list[i] = nodeName(i) + "=" + address(port)
+		list[i] = nodeName(i) + "=" + s.address(i, port)
 	}
 	return strings.Join(list, ",")
 }
@@ -56,12 +75,12 @@ func (s *site) log(i int) string { return s.folder.in(nodeName(i), "log") }
 
 // serverArgs is the command line of a node's process.
 func (s *site) serverArgs(i int) []string {
-	raft := address(s.ports.Raft[i])
+	raft := s.address(i, s.ports.Raft[i])
 	args := []string{
 		"server",
 		"--name", nodeName(i),
 		"--data-dir", s.dataDir(i),
-		"--api-addr", address(s.ports.API[i]),
+		"--api-addr", s.address(i, s.ports.API[i]),
 		"--advertise-api", s.apiURL(i),
 		"--raft-addr", raft,
 		"--advertise-raft", raft,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"syscall"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -20,24 +21,53 @@ type Nodes struct {
 	others   []*process
 }
 
+// NodesOptions say what kind of cluster Nodes are.
+type NodesOptions struct {
+	// Dir is the folder of all data, which is made.
+	Dir string
+	// Keysteward is the node's binary.
+	Keysteward string
+	// Count is how many nodes there are.
+	Count int
+	// TLS has the nodes speak TLS on both ports.
+	TLS bool
+	// Place is where nodes and the chain run, if that is not this machine's loopback.
+	Place Place
+}
+
+// Place is where processes run.
+type Place interface {
+	// Host is the address of a node, from 0.
+	Host(i int) string
+	// ChainHost is the address at which this process serves a chain to the nodes.
+	ChainHost() string
+	// Start starts the process of a node, from 0.
+	Start(i int, cmd *exec.Cmd) error
+}
+
 // OpenNodes prepares a cluster of count nodes in a folder, which is made: ports,
 // tokens, the account that pays. Nothing runs yet.
 func OpenNodes(ctx context.Context, dir, keysteward string, count int) (*Nodes, error) {
-	o := Options{Dir: dir, Nodes: count, Keysteward: keysteward}
+	return OpenNodesWith(ctx, NodesOptions{Dir: dir, Keysteward: keysteward, Count: count})
+}
+
+// OpenNodesWith is OpenNodes for clusters of other kinds.
+func OpenNodesWith(ctx context.Context, n NodesOptions) (*Nodes, error) {
+	o := Options{Dir: n.Dir, Nodes: n.Count, Keysteward: n.Keysteward, TLS: n.TLS}
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	l := &launcher{options: o, console: &console{out: io.Discard}}
 	var err error
-	if l.binary, err = findKeysteward(keysteward); err != nil {
+	if l.binary, err = findKeysteward(n.Keysteward); err != nil {
 		return nil, err
 	}
-	if l.folder, err = openFolder(dir); err != nil {
+	if l.folder, err = openFolder(n.Dir); err != nil {
 		return nil, err
 	}
-	l.site = &site{folder: l.folder}
-	if l.site.ports, err = choosePorts(ctx, o, l.folder, count); err == nil {
-		err = errors.Join(l.remember(count), l.openSecrets(ctx))
+	l.site = &site{folder: l.folder, place: n.Place}
+	if l.site.ports, err = choosePorts(ctx, o, l.folder, n.Count); err == nil {
+		err = errors.Join(l.remember(n.Count), l.openSecrets(ctx))
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.folder.close())
@@ -51,13 +81,13 @@ func OpenNodes(ctx context.Context, dir, keysteward string, count int) (*Nodes, 
 func (n *Nodes) FundedAddress() common.Address { return n.launcher.site.funding.Address }
 
 // ChainAddress is the host:port that is kept free for the chain's JSON-RPC.
-func (n *Nodes) ChainAddress() string { return address(n.launcher.site.ports.Chain) }
+func (n *Nodes) ChainAddress() string { return n.launcher.site.chainAddress() }
 
 // RaftPort is the port of a node, from 0, on the host where it is advertised.
 func (n *Nodes) RaftPort(i int) int { return n.launcher.site.ports.Raft[i] }
 
 // RaftAddress is the host:port under which the others reach a node, from 0.
-func (n *Nodes) RaftAddress(i int) string { return address(n.RaftPort(i)) }
+func (n *Nodes) RaftAddress(i int) string { return n.launcher.site.address(i, n.RaftPort(i)) }
 
 // APIs are the URLs of all nodes.
 func (n *Nodes) APIs() []string { return n.launcher.site.apiURLs() }

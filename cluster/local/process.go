@@ -43,7 +43,7 @@ func command(ctx context.Context, binary string, args []string) *exec.Cmd {
 
 // startProcess starts a child whose output goes to a file. It sees our environment
 // and these variables besides.
-func startProcess(ctx context.Context, s *spawner, name, binary string, args, env []string, log *os.File) (*process, error) {
+func startProcess(ctx context.Context, s starter, name, binary string, args, env []string, log *os.File) (*process, error) {
 	// It ends when it is told so, not with the context of its start.
 	p := &process{name: name, cmd: command(context.WithoutCancel(ctx), binary, args), done: make(chan struct{})}
 	p.cmd.Env = append(p.cmd.Env, env...)

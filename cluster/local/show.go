@@ -36,7 +36,7 @@ func (l *launcher) writeClusterFile(ctx context.Context) error {
 	file := &ClusterFile{Chain: l.site.chain, AdminTokenFile: l.site.tokens.Admin, MnemonicFile: l.site.mnemonic(), CAFile: l.site.tls.ca()}
 	for i := range l.site.ports.API {
 		file.Nodes = append(file.Nodes, ClusterNode{
-			ID: member(cluster, l.site, i).ID, API: l.site.apiURL(i), Raft: address(l.site.ports.Raft[i]),
+			ID: member(cluster, l.site, i).ID, API: l.site.apiURL(i), Raft: l.site.address(i, l.site.ports.Raft[i]),
 		})
 	}
 	l.mu.Lock()

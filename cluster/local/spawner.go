@@ -5,6 +5,17 @@ import (
 	"runtime"
 )
 
+// starter starts a process.
+type starter interface{ start(cmd *exec.Cmd) error }
+
+// placed starts the processes of a node elsewhere.
+type placed struct {
+	place Place
+	node  int
+}
+
+func (p placed) start(cmd *exec.Cmd) error { return p.place.Start(p.node, cmd) } //nolint:wrapcheck // the caller names the process
+
 // spawner starts all children from one thread that lives as long as it does: the
 // kernel sends a child its parent-death signal when the thread that made it ends,
 // and the Go runtime ends threads as it likes.

@@ -88,7 +88,7 @@ func (v *supervisor) startNode(ctx context.Context, i int) error {
 		return err
 	}
 	defer log.Close() // the child has its own
-	p, err := startProcess(ctx, v.spawner, nodeName(i), v.binary, v.site.serverArgs(i), v.site.env, log)
+	p, err := startProcess(ctx, v.starter(i), nodeName(i), v.binary, v.site.serverArgs(i), v.site.env, log)
 	if err != nil {
 		return err
 	}
@@ -106,6 +106,14 @@ func (v *supervisor) startNode(ctx context.Context, i int) error {
 		}
 	})
 	return nil
+}
+
+// starter starts the processes of a node where it has its place.
+func (v *supervisor) starter(i int) starter {
+	if v.site.place == nil {
+		return v.spawner
+	}
+	return placed{place: v.site.place, node: i}
 }
 
 // process returns the process of the node that was started last.

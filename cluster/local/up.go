@@ -87,7 +87,7 @@ func (l *launcher) openSecrets(context.Context) (err error) {
 		return err
 	}
 	if l.folder.memory.TLS {
-		if s.tls, err = openCertificates(l.folder, l.folder.memory.Nodes); err != nil {
+		if s.tls, err = openCertificates(l.folder, l.folder.memory.Nodes, s.host); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,120 @@
+package faults_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/cluster/chaos/faults"
+	"github.com/keysteward/keysteward/cluster/local"
+	"github.com/keysteward/keysteward/node/failpoint"
+)
+
+// One cluster for all of them, one after the other: each has to bite, and to be healed.
+func TestFaultsOfNodes(t *testing.T) {
+	t.Parallel()
+	s := raise(t, local.NodesOptions{}, nil)
+	t.Run("kill", func(t *testing.T) {
+		s.t = t
+		heal := s.inject(s.Kill(0))
+		require.Zero(t, s.status(0, "/livez"))
+		heal()
+	})
+	t.Run("pause", func(t *testing.T) {
+		s.t = t
+		heal := s.inject(s.Pause(1))
+		require.Zero(t, s.status(1, "/livez"), "it does not answer")
+		s.decides()
+		heal()
+	})
+	for i, how := range []failpoint.LogFault{failpoint.LogBroken, failpoint.LogUnsynced, failpoint.LogFull} {
+		t.Run("log "+string(how), func(t *testing.T) {
+			s.t = t
+			mark := s.mark(i)
+			heal := s.inject(s.LogFails(i, how))
+			s.logged(i, mark, "this node can not rely on its disk: it stops")
+			s.decides()
+			heal()
+		})
+	}
+	t.Run("log stalls", func(t *testing.T) {
+		s.t = t
+		heal := s.inject(s.LogStalls(2, 2*time.Second))
+		s.decides()
+		heal()
+	})
+	t.Run("clock", func(t *testing.T) {
+		s.t = t
+		now := time.Now()
+		heals := []func(){s.inject(s.ClockOff(0, -40*24*time.Hour)), s.inject(s.ClockOff(1, 400*24*time.Hour)), s.inject(s.ClockOff(2, 400*24*time.Hour))}
+		out, err := s.Nodes.Keysteward(t.Context(), "tokens", "create", "--name", "soon-over", "--role", "viewer", "--expires", now.Add(time.Hour).UTC().Format(time.RFC3339))
+		t.Log(out, err)
+		s.decides()
+		for _, heal := range heals {
+			heal()
+		}
+	})
+	t.Run("disk lost", func(t *testing.T) {
+		s.t = t
+		before := s.nodeID(0)
+		s.inject(s.LoseDisk(0))()
+		require.NotEqual(t, before, s.nodeID(0), "it comes back under a new ID")
+	})
+}
+
+// Each damage of the files is found out at the start, and the way out that the node
+// tells of works.
+func TestDamages(t *testing.T) {
+	t.Parallel()
+	s := raise(t, local.NodesOptions{}, nil)
+	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any will do
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not a secret
+	for at, d := range faults.Damages() {
+		t.Run(string(d), func(t *testing.T) {
+			s.t = t
+			i := at % 3
+			before, mark := s.nodeID(i), s.mark(i)
+			undo, err := s.Damage(i, d, r).Inject(t.Context())
+			if d == faults.SnapshotCut || d == faults.SnapshotFlipped || d == faults.SnapshotMeta {
+				require.ErrorIs(t, err, faults.ErrNothingToDamage, "so young a cluster has no snapshots")
+				s.well()
+				return
+			}
+			require.NoError(t, err)
+			s.logged(i, mark, "set the folder aside")
+			s.decides()
+			require.NoError(t, undo(t.Context()))
+			s.well()
+			require.NotEqual(t, before, s.nodeID(i), "it comes back under a new ID")
+		})
+	}
+}
+
+func TestDisks(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Log("needs root, to mount a disk in memory")
+		return
+	}
+	s := raise(t, local.NodesOptions{}, func(s *show) {
+		for i := range 3 {
+			unmount, err := s.MountDisk(i, 48<<20)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, unmount()) })
+		}
+	})
+	const low, full = 1 << 20, 0
+	for i, left := range []uint64{low, full} {
+		heal := s.inject(s.DiskFull(i, left))
+		require.Eventually(t, func() bool { return s.status(i, "/readyz") != 200 }, patience, tick, "it is not ready")
+		s.logged(i, 0, "disk")
+		s.decides()
+		heal()
+	}
+	_, err := s.DiskFull(0, 0).Inject(t.Context())
+	require.NoError(t, err)
+}
