@@ -115,7 +115,7 @@ func checkNew(path string) error {
 			return nil
 		default:
 			err := fmt.Errorf("%s holds %q but no %s: %w", path, e.Name(), idFile, ErrForeignFolder)
-			if e.Name() == logFile || e.Name() == snapshotsFolder || e.Name() == clusterFile {
+			if _, lost := os.Lstat(filepath.Join(path, logFile)); lost == nil {
 				err = fmt.Errorf("%w, unless it is of this node, which has lost its ID then. %s", err, wayOut(path))
 			}
 			return err

@@ -8,7 +8,9 @@ import (
 )
 
 // MountDisk needs Linux.
-func (s Stage) MountDisk(int, int64) (unmount func() error, err error) { return nil, errors.ErrUnsupported }
+func (s Stage) MountDisk(int, int64) (unmount func() error, err error) {
+	return nil, errors.ErrUnsupported
+}
 
 // DiskFull needs Linux.
 func (s Stage) DiskFull(i int, _ uint64) Fault {

@@ -109,7 +109,7 @@ func (s *show) decides() {
 	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
 		defer cancel()
-		out, err := s.Nodes.Keysteward(ctx, "tokens", "create", "--name", fmt.Sprintf("t%d", time.Now().UnixNano()), "--role", "viewer")
+		out, err := s.Nodes.Keysteward(ctx, "tokens", "create", fmt.Sprintf("t%d", time.Now().UnixNano()), "--role", "viewer")
 		require.NoError(c, err, out)
 	}, patience, tick)
 }
@@ -137,11 +137,17 @@ func (s *show) nodeID(i int) string {
 }
 
 // status is the HTTP status of a path of a node; 0 if it does not answer.
-func (s *show) status(i int, path string) int {
+func (s *show) status(i int, path string) int { return s.get(i, path, "") }
+
+// get is status under a token.
+func (s *show) get(i int, path, token string) int {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Nodes.APIs()[i]+path, nil)
 	require.NoError(s.t, err)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0
