@@ -145,7 +145,7 @@ func (o *serverOptions) parts(ctx context.Context, log *slog.Logger) (made *part
 	p.node, err = node.Open(node.Config{
 		Name: o.name, DataDir: o.dataDir, APIAdvertise: p.apiURL,
 		HeartbeatTimeout: o.heartbeat, ElectionTimeout: o.election, LeaseTimeout: o.lease,
-		Vault: p.vault, Logger: log, Checks: p.checks, MinFreeDisk: o.minFreeDisk.bytes, SnapshotsKept: o.snapshotsKept,
+		Vault: p.vault, Logger: log, Checks: p.checks, Unfit: p.certificates.unfit, MinFreeDisk: o.minFreeDisk.bytes, SnapshotsKept: o.snapshotsKept,
 		Tracer: p.tracing.Tracer(), Origins: p.origins, RequestLevel: o.watch.level,
 	}, p.link)
 	if err != nil {

@@ -122,6 +122,17 @@ func (c certificates) checks() []node.Check {
 	return list
 }
 
+// unfit says that nobody can connect: a leader with certificates that are over keeps the
+// connections that it has, and is found by no client.
+func (c certificates) unfit() string {
+	for _, check := range c.checks() {
+		if !check.OK {
+			return check.Name + ": " + check.Detail
+		}
+	}
+	return ""
+}
+
 func (c certificates) register(r prometheus.Registerer) error {
 	for _, s := range c.sources() {
 		// Each has metrics of the same names with a label of its own.

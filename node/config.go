@@ -49,6 +49,9 @@ type Config struct {
 	// Checks are more lines of readiness, of what only the process around the node
 	// knows; may be nil.
 	Checks func() []Check
+	// Unfit says why this node should hand leadership over if another fits, such as that no
+	// client can reach it; empty if nothing is wrong. May be nil.
+	Unfit func() string
 
 	// Tracer makes spans of commands and reads; nil makes none.
 	Tracer trace.Tracer

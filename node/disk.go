@@ -132,17 +132,20 @@ func (d *Disk) Collect(ch chan<- prometheus.Metric) {
 // Disk is that of the node's data folder.
 func (n *Node) Disk() *Disk { return n.disk }
 
-// heedDisk watches the disk. A leader whose disk is nearly full hands over to a voter
-// that said that its own is not: once it can not write it stops, and all that waits for
-// it would wait for an election. Where no other has space it goes on leading.
+// heedDisk watches the disk, and whatever else makes a node a bad leader. A leader whose
+// disk is nearly full hands over to a voter that said that its own is not: once it can not
+// write it stops, and all that waits for it would wait for an election. One whose
+// certificates are over can go on over the connections that it has, but no client gets in.
+// Where no other fits it goes on leading.
 func (n *Node) heedDisk(ctx context.Context) {
 	for looks := 0; ; {
 		n.disk.look()
-		if looks++; !n.disk.isLow() || n.session.Load() == nil {
+		reason := n.unfit()
+		if looks++; reason == "" || n.session.Load() == nil {
 			looks = 0
 		}
 		if looks > 0 && looks&(looks-1) == 0 { // more and more rarely
-			n.leaveForSpace(ctx)
+			n.leaveForFitter(ctx, reason)
 		}
 		if pause(ctx, n.cfg.diskInterval) != nil {
 			return
@@ -150,8 +153,19 @@ func (n *Node) heedDisk(ctx context.Context) {
 	}
 }
 
-func (n *Node) leaveForSpace(ctx context.Context) {
-	n.log.Warn("this node leads and its disk is nearly full: it hands leadership over, if another has space", "reason", n.disk.check().Detail)
+// unfit is why this node should not lead, if another can; empty if nothing is wrong.
+func (n *Node) unfit() string {
+	if n.disk.isLow() {
+		return n.disk.check().Detail
+	}
+	if n.cfg.Unfit != nil {
+		return n.cfg.Unfit()
+	}
+	return ""
+}
+
+func (n *Node) leaveForFitter(ctx context.Context, reason string) {
+	n.log.Warn("this node leads and should not: it hands leadership over, if another node fits", "reason", reason)
 	err := n.handOverTo(ctx, func(s raft.Server) bool {
 		h, ok := n.heardOf(string(s.ID))
 		return ok && !h.silent && !h.Sealed && !h.LowDisk

@@ -127,6 +127,30 @@ keysteward_disk_low 1
 	eventually(t, "it is well again", func() bool { return disk(t, old.Node).OK })
 }
 
+// Whatever else makes a leader a bad one: another leads.
+func TestUnfitLeaderHandsOver(t *testing.T) {
+	t.Parallel()
+	unfit := map[string]*atomic.Bool{}
+	c := newCluster(t, 3, calm, func(m *member) {
+		bad := new(atomic.Bool)
+		unfit[m.cfg.Name], m.cfg.diskInterval = bad, 20*time.Millisecond
+		m.cfg.Unfit = func() string {
+			if bad.Load() {
+				return "tls-api: expired"
+			}
+			return ""
+		}
+	})
+	old := c.leader()
+	for _, m := range c.others(old) {
+		old.Report(m.ID(), Heard{})
+	}
+	unfit[old.Name()].Store(true)
+	eventually(t, "another one leads", func() bool { return c.leader() != old })
+	require.True(t, old.journal.has("tls-api: expired"))
+	c.done("x")
+}
+
 // tmpfs is a disk of a few megabytes, which needs root.
 func tmpfs(t *testing.T, size string) string {
 	t.Helper()

@@ -9,13 +9,13 @@ import (
 const patienceInterval = 500 * time.Millisecond
 
 // heedSeal lets a sealed node wait longer between its candidacies, for as long as
-// it is sealed, and one whose disk is nearly full. It does not wait longer for a dead leader: a node that believes in
-// one refuses the others its vote. One that becomes sealed while it leads hands
+// it is sealed, and one that should not lead for another reason. It does not wait longer
+// for a dead leader: a node that believes in one refuses the others its vote. One that becomes sealed while it leads hands
 // over, if it is sealed at two looks.
 func (n *Node) heedSeal(ctx context.Context) {
 	for sealed := 0; ; {
 		reason, usable := n.cfg.Vault.Usable(n.View())
-		n.setPatience(usable && !n.disk.isLow())
+		n.setPatience(usable && n.unfit() == "")
 		if sealed++; usable || n.session.Load() == nil {
 			sealed = 0
 		}

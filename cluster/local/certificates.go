@@ -20,12 +20,20 @@ func openCertificates(f *folder, nodes int, host func(int) string) (certificates
 		return c, fmt.Errorf("certificates: %w", err)
 	}
 	for i := range nodes {
-		n := pki.Node{Name: nodeName(i), Hosts: []string{host(i)}}
-		if _, err := authorities.IssueNode(n, []string{"localhost"}, pki.Lifetime); err != nil {
-			return c, fmt.Errorf("certificates: %w", err)
+		if err := c.issue(authorities, i, host(i), pki.Lifetime); err != nil {
+			return c, err
 		}
 	}
 	return c, nil
+}
+
+// issue makes new certificates for a node.
+func (c certificates) issue(authorities *pki.Folder, i int, host string, lifetime time.Duration) error {
+	n := pki.Node{Name: nodeName(i), Hosts: []string{host}}
+	if _, err := authorities.IssueNode(n, []string{"localhost"}, lifetime); err != nil {
+		return fmt.Errorf("certificates of %s: %w", n.Name, err)
+	}
+	return nil
 }
 
 func (c certificates) scheme() string {

@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/keysteward/keysteward/client/pki"
 )
 
 // Nodes are the processes of a cluster for whoever torments them one by one, on a
@@ -183,6 +186,20 @@ func (n *Nodes) Keysteward(ctx context.Context, name string, args ...string) (st
 
 // LogTail is the end of the log of a node (n1, n2 and so on) or a program, for people.
 func (n *Nodes) LogTail(name string) string { return logTail(n.launcher.folder.in(name, "log")) }
+
+// CA is the file with the authority of the nodes' API; empty without TLS.
+func (n *Nodes) CA() string { return n.launcher.site.tls.ca() }
+
+// Certify makes new certificates for a node, from 0, of a cluster with TLS. It finds them
+// by itself.
+func (n *Nodes) Certify(i int, lifetime time.Duration) error {
+	s := n.launcher.site
+	authorities, err := pki.InitFolder(s.tls.folder, nil, pki.AuthorityLifetime, time.Now())
+	if err != nil {
+		return fmt.Errorf("certificates: %w", err)
+	}
+	return s.tls.issue(authorities, i, s.host(i), lifetime)
+}
 
 // Close kills everything that runs, paused or not, and waits for its end. What is
 // in the folder stays.

@@ -2,6 +2,9 @@ package faults_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/node/failpoint"
@@ -27,6 +31,9 @@ const (
 
 // keysteward is the product with failpoints, built once.
 var keysteward = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(built); path != "" {
+		return path, nil
+	}
 	path := filepath.Join(folder, "keysteward")
 	build := exec.Command("go", "build", "-tags", "failpoints", "-o", path, ".")
 	build.Dir = filepath.Join("..", "..", "..")
@@ -35,6 +42,9 @@ var keysteward = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// built names a binary that was built already.
+const built = "FAULTS_TEST_KEYSTEWARD"
 
 var folder string
 
@@ -52,7 +62,8 @@ func TestMain(m *testing.M) {
 type show struct {
 	faults.Stage
 
-	t *testing.T
+	t      *testing.T
+	client *http.Client
 }
 
 // raise starts a cluster; before is called when nothing runs yet.
@@ -64,7 +75,14 @@ func raise(t *testing.T, o local.NodesOptions, before func(*show), flags ...stri
 	o.Dir, o.Keysteward, o.Count = filepath.Join(dir, "nodes"), binary, 3
 	nodes, err := local.OpenNodesWith(t.Context(), o)
 	require.NoError(t, err)
-	s := &show{Stage: faults.Stage{Nodes: nodes, Points: failpoint.Folder(filepath.Join(dir, "points"))}, t: t}
+	s := &show{Stage: faults.Stage{Nodes: nodes, Points: failpoint.Folder(filepath.Join(dir, "points"))}, t: t, client: &http.Client{}}
+	if ca := nodes.CA(); ca != "" {
+		pem, err := os.ReadFile(ca)
+		require.NoError(t, err)
+		pool := x509.NewCertPool()
+		require.True(t, pool.AppendCertsFromPEM(pem))
+		s.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for i := range 3 {
@@ -148,10 +166,43 @@ func (s *show) get(i int, path, token string) int {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode
+}
+
+// leader is the node that says of itself that it leads; -1 if none does.
+func (s *show) leader() int {
+	for i := range 3 {
+		var c wire.Cluster
+		if s.ask(i, "/v1/cluster", &c) != nil {
+			continue
+		}
+		for _, n := range c.Nodes {
+			if n.ID == c.Leader && n.Raft == s.Nodes.RaftAddress(i) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// ask decodes what a node answers to an admin.
+func (s *show) ask(i int, path string, into any) error {
+	token, err := os.ReadFile(s.Nodes.AdminToken())
+	require.NoError(s.t, err)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Nodes.APIs()[i]+path, nil)
+	require.NoError(s.t, err)
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(into)
 }
