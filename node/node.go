@@ -159,6 +159,9 @@ func (n *Node) raftConfig() *raft.Config {
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout, n.cfg.LeaseTimeout
 	c.CommitTimeout = min(50*time.Millisecond, n.cfg.HeartbeatTimeout/10)
 	c.SnapshotThreshold, c.TrailingLogs = snapshotAfter, trailingLogs
+	if failpoint.Often() {
+		c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = time.Second, 32, 64
+	}
 	c.BatchApplyCh = true
 	c.ShutdownOnRemove = false // a node that was removed still answers who waits for it
 	return c

@@ -90,7 +90,11 @@ func TestWriteAndNow(t *testing.T) {
 		require.NoError(t, err)
 		require.Less(t, ago, time.Minute)
 	}
+	require.False(t, Often())
+	require.NoError(t, f.SnapshotOften())
+	require.Equal(t, Enabled, Often())
 	t.Setenv(Variable, "")
+	require.False(t, Often())
 	require.NoError(t, Write("n1", func() error { return nil }))
 	require.Less(t, time.Since(Now()), time.Minute)
 }

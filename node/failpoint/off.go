@@ -21,3 +21,6 @@ func Here(string) {}
 
 // Now is time.Now: this program was built without failpoints.
 func Now() time.Time { return time.Now() }
+
+// Often is false: this program was built without failpoints.
+func Often() bool { return false }

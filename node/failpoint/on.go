@@ -51,3 +51,13 @@ func Now() time.Time {
 	}
 	return now.Add(Folder(folder).offset(*node))
 }
+
+// Often reports whether snapshots are to be made every few seconds.
+func Often() bool {
+	folder := os.Getenv(Variable)
+	if folder == "" {
+		return false
+	}
+	_, err := os.Lstat(Folder(folder).often())
+	return err == nil
+}

@@ -1,0 +1,10 @@
+package failpoint
+
+import "path/filepath"
+
+func (f Folder) often() string { return filepath.Join(string(f), "snapshots.often") }
+
+// SnapshotOften has nodes that start from now on make snapshots every few seconds and keep
+// a short log, so that what usually takes days happens in a test: followers that need a
+// snapshot, and snapshots that can be damaged.
+func (f Folder) SnapshotOften() error { return f.tell(f.often(), "") }
