@@ -9,7 +9,7 @@ import (
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 )
 
-// onLinks is a fault of wires, which never fail.
+// onLinks is a fault of links, which never fail.
 func onLinks(name string, does func() (undo []func())) faults.Fault {
 	return newFault(name, func(context.Context) (func(context.Context) error, error) {
 		all := does()
@@ -35,22 +35,22 @@ func (s *stage) each(member int, does func(other int) (undo func())) (all []func
 // isolated hears nobody, and is heard by nobody; clients and the chain reach it.
 func (s *stage) isolated(member int, _ *rand.Rand) faults.Fault {
 	return onLinks("isolate "+faults.NodeName(member), func() []func() {
-		return append(s.each(member, func(other int) func() { return s.wires.Block(member, other) }),
-			s.each(member, func(other int) func() { return s.wires.Block(other, member) })...)
+		return append(s.each(member, func(other int) func() { return s.links.Block(member, other) }),
+			s.each(member, func(other int) func() { return s.links.Block(other, member) })...)
 	})
 }
 
 // deafened is heard by all and hears nobody.
 func (s *stage) deafened(member int, _ *rand.Rand) faults.Fault {
 	return onLinks("deafen "+faults.NodeName(member), func() []func() {
-		return s.each(member, func(other int) func() { return s.wires.Block(other, member) })
+		return s.each(member, func(other int) func() { return s.links.Block(other, member) })
 	})
 }
 
 // muted hears all and is heard by nobody.
 func (s *stage) muted(member int, _ *rand.Rand) faults.Fault {
 	return onLinks("mute "+faults.NodeName(member), func() []func() {
-		return s.each(member, func(other int) func() { return s.wires.Block(member, other) })
+		return s.each(member, func(other int) func() { return s.links.Block(member, other) })
 	})
 }
 
@@ -58,7 +58,7 @@ func (s *stage) muted(member int, _ *rand.Rand) faults.Fault {
 func (s *stage) parted(member int, r *rand.Rand) faults.Fault {
 	other := (member + 1 + r.IntN(s.count-1)) % s.count
 	return onLinks(fmt.Sprintf("part %s and %s", faults.NodeName(member), faults.NodeName(other)), func() []func() {
-		return []func(){s.wires.Block(member, other), s.wires.Block(other, member)}
+		return []func(){s.links.Block(member, other), s.links.Block(other, member)}
 	})
 }
 
@@ -69,10 +69,10 @@ func (s *stage) delayed(member int, r *rand.Rand) faults.Fault {
 	name := []string{"to ", "from ", "to and from "}[what]
 	return onLinks(fmt.Sprintf("delay what goes %s%s by %s", name, faults.NodeName(member), by), func() (all []func()) {
 		if what != 1 {
-			all = append(all, s.each(member, func(other int) func() { return s.wires.Delay(other, member, by) })...)
+			all = append(all, s.each(member, func(other int) func() { return s.links.Delay(other, member, by) })...)
 		}
 		if what != 0 {
-			all = append(all, s.each(member, func(other int) func() { return s.wires.Delay(member, other, by) })...)
+			all = append(all, s.each(member, func(other int) func() { return s.links.Delay(member, other, by) })...)
 		}
 		return all
 	})

@@ -9,12 +9,18 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/keysteward/keysteward/cluster/chaos/netns"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	p, err := parse(os.Args[1:])
-	if err == nil {
+	switch {
+	case err != nil:
+	case p.network == networkNamespaces && !netns.Inside():
+		err = netns.Enter(ctx, os.Args[1:]...)
+	default:
 		err = p.run(ctx, os.Stdout)
 	}
 	stop()
@@ -43,6 +49,7 @@ type program struct {
 	think            time.Duration
 	keep             string
 	kubernetes       string
+	network          string
 }
 
 // parse reads the command line.
@@ -59,12 +66,20 @@ func parse(args []string) (program, error) {
 	f.DurationVar(&p.gap, "gap", 2*time.Second, "mean time between two faults")
 	f.DurationVar(&p.think, "think", 20*time.Millisecond, "mean time between two operations of a client")
 	f.StringVar(&p.kubernetes, "kubernetes", "", "scripts/kubernetes, to start a control plane for logical clouds; none are made without")
+	f.StringVar(&p.network, "network", networkWires, "what is between the nodes: wires of TCP, or namespaces (root, Linux; without logical clouds)")
 	f.StringVar(&p.keep, "dir", "", "folder for data, logs and what was found, which must not exist (default: a temporary one, removed if nothing is wrong)")
 	if err := f.Parse(args); err != nil {
 		return p, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	if p.nodes != 3 && p.nodes != 5 {
 		return p, fmt.Errorf("%w: %d nodes, there can be 3 or 5", errUsage, p.nodes)
+	}
+	switch p.network {
+	case networkWires:
+	case networkNamespaces:
+		p.kubernetes = "" // its API server listens on loopback
+	default:
+		return p, fmt.Errorf("%w: --network %s, there are %s and %s", errUsage, p.network, networkWires, networkNamespaces)
 	}
 	if p.duration <= 0 || p.gap <= 0 || p.think <= 0 {
 		return p, fmt.Errorf("%w: times must be positive", errUsage)

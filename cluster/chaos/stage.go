@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,8 +14,6 @@ import (
 	"github.com/keysteward/keysteward/cluster/chaos/answers"
 	"github.com/keysteward/keysteward/cluster/chaos/books"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
-	"github.com/keysteward/keysteward/cluster/chaos/wires"
-	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
 
@@ -35,9 +32,12 @@ type stage struct {
 	down  bool // the nodes were stopped
 	dir   string
 	asker answers.Asker
-	wires *wires.Wires
-	chain *ethclient.Client
-	books *books.Books
+	links faults.Links
+	// unlink ends the links; listens are flags of a member that they need, may be nil.
+	unlink  func()
+	listens func(member int) []string
+	chain   *ethclient.Client
+	books   *books.Books
 	// kubernetes is nil where no clouds are made.
 	kubernetes *controlPlane
 	// seize and leave claim a member's process for a fault, and give it back.
@@ -53,8 +53,8 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 			err = errors.Join(err, s.close(ctx))
 		}
 	}()
-	if s.Nodes, err = local.OpenNodes(ctx, filepath.Join(dir, "cluster"), p.keysteward, p.nodes); err != nil {
-		return s, fmt.Errorf("prepare: %w", err)
+	if err := s.open(ctx, p, dir); err != nil {
+		return s, err
 	}
 	s.asker = answers.Asker(s.Nodes.AdminToken())
 	var env []string
@@ -64,13 +64,6 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 			return s, fmt.Errorf("folder of failpoints: %w", err)
 		}
 		env = append(env, failpoint.Variable+"="+string(s.Points))
-	}
-	addresses := make([]string, p.nodes)
-	for i := range addresses {
-		addresses[i] = s.Nodes.RaftAddress(i)
-	}
-	if s.wires, err = wires.New(ctx, addresses); err != nil {
-		return s, err //nolint:wrapcheck // says what it is
 	}
 	if p.kubernetes != "" {
 		if s.kubernetes, err = startKubernetes(ctx, p.kubernetes, filepath.Join(dir, "kubernetes")); err != nil {
@@ -89,14 +82,15 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 	return s, nil
 }
 
-// flags of a member: it listens on a host of its own, and is advertised where its wire
-// is. Nobody but operators testifies that a pod has stopped.
+// flags of a member. Nobody but operators testifies that a pod has stopped.
 func (s *stage) flags(i int) []string {
-	return []string{
-		"--raft-addr", net.JoinHostPort(wires.MemberHost(i), strconv.Itoa(s.Nodes.RaftPort(i))),
-		"--confirmations", strconv.Itoa(confirmations),
-		"--witness", "operator", "--rest-after-proof", restTime.String(), "--spare-keys", strconv.Itoa(pods),
+	var list []string
+	if s.listens != nil {
+		list = s.listens(i)
 	}
+	return append(list,
+		"--confirmations", strconv.Itoa(confirmations),
+		"--witness", "operator", "--rest-after-proof", restTime.String(), "--spare-keys", strconv.Itoa(pods))
 }
 
 func (s *stage) close(ctx context.Context) error {
@@ -107,8 +101,8 @@ func (s *stage) close(ctx context.Context) error {
 	if s.Nodes != nil && !s.down {
 		err = s.Nodes.Close()
 	}
-	if s.wires != nil {
-		s.wires.Close()
+	if s.unlink != nil {
+		s.unlink()
 	}
 	if s.kubernetes != nil {
 		err = errors.Join(err, s.kubernetes.close(ctx))
