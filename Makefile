@@ -76,8 +76,8 @@ crash: setup ## kill, pause and cut off leaders in the middle of deposits; RUNS=
 	@scripts/crash $(foreach v,RUNS SEED POINT FAULT,$(if $($(v)),--$(shell echo $(v) | tr A-Z a-z) '$($(v))'))
 
 .PHONY: chaos
-chaos: setup ## random faults over real processes, histories judged; DURATION=2m SEED=n NODES=3 ONLY=kill,sleep
-	@scripts/chaos $(foreach v,DURATION SEED NODES ONLY,$(if $($(v)),--$(shell echo $(v) | tr A-Z a-z) '$($(v))'))
+chaos: setup ## random faults over real processes, histories judged; DURATION=2m SEED=n NODES=3 ONLY=kill,sleep NETWORK=wires
+	@scripts/chaos $(foreach v,DURATION SEED NODES ONLY NETWORK,$(if $($(v)),--$(shell echo $(v) | tr A-Z a-z) '$($(v))'))
 
 .PHONY: chaos-broken
 chaos-broken: setup ## the test of that: builds that break a promise are caught; BROKEN="term-check" only these

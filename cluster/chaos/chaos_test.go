@@ -40,7 +40,7 @@ func TestChaos(t *testing.T) {
 	p := program{
 		keysteward: keysteward, geth: geth, failpoints: true, nodes: 3, duration: budget,
 		seed: uint64(time.Now().UnixNano()), gap: 2 * time.Second, think: 50 * time.Millisecond,
-		keep: filepath.Join(t.TempDir(), "chaos"),
+		keep: filepath.Join(t.TempDir(), "chaos"), disks: mayMount(),
 	}
 	var err error
 	if text := os.Getenv("CHAOS_DURATION"); text != "" {

@@ -36,6 +36,8 @@ type kind struct {
 	points bool
 	// clouds says that it takes logical clouds.
 	clouds bool
+	// disks says that it takes disks in memory.
+	disks bool
 	// make says what happens to a member; r draws what may vary.
 	make func(s *stage, member int, r *rand.Rand) faults.Fault
 }
@@ -51,6 +53,8 @@ func kinds() []kind {
 		{name: "sleep", weight: 20, scope: process, shortest: 1500 * ms, longest: 5 * sec, leaders: 9, make: (*stage).slept},
 		{name: "terminate", weight: 6, scope: process, shortest: 500 * ms, longest: 3 * sec, leaders: 7, make: (*stage).terminated},
 		{name: "replace", weight: 3, scope: disk, shortest: 500 * ms, longest: 4 * sec, leaders: 3, make: (*stage).replaced},
+		{name: "damage", weight: 2, scope: disk, shortest: 200 * ms, longest: 3 * sec, leaders: 3, make: (*stage).damaged},
+		{name: "disk-full", weight: 2, scope: process, shortest: 1 * sec, longest: 6 * sec, leaders: 6, disks: true, make: (*stage).diskFull},
 		{name: "transfer", weight: 6, scope: outside, shortest: 0, longest: 0, make: (*stage).transferred},
 		{name: "roll", weight: 2, scope: outside, shortest: 0, longest: 0, make: (*stage).rolled},
 		{name: "isolate", weight: 8, scope: links, shortest: 500 * ms, longest: 6 * sec, leaders: 6, make: (*stage).isolated},

@@ -50,6 +50,7 @@ type program struct {
 	keep             string
 	kubernetes       string
 	network          string
+	disks            bool
 }
 
 // parse reads the command line.
@@ -67,6 +68,7 @@ func parse(args []string) (program, error) {
 	f.DurationVar(&p.think, "think", 20*time.Millisecond, "mean time between two operations of a client")
 	f.StringVar(&p.kubernetes, "kubernetes", "", "scripts/kubernetes, to start a control plane for logical clouds; none are made without")
 	f.StringVar(&p.network, "network", networkWires, "what is between the nodes: wires of TCP, or namespaces (root, Linux; without logical clouds)")
+	f.BoolVar(&p.disks, "disks", mayMount(), "give each node a disk in memory, which can be full (root, Linux)")
 	f.StringVar(&p.keep, "dir", "", "folder for data, logs and what was found, which must not exist (default: a temporary one, removed if nothing is wrong)")
 	if err := f.Parse(args); err != nil {
 		return p, fmt.Errorf("%w: %w", errUsage, err)

@@ -25,7 +25,9 @@ type strike struct {
 // some come alone and some together.
 func plan(p program, kinds []kind) []strike {
 	r := rand.New(rand.NewPCG(p.seed, 1)) //nolint:gosec // nobody must not guess it
-	kinds = slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.points && !p.failpoints || k.clouds && p.kubernetes == "" })
+	kinds = slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
+		return k.points && !p.failpoints || k.clouds && p.kubernetes == "" || k.disks && !p.disks
+	})
 	weight := 0
 	for _, k := range kinds {
 		weight += k.weight

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -113,7 +112,7 @@ func (s *stage) replaced(member int, _ *rand.Rand) faults.Fault {
 		if err != nil {
 			return nil, err //nolint:wrapcheck // says what it is
 		}
-		if err := os.RemoveAll(s.Nodes.DataDir(member)); err != nil {
+		if err := s.EmptyDisk(member); err != nil {
 			return nil, errors.Join(err, undo(ctx))
 		}
 		return func(ctx context.Context) error {

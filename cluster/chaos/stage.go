@@ -36,8 +36,10 @@ type stage struct {
 	// unlink ends the links; listens are flags of a member that they need, may be nil.
 	unlink  func()
 	listens func(member int) []string
-	chain   *ethclient.Client
-	books   *books.Books
+	// disks end those that were mounted.
+	disks []func() error
+	chain *ethclient.Client
+	books *books.Books
 	// kubernetes is nil where no clouds are made.
 	kubernetes *controlPlane
 	// seize and leave claim a member's process for a fault, and give it back.
@@ -64,6 +66,11 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 			return s, fmt.Errorf("folder of failpoints: %w", err)
 		}
 		env = append(env, failpoint.Variable+"="+string(s.Points))
+	}
+	if p.disks {
+		if err := s.mountDisks(); err != nil {
+			return s, err
+		}
 	}
 	if p.kubernetes != "" {
 		if s.kubernetes, err = startKubernetes(ctx, p.kubernetes, filepath.Join(dir, "kubernetes")); err != nil {
@@ -101,6 +108,7 @@ func (s *stage) close(ctx context.Context) error {
 	if s.Nodes != nil && !s.down {
 		err = s.Nodes.Close()
 	}
+	err = errors.Join(err, s.unmountDisks())
 	if s.unlink != nil {
 		s.unlink()
 	}

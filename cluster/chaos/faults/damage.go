@@ -103,12 +103,18 @@ func (s Stage) setAside(i int) error {
 	if err := os.CopyFS(aside, os.DirFS(data)); err != nil {
 		return fmt.Errorf("set the data aside: %w", err)
 	}
+	return s.EmptyDisk(i)
+}
+
+// EmptyDisk removes all that a node that does not run has on its disk.
+func (s Stage) EmptyDisk(i int) error {
+	data := s.Nodes.DataDir(i)
 	entries, err := os.ReadDir(data)
 	for _, e := range entries {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(data, e.Name())))
 	}
 	if err != nil {
-		return fmt.Errorf("set the data aside: %w", err)
+		return fmt.Errorf("empty the disk of %s: %w", NodeName(i), err)
 	}
 	return nil
 }

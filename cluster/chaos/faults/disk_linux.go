@@ -15,7 +15,8 @@ import (
 const ballast = "ballast"
 
 // MountDisk gives a node that was not started yet a disk of its own, in memory, of so
-// many bytes. Unmount it when the node has ended; it must not outlive the test.
+// many bytes. Unmount it when the node has ended; it must not outlive the test. What is on
+// it by then stays in the folder.
 func (s Stage) MountDisk(i int, bytes int64) (unmount func() error, err error) {
 	data := s.Nodes.DataDir(i)
 	if err := os.MkdirAll(data, 0o700); err != nil {
@@ -25,8 +26,16 @@ func (s Stage) MountDisk(i int, bytes int64) (unmount func() error, err error) {
 		return nil, fmt.Errorf("mount a disk for %s: %w", NodeName(i), err)
 	}
 	return func() error {
+		kept := data + ".kept"
+		err := os.CopyFS(kept, os.DirFS(data))
 		if err := unix.Unmount(data, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("unmount the disk of %s: %w", NodeName(i), err)
+		}
+		if err = errors.Join(err, os.Remove(data)); err == nil {
+			err = os.Rename(kept, data)
+		}
+		if err != nil {
+			return fmt.Errorf("keep what is on the disk of %s: %w", NodeName(i), err)
 		}
 		return nil
 	}, nil
