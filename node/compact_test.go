@@ -15,7 +15,7 @@ import (
 func grown(t *testing.T) (folder string, size int64) {
 	t.Helper()
 	folder = t.TempDir()
-	s, err := openLog(folder, "n1", func(error) {})
+	s, err := openLog(folder, func(error) {})
 	require.NoError(t, err)
 	for i := uint64(1); i <= 200; i++ {
 		require.NoError(t, s.StoreLog(&raft.Log{Index: i, Term: 3, Type: raft.LogCommand, Data: bytes.Repeat([]byte{byte(i)}, 32<<10)}))
@@ -36,7 +36,7 @@ func logSize(t *testing.T, folder string) int64 {
 // requireGrown checks that the log has what it had.
 func requireGrown(t *testing.T, folder string) {
 	t.Helper()
-	s, err := openLog(folder, "n1", func(error) {})
+	s, err := openLog(folder, func(error) {})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	first, err := s.FirstIndex()

@@ -249,7 +249,7 @@ func TestDamageIsSeenWhileReading(t *testing.T) {
 		return logs.Put(indexKey(index), encode(t, l))
 	})
 	var failed error
-	s, err := openLog(path, "n1", func(err error) { failed = err })
+	s, err := openLog(path, func(err error) { failed = err })
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	var l raft.Log

@@ -20,7 +20,6 @@ type logStore struct {
 	*raftboltdb.BoltStore
 
 	path string
-	node string // whose it is
 	fail func(error)
 }
 
@@ -29,13 +28,13 @@ var (
 	_ raft.StableStore = (*logStore)(nil)
 )
 
-func openLog(folder, node string, fail func(error)) (*logStore, error) {
-	return openLogAs(folder, node, false, fail)
+func openLog(folder string, fail func(error)) (*logStore, error) {
+	return openLogAs(folder, false, fail)
 }
 
 // openLogAs opens the log, to be read only if so.
-func openLogAs(folder, node string, readOnly bool, fail func(error)) (*logStore, error) {
-	s := &logStore{path: filepath.Join(folder, logFile), node: node, fail: fail}
+func openLogAs(folder string, readOnly bool, fail func(error)) (*logStore, error) {
+	s := &logStore{path: filepath.Join(folder, logFile), fail: fail}
 	options := boltOptions()
 	options.ReadOnly = readOnly
 	var err error
@@ -61,7 +60,7 @@ func (s *logStore) own(nodeID string) error {
 
 // write does one write to the disk.
 func (s *logStore) write(do func() error) error {
-	err := failpoint.Write(s.node, do)
+	err := failpoint.Write(do)
 	if err != nil {
 		err = fmt.Errorf("write the log %s: %w", s.path, err)
 		s.fail(err)

@@ -85,7 +85,7 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	compactLog(cfg)
-	if n.store, err = openLog(cfg.DataDir, cfg.Name, n.unwritable); err != nil {
+	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
 		return nil, err
 	}
 	if err := n.store.own(n.ID()); err != nil {

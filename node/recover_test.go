@@ -105,7 +105,7 @@ func TestRecoverAgain(t *testing.T) {
 	first, err := m.recover("")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(m.cfg.DataDir, logFile), raw, 0o600)) // as before the log was emptied
-	log, err := openLog(m.cfg.DataDir, "n1", func(error) {})
+	log, err := openLog(m.cfg.DataDir, func(error) {})
 	require.NoError(t, err)
 	require.NoError(t, log.SetUint64([]byte(keyCurrentTerm), first.Term))
 	require.NoError(t, log.Close())

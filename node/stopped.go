@@ -83,7 +83,7 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", dataDir, ErrNoData, err)
 	}
-	if s.log, err = openLogAs(dataDir, NameOf(s.folder.nodeID), readOnly, func(error) {}); err != nil {
+	if s.log, err = openLogAs(dataDir, readOnly, func(error) {}); err != nil {
 		return nil, err
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dataDir, DefaultSnapshotsKept, raftLogger(log, func() bool { return false }))

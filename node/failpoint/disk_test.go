@@ -82,7 +82,7 @@ func TestWriteAndNow(t *testing.T) {
 	Here("n1")
 	require.NoError(t, f.FailLog("n1", LogFull))
 	require.NoError(t, f.SetClock("n1", -time.Hour))
-	err, ago := Write("n1", func() error { return nil }), time.Since(Now())
+	err, ago := Write(func() error { return nil }), time.Since(Now())
 	if Enabled {
 		require.ErrorIs(t, err, syscall.ENOSPC)
 		require.InDelta(t, time.Hour, ago, float64(time.Minute))
@@ -95,6 +95,6 @@ func TestWriteAndNow(t *testing.T) {
 	require.Equal(t, Enabled, Often())
 	t.Setenv(Variable, "")
 	require.False(t, Often())
-	require.NoError(t, Write("n1", func() error { return nil }))
+	require.NoError(t, Write(func() error { return nil }))
 	require.Less(t, time.Since(Now()), time.Minute)
 }

@@ -29,17 +29,18 @@ func Armed(n Name) bool {
 	return err == nil
 }
 
-// Write does a write of the node's log, which fails or stalls if that was asked for.
-func Write(node string, do func() error) error {
-	if folder := os.Getenv(Variable); folder != "" {
-		return Folder(folder).write(node, do)
+// Write does a write of this node's log, which fails or stalls if that was asked for.
+func Write(do func() error) error {
+	folder, node := os.Getenv(Variable), here.Load()
+	if folder != "" && node != nil {
+		return Folder(folder).write(*node, do)
 	}
 	return do()
 }
 
 var here atomic.Pointer[string]
 
-// Here says which node this process is, for its clock.
+// Here says which node this process is, for its log and its clock.
 func Here(node string) { here.Store(&node) }
 
 // Now is the wall clock, which is wrong if that was asked for. It is for what is written
