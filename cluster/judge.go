@@ -12,7 +12,7 @@ type court struct {
 	// before is the cluster's ID before a backup of another one was restored, empty if
 	// none was: who was away since then knows it under that.
 	before string
-	config    node.Configuration
+	config node.Configuration
 	// level is the cluster's feature level.
 	level uint32
 	// founders and pattern say who may be a member.

@@ -75,4 +75,3 @@ func (a *applier) apply(cmd *fsmpb.Command) {
 	}
 	a.err = err
 }
-

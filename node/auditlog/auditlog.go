@@ -54,7 +54,7 @@ type Shipper struct {
 	last atomic.Pointer[audit.Head]
 	// restores is the number of the restore in whose history that line is.
 	restores uint64
-	trouble atomic.Pointer[string]
+	trouble  atomic.Pointer[string]
 }
 
 // Open opens the file and mends a torn last line. A file that holds something
