@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -21,7 +22,7 @@ type route struct {
 // routes lists every operation. Nothing is served that is not here, but HEAD for
 // each GET.
 func routes() []route {
-	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	page := []string{"state", "cursor", "limit", consistencyParam}
 	one := []string{consistencyParam}
 	return append([]route{
@@ -40,6 +41,14 @@ func routes() []route {
 		{get, "/v1/deposits", ownReaders, reads, page, (*Server).listDeposits},
 		{get, "/v1/deposits/{pubkey}", ownReaders, reads, one, (*Server).getDeposit},
 		{post, "/v1/deposits/resume", changers, onLeader, nil, withBody((*Server).resumeDeposits)},
+	}, slices.Concat(operatingRoutes(), cloudRoutes())...)
+}
+
+// operatingRoutes are those for whoever runs the cluster.
+func operatingRoutes() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	one := []string{consistencyParam}
+	return []route{
 		{get, "/v1/audit", admins, reads, []string{"from", "limit", "action", "caller", "object", consistencyParam}, (*Server).listAudit},
 		{get, "/v1/tokens", admins, reads, one, (*Server).listTokens},
 		{post, "/v1/tokens", admins, onLeader, nil, withBody((*Server).createToken)},
@@ -69,7 +78,7 @@ func routes() []route {
 		{get, "/debug/pprof/{profile}", admins, aside, nil, (*Server).profile},
 		{get, "/openapi.yaml", everybody, aside, nil, (*Server).document},
 		{get, "/", everybody, aside, nil, (*Server).home},
-	}, cloudRoutes()...)
+	}
 }
 
 // echoPath is the route's path the way echo writes it: /v1/keys/:pubkey.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -111,7 +112,8 @@ func mostHave(mark *fsmpb.Mark, members []node.Peer) (confirmed *fsmpb.Mark, und
 	if mark == nil {
 		return nil, ""
 	}
-	votes, voters, list := map[string]int{}, 0, ""
+	votes, voters := map[string]int{}, 0
+	var list strings.Builder
 	for _, m := range members {
 		if !m.Voter {
 			continue
@@ -119,7 +121,7 @@ func mostHave(mark *fsmpb.Mark, members []node.Peer) (confirmed *fsmpb.Mark, und
 		voters++
 		if m.Mark.GetIndex() == mark.GetIndex() {
 			votes[string(m.Mark.GetHash())]++
-			list += fmt.Sprintf(" %s has %s", m.ID, hex.EncodeToString(m.Mark.GetHash()[:min(4, len(m.Mark.GetHash()))]))
+			fmt.Fprintf(&list, " %s has %s", m.ID, hex.EncodeToString(m.Mark.GetHash()[:min(4, len(m.Mark.GetHash()))]))
 		}
 	}
 	for hash, n := range votes {
@@ -128,7 +130,7 @@ func mostHave(mark *fsmpb.Mark, members []node.Peer) (confirmed *fsmpb.Mark, und
 		}
 	}
 	if len(votes) > 1 {
-		return nil, fmt.Sprintf("before entry %d%s", mark.GetIndex(), list)
+		return nil, fmt.Sprintf("before entry %d%s", mark.GetIndex(), list.String())
 	}
 	return nil, ""
 }

@@ -58,8 +58,6 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 		return say(verdictRefused, "%s at %s is none of the founders, nor of their kind, nor the name of a member: an operator can let it in (keysteward cluster join %s)", q.Name, q.Raft, q.Raft)
 	case !c.isWanted(q.Name):
 		return say(verdictWait, "%s is not wanted: %d replicas are", q.Name, c.wanted)
-	case q.FeatureLevel < c.level:
-		return say(verdictRefused, "the program of %s knows feature level %d, and the cluster is at %d: upgrade that node first", q.ID, q.FeatureLevel, c.level)
 	case q.ClusterID == "":
 		return say(verdictInvited, "")
 	}
@@ -70,6 +68,9 @@ func (c *court) judge(q joinRequest) (joinAnswer, deed) {
 func (c *court) place(q joinRequest) (joinAnswer, deed) {
 	say := func(v verdict, format string, args ...any) (joinAnswer, deed) {
 		return joinAnswer{Verdict: v, ClusterID: c.clusterID, Detail: fmt.Sprintf(format, args...)}, deed{}
+	}
+	if q.FeatureLevel < c.level {
+		return say(verdictRefused, "the program of %s knows feature level %d, and the cluster is at %d: upgrade that node first", q.ID, q.FeatureLevel, c.level)
 	}
 	for _, m := range c.config.Members {
 		sameName, samePlace := m.Name() == q.Name, m.Address == q.Raft

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
@@ -34,7 +35,7 @@ func (w *write) raiseFeatureLevel(b *fsmpb.RaiseFeatureLevel) Result {
 	}
 	w.meta.FeatureLevel = b.GetLevel()
 	w.beginRunning()
-	w.record("feature-level.raise", fmt.Sprint(b.GetLevel()), "")
+	w.record("feature-level.raise", strconv.FormatUint(uint64(b.GetLevel()), 10), "")
 	return Result{}
 }
 

@@ -209,21 +209,22 @@ func (w *write) applyCluster(c *fsmpb.Command) Result {
 		return w.createToken(b.CreateToken.GetToken())
 	case *fsmpb.Command_RevokeToken:
 		return w.revokeToken(b.RevokeToken)
-	case *fsmpb.Command_RaiseFeatureLevel:
-		return w.raiseFeatureLevel(b.RaiseFeatureLevel)
-	case *fsmpb.Command_Checkpoint:
-		return w.checkpoint(b.Checkpoint)
 	}
 	return w.applyPods(c)
 }
 
-// applyPods decides the commands about what becomes of pods that hold keys.
+// applyPods decides the commands about what becomes of pods that hold keys, and about
+// the versions and the sameness of the replicas.
 func (w *write) applyPods(c *fsmpb.Command) Result {
 	switch b := c.GetBody().(type) {
 	case *fsmpb.Command_ObservePods:
 		return w.observePods(b.ObservePods)
 	case *fsmpb.Command_RenewLease:
 		return w.renewLease(b.RenewLease)
+	case *fsmpb.Command_RaiseFeatureLevel:
+		return w.raiseFeatureLevel(b.RaiseFeatureLevel)
+	case *fsmpb.Command_Checkpoint:
+		return w.checkpoint()
 	}
 	return w.applyClouds(c)
 }

@@ -19,7 +19,7 @@ var ErrDiverged = errors.New("this node differs from the others")
 
 // beginRunning starts the running hash with the entry that is being applied.
 func (w *write) beginRunning() {
-	w.meta.RunningHash = bytes.Repeat([]byte{byte(w.meta.GetFeatureLevel())}, sha256.Size)
+	w.meta.RunningHash = bytes.Repeat([]byte{byte(w.meta.GetFeatureLevel())}, sha256.Size) //nolint:gosec // levels are few
 	w.meta.Mark = nil
 }
 
@@ -64,7 +64,7 @@ func numbers(h hash.Hash, list ...uint64) {
 // checkpoint compares the mark before with what most voters had there, and makes a new
 // one. What differs is no refusal but an error of this node: what it would answer from
 // now on is not what the cluster decided.
-func (w *write) checkpoint(b *fsmpb.Checkpoint) Result {
+func (w *write) checkpoint() Result {
 	if no := w.needs(1); no != nil {
 		return Result{Refusal: no}
 	}

@@ -43,5 +43,5 @@ func (p *pacer) look() {
 
 // percentFor is how much a live heap of so many bytes may grow, in percent of it.
 func percentFor(live uint64) int {
-	return int(min(max(usualPercent, roomForGarbage*100/max(live, 1)), mostPercent)) //nolint:gosec,mnd // bounded
+	return int(min(max(usualPercent, roomForGarbage*100/max(live, 1)), mostPercent)) //nolint:mnd // bounded
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ func BenchmarkProposed(b *testing.B) {
 	cmd := &fsmpb.Command{RequestId: "r1", Body: &fsmpb.Command_Allocate{Allocate: &fsmpb.Allocate{Pod: &fsmpb.Pod{Namespace: "a", Name: "b"}}}}
 	b.ReportAllocs()
 	for b.Loop() {
-		ctx, span := tracing.Continue(context.Background(), n.cfg.Tracer, "propose")
+		ctx, span := tracing.Continue(b.Context(), n.cfg.Tracer, "propose")
 		s.proposed(ctx, span, cmd, time.Now(), outcome{way: passage{index: 1}})
 	}
 }

@@ -108,7 +108,7 @@ func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, i
 func encode(t *testing.T, l *raft.Log) []byte {
 	t.Helper()
 	var b []byte
-	require.NoError(t, codec.NewEncoderBytes(&b, &codec.MsgpackHandle{BasicHandle: codec.BasicHandle{TimeNotBuiltin: true}}).Encode(l))
+	require.NoError(t, codec.NewEncoderBytes(&b, &codec.MsgpackHandle{BasicHandle: codec.BasicHandle{TimeNotBuiltin: true}}).Encode(l)) //nolint:staticcheck // there is no other way to say it
 	return b
 }
 
@@ -147,7 +147,7 @@ func tree(t *testing.T, path string) map[string]string {
 	require.NoError(t, filepath.WalkDir(path, func(name string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
 			var b []byte
-			b, err = os.ReadFile(name)
+			b, err = os.ReadFile(name) //nolint:gosec // the test's own folder
 			all[name] = string(b)
 		}
 		return err

@@ -17,7 +17,7 @@ import (
 func remembered(t require.TestingT, path string) map[string]string {
 	all := map[string]string{}
 	require.NoError(t, boltfile.Walk(filepath.Join(path, logFile), func(bucket string, key, value []byte) error {
-		text := ""
+		var text string
 		if bucket == bucketLogs {
 			var l raft.Log
 			require.NoError(t, decodeEntry(value, &l))

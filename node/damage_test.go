@@ -23,6 +23,7 @@ func TestDamageIsRefused(t *testing.T) {
 	db := func(path string) string { return in(path, logFile) }
 	conf := func(key string, value []byte) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			inLog(t, path, func(_, conf *bbolt.Bucket) error {
 				if value == nil {
 					return conf.Delete([]byte(key))
@@ -36,35 +37,44 @@ func TestDamageIsRefused(t *testing.T) {
 		say string
 	}{
 		"log cut in half": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func(b []byte) []byte { return b[:len(b)/2] })
 		}, "pages, and has"},
 		"log cut to one page": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func(b []byte) []byte { return b[:4096] })
 		}, "second meta page"},
 		"log emptied": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func([]byte) []byte { return nil })
 		}, "forgot how it voted"},
-		"log gone": {func(t *testing.T, path string) { require.NoError(t, os.Remove(db(path))) }, "raft.db is gone"},
+		"log gone": {func(t *testing.T, path string) { t.Helper(); require.NoError(t, os.Remove(db(path))) }, "raft.db is gone"},
 		"log gone and snapshots gone": {func(t *testing.T, path string) {
+			t.Helper()
 			require.NoError(t, os.Remove(db(path)))
 			require.NoError(t, os.RemoveAll(in(path, snapshotsFolder)))
 		}, "it was a member of a cluster, and its log raft.db is gone"},
 		"log new and snapshots gone": {func(t *testing.T, path string) {
+			t.Helper()
 			require.NoError(t, os.RemoveAll(in(path, snapshotsFolder)))
 			change(t, db(path), func([]byte) []byte { return nil })
 		}, "its log is empty"},
 		"log of another node": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func([]byte) []byte { b, _ := os.ReadFile(db(other)); return b })
 			_ = os.RemoveAll(in(path, snapshotsFolder))
 			_ = os.CopyFS(in(path, snapshotsFolder), os.DirFS(in(other, snapshotsFolder)))
 		}, "the log is of the node n1-"},
 		"first meta page garbage": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func(b []byte) []byte { copy(b[16:], "garbage"); return b })
 		}, "first meta page"},
 		"second meta page garbage": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func(b []byte) []byte { copy(b[4096+16:], "garbage"); return b })
 		}, "second meta page"},
 		"page garbage": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func(b []byte) []byte {
 				for at := bytes.Index(b, []byte(probe)); at >= 0; at = bytes.Index(b, []byte(probe)) {
 					page := at &^ 4095
@@ -74,19 +84,23 @@ func TestDamageIsRefused(t *testing.T) {
 			})
 		}, "damaged"},
 		"entry flipped": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, db(path), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(probe), []byte("P"+probe[1:])) })
 		}, "does not match its checksum"},
 		"entry gone": {func(t *testing.T, path string) {
+			t.Helper()
 			index := probeIndex(t, path)
 			inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Delete(indexKey(index)) })
 		}, "are gone"},
 		"entry under another's index": {func(t *testing.T, path string) {
+			t.Helper()
 			index := probeIndex(t, path)
 			inLog(t, path, func(logs, _ *bbolt.Bucket) error {
 				return logs.Put(indexKey(index), bytes.Clone(logs.Get(indexKey(index+1))))
 			})
 		}, "says that it is"},
 		"entry without a field": {func(t *testing.T, path string) {
+			t.Helper()
 			index := probeIndex(t, path)
 			inLog(t, path, func(logs, _ *bbolt.Bucket) error {
 				l := decode(t, logs.Get(indexKey(index)))
@@ -98,6 +112,7 @@ func TestDamageIsRefused(t *testing.T) {
 			})
 		}, "not the form"},
 		"entry no entry": {func(t *testing.T, path string) {
+			t.Helper()
 			index := probeIndex(t, path)
 			inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Put(indexKey(index), []byte("garbage")) })
 		}, "can not be read"},
@@ -109,41 +124,50 @@ func TestDamageIsRefused(t *testing.T) {
 		"vote garbage":     {conf(keyLastVoteCand, []byte{1, 2, 3}), "no address"},
 		"vote's term gone": {conf(keyLastVoteTerm, nil), "remembers a vote"},
 		"votes gone": {func(t *testing.T, path string) {
+			t.Helper()
 			inLog(t, path, func(_, conf *bbolt.Bucket) error {
 				return conf.ForEach(func(k, _ []byte) error { return conf.Delete(bytes.Clone(k)) })
 			})
 		}, "forgot how it voted"},
 		"snapshot flipped": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			change(t, in(newest, stateFile), func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
 		}, "state.bin does not match its checksum"},
 		"older snapshot flipped": {func(t *testing.T, path string) {
+			t.Helper()
 			_, older := newestOf(t, path)
 			change(t, in(older, stateFile), func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
 		}, "state.bin does not match its checksum"},
 		"snapshot cut": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			change(t, in(newest, stateFile), func(b []byte) []byte { return b[:len(b)/2] })
 		}, "state.bin has"},
 		"snapshot's state gone": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			require.NoError(t, os.Remove(in(newest, stateFile)))
 		}, "files of its newest snapshot"},
 		"snapshot's meta.json gone": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			require.NoError(t, os.Remove(in(newest, metaFile)))
 		}, "files of its newest snapshot"},
 		"meta.json cut": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			change(t, in(newest, metaFile), func(b []byte) []byte { return b[:len(b)/2] })
 		}, "meta.json can not be read"},
 		"meta.json flipped": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			change(t, in(newest, metaFile), func(b []byte) []byte {
 				return bytes.Replace(b, []byte(`"Suffrage":0`), []byte(`"Suffrage":1`), 1)
 			})
 		}, "meta.json does not match its checksum"},
 		"meta.json of another index, of an older version": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			require.NoError(t, os.Remove(in(newest, metaSumFile)))
 			change(t, in(newest, metaFile), func(b []byte) []byte {
@@ -151,18 +175,24 @@ func TestDamageIsRefused(t *testing.T) {
 			})
 		}, "meta.json is about"},
 		"snapshot's name": {func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			require.NoError(t, os.Rename(newest, in(path, snapshotsFolder+"/snap")))
 		}, "its name is none"},
-		"node-id gone":  {func(t *testing.T, path string) { require.NoError(t, os.Remove(in(path, idFile))) }, "has lost its ID"},
-		"node-id empty": {func(t *testing.T, path string) { change(t, in(path, idFile), func([]byte) []byte { return nil }) }, "is empty"},
+		"node-id gone": {func(t *testing.T, path string) { t.Helper(); require.NoError(t, os.Remove(in(path, idFile))) }, "has lost its ID"},
+		"node-id empty": {func(t *testing.T, path string) {
+			t.Helper()
+			change(t, in(path, idFile), func([]byte) []byte { return nil })
+		}, "is empty"},
 		"node-id flipped": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, in(path, idFile), func(b []byte) []byte {
 				b[3] = "0123456789abcdef0"[strings.IndexByte("0123456789abcdef", b[3])+1]
 				return b
 			})
 		}, "the log is of the node"},
 		"cluster file garbage": {func(t *testing.T, path string) {
+			t.Helper()
 			change(t, in(path, clusterFile), func([]byte) []byte { return []byte("\x00\x00") })
 		}, "not a cluster's ID"},
 	} {
@@ -187,21 +217,26 @@ func TestWholeFoldersAreTaken(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, path string){
 		"nothing": func(*testing.T, string) {},
 		"a crash in the middle of a snapshot": func(t *testing.T, path string) {
+			t.Helper()
 			require.NoError(t, os.Mkdir(filepath.Join(path, snapshotsFolder, "9-999-1.tmp"), 0o700))
 			put(t, path, snapshotsFolder+"/9-999-1.tmp/meta.json", "{")
 		},
 		"a crash in the middle of removing an old snapshot": func(t *testing.T, path string) {
+			t.Helper()
 			_, older := newestOf(t, path)
 			require.NoError(t, os.Remove(filepath.Join(older, metaFile)))
 		},
 		"a crash before a snapshot had its checksum": func(t *testing.T, path string) {
+			t.Helper()
 			newest, _ := newestOf(t, path)
 			require.NoError(t, os.Remove(filepath.Join(newest, metaSumFile)))
 		},
 		"an older version": func(t *testing.T, path string) {
+			t.Helper()
 			inLog(t, path, func(logs, conf *bbolt.Bucket) error { return agedLog(t, logs, conf) })
 		},
 		"a gap below the snapshot": func(t *testing.T, path string) {
+			t.Helper()
 			inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Delete(indexKey(5)) })
 		},
 	} {

@@ -18,7 +18,7 @@ func HeldBack(d Duty) Duty {
 		}
 		for s.View().RestoreOpen() {
 			if pause(ctx, confirmLook) != nil {
-				return nil
+				return ctx.Err() //nolint:wrapcheck // the caller asks the context
 			}
 		}
 		return d.Run(ctx, s)

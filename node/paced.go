@@ -51,7 +51,7 @@ func snapshotFile(dataDir, id string) string {
 // found nothing is done.
 func syncSnapshot(dataDir string, id func() string) func() {
 	return func() {
-		f, err := os.Open(snapshotFile(dataDir, id())) //nolint:gosec // our own folder
+		f, err := os.Open(snapshotFile(dataDir, id()))
 		if err != nil {
 			return
 		}

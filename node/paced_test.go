@@ -18,7 +18,7 @@ func TestPacedWriter(t *testing.T) {
 		syncs := 0
 		p := newPacedWriter(&out, func() {
 			syncs++
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // of the test's own clock
 		})
 		begin := time.Now()
 		for range 64 {

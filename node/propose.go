@@ -131,7 +131,7 @@ func (s *Session) gather(first *proposal) []*proposal {
 	return batch
 }
 
-// PointEnqueue: commands were taken in a session, and are not handed to Raft. Fault tests
+// PointEnqueue is where commands were taken in a session, and are not handed to Raft. Fault tests
 // hold a leader there until it has lost its office, and has it again.
 const PointEnqueue failpoint.Name = "enqueue"
 

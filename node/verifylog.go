@@ -87,7 +87,7 @@ func decodeEntry(b []byte, l *raft.Log) error {
 // checkForm checks that an entry without a checksum is written as it would be written
 // now: one that lost a field for a flipped bit is not.
 func checkForm(index uint64, l *raft.Log, value []byte) error {
-	handle := codec.MsgpackHandle{BasicHandle: codec.BasicHandle{TimeNotBuiltin: true}}
+	handle := codec.MsgpackHandle{BasicHandle: codec.BasicHandle{TimeNotBuiltin: true}} //nolint:staticcheck // there is no other way to say it
 	again := make([]byte, 0, len(value))
 	if err := codec.NewEncoderBytes(&again, &handle).Encode(l); err != nil || !bytes.Equal(again, value) {
 		return fmt.Errorf("%w: log entry %d has no checksum, and not the form that it was written in", ErrDamaged, index)

@@ -122,11 +122,12 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 	l.membersByHand(t)
 }
 
-func idsIn(c wire.Cluster) (ids string) {
+func idsIn(c wire.Cluster) string {
+	var ids []string
 	for _, n := range c.Nodes {
-		ids += n.ID + " "
+		ids = append(ids, n.ID)
 	}
-	return ids
+	return strings.Join(ids, " ")
 }
 
 // afterRecovery is as after a restore: the keys rest and nothing is handed out, until an

@@ -249,7 +249,7 @@ func (r *rolling) requireNothingPaidTwice() {
 	}
 	require.GreaterOrEqual(r.t, len(seen), 6)
 	for _, api := range r.nodes.APIs() {
-		resp, err := http.Get(api + "/readyz") //nolint:noctx // bounded by the test
+		resp, err := http.Get(api + "/readyz")
 		require.NoError(r.t, err)
 		require.NoError(r.t, resp.Body.Close())
 		require.Equal(r.t, http.StatusOK, resp.StatusCode)

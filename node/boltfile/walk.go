@@ -121,8 +121,8 @@ func (w *walker) read(id uint64) ([]byte, error) {
 	case more == 0:
 		return page, nil
 	}
-	page = append(page, make([]byte, int64(more)*size)...)                    //nolint:gosec // bounded above
-	if _, err := w.file.ReadAt(page[size:], (int64(id)+1)*size); err != nil { //nolint:gosec // bounded above
+	page = make([]byte, (int64(more)+1)*size)                      //nolint:gosec // bounded above
+	if _, err := w.file.ReadAt(page, int64(id)*size); err != nil { //nolint:gosec // bounded above
 		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
 	return page, nil

@@ -53,6 +53,7 @@ func (p *pass) attribute(ctx context.Context, step string, kind trace.SpanKind, 
 		span.End()
 	}
 	for _, id := range order {
-		p.duty.log.Info(step+" for a request", "request_id", id, "pod", shares[id].pod, "deposits", shares[id].deposits)
+		p.duty.log.Info(step+" for a request", //nolint:sloglint // the steps are constants
+			"request_id", id, "pod", shares[id].pod, "deposits", shares[id].deposits)
 	}
 }

@@ -71,12 +71,17 @@ func (p *pass) sign(ctx context.Context) error {
 	}
 	failpoint.Reach(PointLogged)
 	p.duty.log.Info("deposits signed", "deposits", len(signed), "nonce", signed[0].GetAttempt().GetNonce())
+	p.attribute(ctx, "deposit signed", trace.SpanKindInternal, began, paidBy(signed))
+	return nil
+}
+
+// paidBy lists for which keys deposits were signed, and how.
+func paidBy(signed []*fsmpb.SignedDeposit) []paidFor {
 	list := make([]paidFor, len(signed))
 	for i, d := range signed {
 		list[i] = paidFor{pubkey: d.GetPubkey(), attempt: d.GetAttempt()}
 	}
-	p.attribute(ctx, "deposit signed", trace.SpanKindInternal, began, list)
-	return nil
+	return list
 }
 
 // prepare derives the keys and makes the deposit data, which verifies.

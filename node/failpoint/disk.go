@@ -28,7 +28,7 @@ const stall = "stall "
 var errLogFault = errors.New("not a fault of a log")
 
 // parse returns the error of a failed write, or how much longer it takes.
-func (l LogFault) parse() (err error, late time.Duration) { //nolint:revive // the first is a value here
+func (l LogFault) parse() (err error, late time.Duration) { //nolint:revive,staticcheck // the first is a value here
 	switch l {
 	case LogBroken, LogUnsynced:
 		return syscall.EIO, 0

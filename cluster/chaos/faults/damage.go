@@ -148,7 +148,7 @@ func (d Damage) inflict(data string, r *rand.Rand) error {
 func (d Damage) spoil(b, entry []byte, r *rand.Rand) []byte {
 	bit, garbage := byte(1)<<r.IntN(8), make([]byte, pageSize)
 	for i := range garbage {
-		garbage[i] = byte(r.Uint32())
+		garbage[i] = byte(r.Uint32()) //nolint:gosec // any byte will do
 	}
 	for at := 0; ; {
 		next := bytes.Index(b[at:], entry)

@@ -19,7 +19,7 @@ import (
 )
 
 // One cluster for all of them, one after the other: each has to bite, and to be healed.
-func TestFaultsOfNodes(t *testing.T) {
+func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel,paralleltest // one cluster, one after the other
 	t.Parallel()
 	s := raise(t, local.NodesOptions{}, nil)
 	t.Run("kill", func(t *testing.T) {
@@ -92,12 +92,12 @@ func TestFaultsOfNodes(t *testing.T) {
 
 // Each damage of the files is found out at the start, and the way out that the node
 // tells of works.
-func TestDamages(t *testing.T) {
+func TestDamages(t *testing.T) { //nolint:tparallel,paralleltest // one cluster, one after the other
 	t.Parallel()
 	s := raise(t, local.NodesOptions{}, func(s *show) { require.NoError(t, s.Points.SnapshotOften()) })
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any will do
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not a secret
+	r := rand.New(rand.NewPCG(seed, 0))
 	for at, d := range faults.Damages() {
 		t.Run(string(d), func(t *testing.T) {
 			s.t = t

@@ -56,7 +56,7 @@ func ask(address string) {
 	for c == nil {
 		c, _ = net.DialTimeout("tcp", address, time.Second)
 	}
-	for b := make([]byte, 1); ; time.Sleep(10 * time.Millisecond) {
+	for b := make([]byte, 1); ; time.Sleep(10 * time.Millisecond) { //nolint:forbidigo // a process that paces its questions, not a test
 		began := time.Now()
 		if _, err := c.Write(b); err != nil {
 			panic(err)
@@ -110,7 +110,7 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 	start := func(i int, role string, out io.Writer) {
-		c := exec.Command(os.Args[0], net.JoinHostPort(n.Host(1), "7000"))
+		c := exec.Command(os.Args[0], net.JoinHostPort(n.Host(1), "7000")) //nolint:gosec // this very test
 		c.Env = append(os.Environ(), "NETNS_TEST_ROLE="+role)
 		c.Stdout, c.Stderr = out, os.Stderr
 		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

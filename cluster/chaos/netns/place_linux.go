@@ -90,7 +90,7 @@ func openTun() (*os.File, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("interface %s: %w", deviceName, err)
 	}
-	return os.NewFile(uintptr(fd), "tun"), nil //nolint:gosec // a file's number
+	return os.NewFile(uintptr(fd), "tun"), nil
 }
 
 // configure gives the interface its address, in a network of 256, and turns it and

@@ -49,7 +49,7 @@ func newGateway(t *testing.T) *gateway {
 	require.NoError(t, ln.Close())
 	out, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	server := exec.Command(strings.TrimSpace(string(path)), "--access", accessKey, "--secret", secretKey, "--port", address, //nolint:noctx // killed below
+	server := exec.Command(strings.TrimSpace(string(path)), "--access", accessKey, "--secret", secretKey, "--port", address,
 		"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data"))
 	server.Stdout, server.Stderr = out, out
 	require.NoError(t, server.Start())
