@@ -17,6 +17,9 @@ import (
 
 const (
 	agreeInterval = time.Second
+	// heardAfter is at how many looks in a row it is waited for what members have at the
+	// last mark, before another one is made: they tell once a second.
+	heardAfter = 5
 )
 
 // checkpointInterval is how often replicas are compared, while anything is logged. Fault
@@ -31,14 +34,13 @@ func checkpointInterval() time.Duration {
 // agree raises the cluster's feature level once the programs of all members know a
 // higher one, and has the replicas compared by checkpoints, while this node leads.
 func agree(ctx context.Context, p *peers) error {
-	var last time.Time
+	c := &comparison{}
 	said := ""
 	for {
 		if status := p.node.Status(); status.IsLeader {
 			err := p.raise(ctx, status)
-			if err == nil && time.Since(last) >= checkpointInterval() {
-				last = time.Now()
-				err = p.compare(ctx, status)
+			if err == nil && time.Since(c.last) >= checkpointInterval() {
+				err = p.compare(ctx, status, c)
 			}
 			reason := ""
 			if err != nil && ctx.Err() == nil {
@@ -81,9 +83,15 @@ func (p *peers) raise(ctx context.Context, status node.Status) error {
 	return nil
 }
 
+// comparison is what a leader remembers of how members were compared.
+type comparison struct {
+	last  time.Time // when a checkpoint was logged
+	waits int       // looks at which too few members had told of the mark
+}
+
 // compare has most voters' hash at the last mark logged, and a new mark made. A member
 // that had another hash stops when it comes to that entry, also if it is this leader.
-func (p *peers) compare(ctx context.Context, status node.Status) error {
+func (p *peers) compare(ctx context.Context, status node.Status, c *comparison) error {
 	meta := p.node.View().Meta()
 	if meta.GetFeatureLevel() < 1 || meta.GetMark() != nil && meta.GetAppliedIndex() <= meta.GetMark().GetIndex() {
 		return nil
@@ -92,6 +100,11 @@ func (p *peers) compare(ctx context.Context, status node.Status) error {
 	if undecided != "" {
 		return fmt.Errorf("members differ, and no majority of the voters agrees: %s", undecided) //nolint:err113 // for people
 	}
+	if confirmed == nil && meta.GetMark() != nil && c.waits < heardAfter {
+		c.waits++
+		return nil
+	}
+	c.last, c.waits = time.Now(), 0
 	_, err := p.node.Propose(ctx, &fsmpb.Command{
 		Caller: &fsmpb.Caller{Name: "members", Role: "duty"},
 		Body:   &fsmpb.Command_Checkpoint{Checkpoint: &fsmpb.Checkpoint{Confirmed: confirmed}},

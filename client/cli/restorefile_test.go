@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,15 +96,15 @@ func TestRestoreFails(t *testing.T) {
 	require.Equal(t, ExitFailure, got.code)
 	require.Contains(t, got.err, "3 keys would be lost")
 
-	tries := 0
+	var tries atomic.Int64
 	breaking, _, _ := restores(t, func(http.ResponseWriter) {
-		tries++
+		tries.Add(1)
 		panic(http.ErrAbortHandler)
 	})
 	got = at(breaking).run(t, "restore", path, "--yes")
 	require.Equal(t, ExitUnknown, got.code)
 	require.Contains(t, got.err, "restore status")
-	require.Equal(t, 1, tries, "what may have happened is not repeated")
+	require.EqualValues(t, 1, tries.Load(), "what may have happened is not repeated")
 
 	cluster, sent, _ := restores(t, restoredAnswer)
 	require.Equal(t, ExitFailure, at(cluster).run(t, "restore", writeFile(t, string(file[:len(file)-1])), "--yes").code)
