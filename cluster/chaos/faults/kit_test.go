@@ -127,7 +127,7 @@ func (s *show) decides() {
 	require.EventuallyWithT(s.t, func(c *assert.CollectT) {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
 		defer cancel()
-		out, err := s.Nodes.Keysteward(ctx, "tokens", "create", fmt.Sprintf("t%d", time.Now().UnixNano()), "--role", "viewer")
+		out, err := s.Nodes.Keysteward(ctx, "tokens", "create", fmt.Sprintf("t%d", time.Now().UnixNano()), "--role", "viewer", "--expires-in", "0") // whatever a clock says
 		require.NoError(c, err, out)
 	}, patience, tick)
 }
