@@ -28,6 +28,20 @@ func knows(level uint32) error {
 	return nil
 }
 
+// Accepts refuses a command that the cluster's feature level does not allow yet. Whoever
+// proposes asks first: in the log it would stop every node of an older version.
+func (v *View) Accepts(c *fsmpb.Command) error {
+	m := c.ProtoReflect()
+	f := m.WhichOneof(m.Descriptor().Oneofs().ByName("body"))
+	if f == nil || f.Number() <= lastOfLevel0 || v.Meta().GetFeatureLevel() >= 1 || c.GetRaiseFeatureLevel() != nil {
+		return nil
+	}
+	return refuse(FeatureRefused, "this needs feature level 1, and the cluster is at %d until the programs of all members know more", v.Meta().GetFeatureLevel())
+}
+
+// lastOfLevel0 is the highest number of a command that every version knows.
+const lastOfLevel0 = 109
+
 // raiseFeatureLevel raises the level; a level that was reached changes nothing.
 func (w *write) raiseFeatureLevel(b *fsmpb.RaiseFeatureLevel) Result {
 	if b.GetLevel() <= w.meta.GetFeatureLevel() {

@@ -86,8 +86,12 @@ func (w *write) decodeStaged(c *fsmpb.FinishRestore) (*store, *Refusal) {
 	return s, nil
 }
 
-// Counters leap over whatever the history that was lost may have given out.
+// Counters leap over whatever the history that was lost may have given out. Fences and
+// generations leap to the clock of who restores at least, so that two clusters that
+// restored the same backup one after the other do not give out the same.
 const (
+	latestWallMS   = 1 << 44
+	fencesPerMS    = 8 // as a power of two, so that a fence stays below 2^53
 	fenceLeap      = 1 << 32
 	generationLeap = 1 << 20
 	indexLeap      = 100_000
@@ -97,9 +101,10 @@ const (
 // same backup may be restored twice.
 func (w *write) leap(old *write) *Refusal {
 	was, r := old.meta, w.meta.GetRestore()
-	w.meta.Fence = max(w.meta.GetFence(), was.GetFence()) + fenceLeap
+	at := uint64(min(max(0, w.cmd.GetWallMs()), latestWallMS)) //nolint:gosec // not negative
+	w.meta.Fence = max(max(w.meta.GetFence(), was.GetFence())+fenceLeap, at<<fencesPerMS)
 	r.FirstGeneration = w.meta.GetGeneration() + 1
-	w.meta.Generation = max(w.meta.GetGeneration(), was.GetGeneration()) + generationLeap
+	w.meta.Generation = max(max(w.meta.GetGeneration(), was.GetGeneration())+generationLeap, at)
 	r.NextGeneration = w.meta.GetGeneration() + 1
 	next := w.meta.GetNextIndex()
 	r.FirstIndex = next

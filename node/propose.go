@@ -66,6 +66,9 @@ func (s *Session) propose(ctx context.Context, cmd *fsmpb.Command) outcome {
 	if size := proto.Size(cmd); size > MaxCommandBytes {
 		return outcome{err: fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxCommandBytes)}
 	}
+	if err := s.node.View().Accepts(cmd); err != nil {
+		return outcome{err: fmt.Errorf("refused: %w", err)}
+	}
 	encoded, err := proto.Marshal(cmd)
 	if err != nil {
 		return outcome{err: fmt.Errorf("encode command: %w", err)}

@@ -83,6 +83,11 @@ func (p *pass) searchOn(ctx context.Context, seed *validator.Seed) (goOn bool, e
 	s := p.searchSoFar(meta.GetSeedSearch())
 	first := s.GetNextIndex()
 	end := max(s.GetFound()+gapLimit, meta.GetNextIndex())
+	if meta.GetRestore().GetOpen() {
+		// The same backup may have been restored before, by a cluster that is lost too
+		// and began where this one begins.
+		end = max(end, meta.GetNextIndex()+generateChunk)
+	}
 	c := &fsmpb.AdoptKeys{FirstIndex: first, Search: s}
 	lost := leapOf(meta, s)
 	if lost.over(first) {

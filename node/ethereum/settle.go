@@ -140,13 +140,17 @@ func (p *pass) proveOnly(claims []claim) []claim {
 }
 
 // leap is a stretch of indexes that a restore passed over. The history that was lost
-// can have used only the first of them, so those behind a run without any deposit need
-// not be derived to be looked up.
+// can have used only the first of them, so those behind a long run without any deposit
+// need not be derived to be looked up.
 type leap struct{ from, to uint64 }
+
+// leapAfter is how long that run is: pods that went away before anything was paid for
+// them leave gaps of as many keys as a pod may ask for.
+const leapAfter = 2048
 
 func leapOf(meta *fsmpb.Meta, s *fsmpb.SeedSearch) leap {
 	r := meta.GetRestore()
-	return leap{from: max(r.GetFirstIndex(), s.GetFound()) + generateChunk, to: r.GetNextIndex()}
+	return leap{from: max(r.GetFirstIndex(), s.GetFound()) + leapAfter, to: r.GetNextIndex()}
 }
 
 // over reports whether the search may leap from this index.

@@ -191,7 +191,7 @@ func (s *Schedule) step(ctx context.Context, view *fsm.View) (due time.Time, err
 	}
 	s.know(made)
 	s.log.Info("made a backup", "to", s.cfg.Store.String(), "name", made.Name, "bytes", made.Bytes, "took", time.Since(now).Round(time.Millisecond))
-	s.prune(ctx, append(all, made), clusterID, made.Name)
+	s.prune(ctx, append(all, made), clusterID, made.Name, now)
 	return now.Add(s.cfg.Every), nil
 }
 
@@ -243,8 +243,9 @@ func (s *Schedule) readBack(ctx context.Context, name string, b *making.Backup) 
 
 // prune removes the oldest backups of this cluster beyond those that are kept. What it
 // can not remove is tried again after the next backup.
-func (s *Schedule) prune(ctx context.Context, all []Entry, clusterID, made string) {
-	list := ours(all, clusterID)
+func (s *Schedule) prune(ctx context.Context, all []Entry, clusterID, made string, now time.Time) {
+	// One that a clock which was ahead made tells nothing of what is new.
+	list := slices.DeleteFunc(ours(all, clusterID), func(e Entry) bool { return e.MadeAt.After(now.Add(ahead)) })
 	if s.cfg.Keep == 0 || len(list) <= s.cfg.Keep {
 		return
 	}
