@@ -30,7 +30,7 @@ func askLag(ctx context.Context, n *node.Node, p *peers, peer node.Peer) {
 	defer cancel()
 	if id, err := p.identity(ctx, peer.Raft); err == nil && id.ID == peer.ID {
 		n.Report(peer.ID, node.Heard{
-			Applied: id.Applied, Sealed: id.Sealed, LowDisk: id.LowDisk, FeatureLevel: id.FeatureLevel, Mark: id.Mark,
+			Applied: id.Applied, Sealed: id.Sealed, LowDisk: id.LowDisk, Unfit: id.Unfit, FeatureLevel: id.FeatureLevel, Mark: id.Mark,
 		})
 	} else {
 		n.Forget(peer.ID)

@@ -31,6 +31,8 @@ type Identity struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// LowDisk is true while it has less free disk space than it should: it should not lead.
 	LowDisk bool `json:"lowDisk,omitempty"`
+	// Unfit is true while it should not lead for another reason: nobody could connect to it.
+	Unfit bool `json:"unfit,omitempty"`
 	// FeatureLevel is the highest one that its program knows.
 	FeatureLevel uint32 `json:"featureLevel,omitempty"`
 	// Mark is the last checkpoint that it applied, and what its running hash was there.
@@ -132,7 +134,7 @@ func (p *peers) serveIdentity(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Identity{ //nolint:errchkjson // whoever asked is gone
 		ID: p.node.ID(), Name: p.node.Name(), ClusterID: p.node.ClusterID(),
-		HasState: p.node.HasState(), Joining: p.node.Joining(), Applied: status.AppliedIndex, Sealed: status.Sealed, LowDisk: status.LowDisk,
+		HasState: p.node.HasState(), Joining: p.node.Joining(), Applied: status.AppliedIndex, Sealed: status.Sealed, LowDisk: status.LowDisk, Unfit: status.Unfit,
 		FeatureLevel: fsm.FeatureLevel, Mark: markOf(p.node),
 		Founders: describe(p.founders),
 	})

@@ -144,7 +144,9 @@ func (n *Node) heedDisk(ctx context.Context) {
 		if looks++; reason == "" || n.session.Load() == nil {
 			looks = 0
 		}
-		if looks > 0 && looks&(looks-1) == 0 { // more and more rarely
+		// At two looks, so that what the others told is of the same time: certificates of
+		// all nodes may end at one moment. Then more and more rarely.
+		if looks > 1 && looks&(looks-1) == 0 {
 			n.leaveForFitter(ctx, reason)
 		}
 		if pause(ctx, n.cfg.diskInterval) != nil {
@@ -168,7 +170,7 @@ func (n *Node) leaveForFitter(ctx context.Context, reason string) {
 	n.log.Warn("this node leads and should not: it hands leadership over, if another node fits", "reason", reason)
 	err := n.handOverTo(ctx, func(s raft.Server) bool {
 		h, ok := n.heardOf(string(s.ID))
-		return ok && !h.silent && !h.Sealed && !h.LowDisk
+		return ok && !h.silent && !h.Sealed && !h.LowDisk && !h.Unfit
 	})
 	if err != nil {
 		n.log.Warn("no other node takes the leadership", "error", err)

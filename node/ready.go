@@ -20,7 +20,7 @@ func (n *Node) Status() Status {
 	}
 	_, usable := n.cfg.Vault.Usable(view)
 	s.Sealed = !usable
-	s.LowDisk = n.disk.isLow()
+	s.LowDisk, s.Unfit = n.disk.isLow(), n.unfit() != ""
 	_, elected := n.raft.LeaderWithID()
 	s.ElectedID = string(elected)
 	if inSession(view, s) {
@@ -64,6 +64,8 @@ type Heard struct {
 	Applied uint64 // how far it has applied the log
 	Sealed  bool
 	LowDisk bool
+	// Unfit is true if it should not lead for another reason: nobody could connect to it.
+	Unfit bool
 	// FeatureLevel is the highest one that its program knows, 0 for one from before there were any.
 	FeatureLevel uint32
 	// Mark is the last checkpoint that it applied, with its own running hash; nil without.

@@ -28,6 +28,9 @@ type Status struct {
 	Sealed bool
 	// LowDisk is true while the disk of this node has less free space than it should.
 	LowDisk bool
+	// Unfit is true while this node should not lead: for its disk, or because nobody can
+	// connect to it.
+	Unfit bool
 	// Peers are the servers of the Raft configuration, this node included.
 	Peers []Peer
 }
