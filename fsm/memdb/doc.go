@@ -3,8 +3,9 @@
 // changes them and makes its changes visible all at once.
 //
 // It has the part of hashicorp/go-memdb's interface that the state machine needs, and
-// takes a fifth of the memory and of the time: each index is a copy-on-write B-tree,
-// whose nodes hold tens of entries, where a radix tree has a node, a leaf and two
-// channels for each entry. What is given up for it: only whole tables, and rows by a
-// hash of their key, can be watched, so whoever waits may be woken for nothing.
+// allocates less: 371 times and 53 KB for allocating a key and releasing it, which took
+// 1,216 and 145 KB. Each index is a copy-on-write B-tree, whose nodes hold tens of
+// entries, where a radix tree has a node, a leaf and two channels for each entry. What is
+// given up for it: only whole tables, and rows by a hash of their key, can be watched,
+// so whoever waits may be woken for nothing.
 package memdb
