@@ -37,7 +37,10 @@ func agree(ctx context.Context, p *peers) error {
 	c := &comparison{}
 	said := ""
 	for {
-		if status := p.node.Status(); status.IsLeader {
+		status := p.node.Status()
+		if !status.IsLeader {
+			p.report.differ("")
+		} else {
 			err := p.raise(ctx, status)
 			if err == nil && time.Since(c.last) >= checkpointInterval() {
 				err = p.compare(ctx, status, c)
@@ -97,7 +100,8 @@ func (p *peers) compare(ctx context.Context, status node.Status, c *comparison) 
 		return nil
 	}
 	confirmed, undecided := mostHave(meta.GetMark(), status.Peers)
-	if undecided != "" {
+	if p.report.differ(""); undecided != "" {
+		p.report.differ("members differ, and nobody can tell which of them is right: " + undecided)
 		return fmt.Errorf("members differ, and no majority of the voters agrees: %s", undecided) //nolint:err113 // for people
 	}
 	if confirmed == nil && meta.GetMark() != nil && c.waits < heardAfter {

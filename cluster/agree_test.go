@@ -94,3 +94,16 @@ func TestLevelWaitsForAll(t *testing.T) {
 	require.GreaterOrEqual(t, lead.node.View().Meta().GetFeatureLevel(), before)
 	require.LessOrEqual(t, lead.node.View().Meta().GetFeatureLevel(), uint32(fsm.FeatureLevel))
 }
+
+// Members that differ while none has a majority are a reason not to be ready.
+func TestReportOfMembersThatDiffer(t *testing.T) {
+	t.Parallel()
+	r := &Report{}
+	r.set("")
+	require.True(t, r.Check().OK)
+	r.differ("n1 has 61, n2 has 62")
+	require.False(t, r.Check().OK)
+	require.Contains(t, r.Check().Detail, "n2 has 62")
+	r.differ("")
+	require.True(t, r.Check().OK)
+}

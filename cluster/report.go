@@ -13,14 +13,18 @@ type Report struct {
 	mu     sync.Mutex
 	looked bool
 	reason string
+	// differs is how members differ while nobody can tell which of them is right.
+	differs string
 }
 
 // Check is the line, well while nothing is waited for.
 func (r *Report) Check() node.Check {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := node.Check{Name: "cluster", Detail: r.reason, OK: r.looked && r.reason == ""}
+	c := node.Check{Name: "cluster", Detail: r.reason, OK: r.looked && r.reason == "" && r.differs == ""}
 	switch {
+	case r.reason == "" && r.differs != "":
+		c.Detail = r.differs
 	case !r.looked:
 		c.Detail = "has not looked for the other members yet"
 	case c.OK:
@@ -36,6 +40,13 @@ func (r *Report) set(reason string) (news bool) {
 	news = reason != r.reason
 	r.looked, r.reason = true, reason
 	return news
+}
+
+// differ tells how members differ, empty if they do not as far as can be told.
+func (r *Report) differ(how string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.differs = how
 }
 
 func (r *Report) get() string {
