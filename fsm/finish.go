@@ -101,7 +101,7 @@ const (
 // same backup may be restored twice.
 func (w *write) leap(old *write) *Refusal {
 	was, r := old.meta, w.meta.GetRestore()
-	at := uint64(min(max(0, w.cmd.GetWallMs()), latestWallMS)) //nolint:gosec // not negative
+	at := uint64(min(max(0, w.cmd.GetWallMs()), latestWallMS))
 	w.meta.Fence = max(max(w.meta.GetFence(), was.GetFence())+fenceLeap, at<<fencesPerMS)
 	r.FirstGeneration = w.meta.GetGeneration() + 1
 	w.meta.Generation = max(max(w.meta.GetGeneration(), was.GetGeneration())+generationLeap, at)

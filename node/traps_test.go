@@ -282,5 +282,5 @@ func TestTrapTransferThatHangs(t *testing.T) {
 		}
 	})
 	require.Nil(t, old.session.Load(), "it leads nobody")
-	_ = <-hangs //nolint:staticcheck // whatever came of it
+	_ = <-hangs //nolint:staticcheck // of an error, which would have to be looked at
 }

@@ -19,23 +19,23 @@ import (
 )
 
 // One cluster for all of them, one after the other: each has to bite, and to be healed.
-func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel,paralleltest // one cluster, one after the other
+func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel // one cluster, one after the other
 	t.Parallel()
 	s := raise(t, local.NodesOptions{}, nil)
-	t.Run("kill", func(t *testing.T) {
+	t.Run("kill", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		heal := s.inject(s.Kill(0))
 		require.Zero(t, s.status(0, "/livez"))
 		heal()
 	})
-	t.Run("pause", func(t *testing.T) {
+	t.Run("pause", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		heal := s.inject(s.Pause(1))
 		require.Zero(t, s.status(1, "/livez"), "it does not answer")
 		s.decides()
 		heal()
 	})
-	for i, how := range []failpoint.LogFault{failpoint.LogBroken, failpoint.LogUnsynced, failpoint.LogFull} {
+	for i, how := range []failpoint.LogFault{failpoint.LogBroken, failpoint.LogUnsynced, failpoint.LogFull} { //nolint:paralleltest // one after the other
 		t.Run("log "+string(how), func(t *testing.T) {
 			s.t = t
 			mark := s.mark(i)
@@ -45,7 +45,7 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel,paralleltest // one cl
 			heal()
 		})
 	}
-	t.Run("logs stall", func(t *testing.T) {
+	t.Run("logs stall", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		const late = 2 * time.Second
 		var heals []func()
@@ -59,7 +59,7 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel,paralleltest // one cl
 			heal()
 		}
 	})
-	t.Run("clocks", func(t *testing.T) {
+	t.Run("clocks", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		out := filepath.Join(t.TempDir(), "token")
 		text, err := s.Nodes.Keysteward(t.Context(), "tokens", "create", "for-a-day", "--role", "viewer", "--expires-in", "24h", "--out", out)
@@ -82,7 +82,7 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel,paralleltest // one cl
 			answers(i, http.StatusOK)
 		}
 	})
-	t.Run("disk lost", func(t *testing.T) {
+	t.Run("disk lost", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		before := s.nodeID(0)
 		s.inject(s.LoseDisk(0))()
@@ -92,13 +92,13 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel,paralleltest // one cl
 
 // Each damage of the files is found out at the start, and the way out that the node
 // tells of works.
-func TestDamages(t *testing.T) { //nolint:tparallel,paralleltest // one cluster, one after the other
+func TestDamages(t *testing.T) { //nolint:tparallel // one cluster, one after the other
 	t.Parallel()
 	s := raise(t, local.NodesOptions{}, func(s *show) { require.NoError(t, s.Points.SnapshotOften()) })
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	for at, d := range faults.Damages() {
+	for at, d := range faults.Damages() { //nolint:paralleltest // one after the other
 		t.Run(string(d), func(t *testing.T) {
 			s.t = t
 			i := at % 3
