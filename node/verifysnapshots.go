@@ -58,15 +58,20 @@ func newestSnapshot(folder string, log *slog.Logger) (newest raft.SnapshotMeta, 
 	if newer(removed, newest) {
 		return newest, fmt.Errorf("%w: files of its newest snapshot %s are gone", ErrDamaged, removed.ID)
 	}
+	return newest, outlived(damaged, newest, log)
+}
+
+// outlived refuses damaged snapshots unless a whole one is newer.
+func outlived(damaged []damagedSnapshot, newest raft.SnapshotMeta, log *slog.Logger) error {
 	for _, d := range damaged {
 		if !newer(newest, d.meta) {
-			return newest, d.err
+			return d.err
 		}
 	}
 	for _, d := range damaged {
 		log.Warn("an older snapshot is damaged; a newer one is whole, so it is not needed and may be removed", "snapshot", d.meta.ID, "newest", newest.ID, "error", d.err)
 	}
-	return newest, nil
+	return nil
 }
 
 // damagedSnapshot is one whose place among the others is known.
