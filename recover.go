@@ -52,6 +52,7 @@ restore of a backup that was made the moment the nodes were lost.
  2. On each node that has its disk: keysteward cluster recover --data-dir FOLDER --inspect
     Choose the one with the highest last term, and among those with the highest index.
  3. On that one: keysteward cluster recover --data-dir FOLDER --yes
+    as the user that the node runs as: it refuses any other, root too.
  4. Delete the data folders of ALL others. Start the chosen one, and then the others: they
     come in under new IDs.
 

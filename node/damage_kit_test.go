@@ -128,6 +128,12 @@ func newestOf(t *testing.T, path string) (newest, older string) {
 	return list[1], list[0]
 }
 
+// flipHalfway flips a bit in the middle of a file.
+func flipHalfway(t *testing.T, path string) {
+	t.Helper()
+	change(t, path, func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
+}
+
 func verified(path string) error {
 	f := &folder{path: path}
 	var err error

@@ -134,11 +134,22 @@ func TestDamageIsRefused(t *testing.T) {
 			newest, _ := newestOf(t, path)
 			change(t, in(newest, stateFile), func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
 		}, "state.bin does not match its checksum"},
-		"older snapshot flipped": {func(t *testing.T, path string) {
-			t.Helper()
-			_, older := newestOf(t, path)
-			change(t, in(older, stateFile), func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
-		}, "state.bin does not match its checksum"},
+		"older snapshot's meta.json of a higher index": { // the library would take it for the newest
+			func(t *testing.T, path string) {
+				t.Helper()
+				_, older := newestOf(t, path)
+				require.NoError(t, os.Remove(in(older, metaSumFile)))
+				change(t, in(older, metaFile), func(b []byte) []byte {
+					return bytes.Replace(b, []byte(`"Index":`), []byte(`"Index":9`), 1)
+				})
+			}, "meta.json is about",
+		},
+		"entry that the snapshot has in it flipped": { // members that are behind may need it
+			func(t *testing.T, path string) {
+				t.Helper()
+				inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Put(indexKey(5), []byte("garbage")) })
+			}, "log entry 5 can not be read",
+		},
 		"snapshot cut": {func(t *testing.T, path string) {
 			t.Helper()
 			newest, _ := newestOf(t, path)
@@ -230,6 +241,16 @@ func TestWholeFoldersAreTaken(t *testing.T) {
 			t.Helper()
 			newest, _ := newestOf(t, path)
 			require.NoError(t, os.Remove(filepath.Join(newest, metaSumFile)))
+		},
+		"an older snapshot damaged": func(t *testing.T, path string) {
+			t.Helper()
+			_, older := newestOf(t, path)
+			flipHalfway(t, filepath.Join(older, stateFile))
+		},
+		"an older snapshot's meta.json cut": func(t *testing.T, path string) {
+			t.Helper()
+			_, older := newestOf(t, path)
+			require.NoError(t, os.Truncate(filepath.Join(older, metaFile), 20))
 		},
 		"an older version": func(t *testing.T, path string) {
 			t.Helper()

@@ -78,12 +78,13 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 	}
 	n.cfg, n.log = cfg, cfg.Logger
 	if n.folder, err = openFolder(cfg.DataDir, cfg.Name); err != nil {
-		return nil, err
+		return nil, withOwner(err)
 	}
 	n.disk = newDisk(cfg)
 	if err := n.folder.verify(n.log); err != nil {
 		return nil, err
 	}
+	sweepSnapshots(filepath.Join(cfg.DataDir, snapshotsFolder), n.log)
 	compactLog(cfg)
 	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
 		return nil, err

@@ -46,7 +46,12 @@ var errOutcast = errors.New("this node is no member of the cluster by its own da
 // cluster. Everything in its log counts as committed, what the others alone had is lost,
 // and as nobody knows what that was the state goes on as after a restore of a backup:
 // see rest. The folder is copied first. It may be called again after any failure.
+//
+// The error wraps [ErrNotOwner] if this process is another user than the node's.
 func Recover(r Recovery) (done Recovered, err error) {
+	if err := checkOwner(r.DataDir, os.Geteuid()); err != nil {
+		return done, err
+	}
 	s, err := openStopped(r.DataDir, false, r.Logger)
 	if err != nil {
 		return done, err

@@ -65,7 +65,7 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 		return nil, fmt.Errorf("%s: %w", dataDir, ErrNoData)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("node ID: %w", err)
+		return nil, fmt.Errorf("node ID: %w", withOwner(err))
 	}
 	s := &stopped{}
 	defer func() {
@@ -74,9 +74,9 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 		}
 	}()
 	if s.folder, err = openFolder(dataDir, NameOf(strings.TrimSpace(string(id)))); err != nil {
-		return nil, err
+		return nil, withOwner(err)
 	}
-	if err := s.folder.verify(log); err != nil {
+	if err := s.folder.verifyStopped(log); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dataDir, logFile)

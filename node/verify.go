@@ -14,13 +14,26 @@ import (
 
 // verify reads all that the node has to remember, before anything of it is used. Its
 // errors wrap ErrDamaged and say what to do. A folder that was never used is fine.
-func (f *folder) verify(log *slog.Logger) error {
+func (f *folder) verify(log *slog.Logger) error { return f.verifyWith(log, nil) }
+
+// verifyStopped is verify for a node that will not run on its log as it is. Entries that
+// the newest snapshot has in it may be damaged then: they are logged. A node that runs
+// needs them for members that are behind.
+func (f *folder) verifyStopped(log *slog.Logger) error {
+	return f.verifyWith(log, func(index uint64, err error) {
+		log.Warn("a log entry is damaged; the newest snapshot has it in it", "index", index, "error", err)
+	})
+}
+
+// verifyWith calls forgive, unless it is nil, for damaged entries that the newest
+// snapshot has in it.
+func (f *folder) verifyWith(log *slog.Logger, forgive func(index uint64, err error)) error {
 	began := time.Now()
-	snapshot, err := newestSnapshot(filepath.Join(f.path, snapshotsFolder))
+	snapshot, err := newestSnapshot(filepath.Join(f.path, snapshotsFolder), log)
 	if err != nil {
 		return f.damaged(err)
 	}
-	kept := &kept{nodeID: f.nodeID, snapshot: snapshot}
+	kept := &kept{nodeID: f.nodeID, snapshot: snapshot, forgive: forgive}
 	path := filepath.Join(f.path, logFile)
 	err = boltfile.Walk(path, kept.visit)
 	switch {
@@ -56,7 +69,7 @@ func (f *folder) lost() error {
 // damaged adds what to do to an error that says so.
 func (f *folder) damaged(err error) error {
 	if !errors.Is(err, ErrDamaged) {
-		return err
+		return withOwner(err)
 	}
 	return fmt.Errorf("%w; this node must not take part with it. %s", err, wayOut(f.path))
 }

@@ -26,6 +26,8 @@ const (
 type kept struct {
 	nodeID   string
 	snapshot raft.SnapshotMeta // the newest; zero without
+	// forgive hears of damaged entries that the snapshot has in it; nil for an error.
+	forgive func(index uint64, err error)
 
 	entries  int
 	unsummed int    // of older versions
@@ -56,6 +58,15 @@ func (k *kept) entry(key, value []byte) error {
 		return fmt.Errorf("%w: a log entry has the key %x", ErrDamaged, key)
 	}
 	index := binary.BigEndian.Uint64(key)
+	err := k.entryAt(index, value)
+	if err != nil && k.forgive != nil && index <= k.snapshot.Index {
+		k.forgive(index, err)
+		return nil
+	}
+	return err
+}
+
+func (k *kept) entryAt(index uint64, value []byte) error {
 	var l raft.Log
 	if err := decodeEntry(value, &l); err != nil {
 		return fmt.Errorf("%w: log entry %d can not be read: %w", ErrDamaged, index, err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
+	"io/fs"
 	"os"
 )
 
@@ -64,10 +66,16 @@ func readMeta(f *os.File, offset int64) (meta, error) {
 // after the other: with one of them missing nobody knows whether it was the newer one.
 func readMetas(f *os.File, size int64) (meta, error) {
 	first, err := readMeta(f, 0)
+	if unread(err) {
+		return first, err
+	}
 	if err != nil {
 		return first, fmt.Errorf("%w: its first meta page %w", ErrDamaged, err)
 	}
 	second, err := readMeta(f, int64(first.pageSize))
+	if unread(err) {
+		return second, err
+	}
 	if err != nil {
 		return second, fmt.Errorf("%w: its second meta page %w", ErrDamaged, err)
 	}
@@ -82,4 +90,11 @@ func readMetas(f *os.File, size int64) (meta, error) {
 		return newer, fmt.Errorf("%w: it should have %d pages, and has %d", ErrDamaged, newer.pages, pages)
 	}
 	return newer, nil
+}
+
+// unread tells of an error of the system that says nothing about what is in the file. The
+// end of the file does.
+func unread(err error) bool {
+	var failed *fs.PathError
+	return errors.As(err, &failed) && !errors.Is(err, io.EOF)
 }
