@@ -144,10 +144,10 @@ func (n *Node) heedDisk(ctx context.Context) {
 		if looks++; reason == "" || n.session.Load() == nil {
 			looks = 0
 		}
-		// At two looks, so that what the others told is of the same time: certificates of
-		// all nodes may end at one moment. Then more and more rarely.
-		if looks > 1 && looks&(looks-1) == 0 {
-			n.leaveForFitter(ctx, reason)
+		// At once, and then more and more rarely. If the certificates of all end at one
+		// moment it may hand over for nothing.
+		if looks > 0 && looks&(looks-1) == 0 {
+			n.leaveForFitter(ctx, reason, !n.disk.isLow())
 		}
 		if pause(ctx, n.cfg.diskInterval) != nil {
 			return
@@ -166,11 +166,14 @@ func (n *Node) unfit() string {
 	return ""
 }
 
-func (n *Node) leaveForFitter(ctx context.Context, reason string) {
+// leaveForFitter hands over to a voter that said that nothing is wrong with it. A deaf
+// leader, with whom nobody connects any more, goes by what was said before: that the others
+// are silent is its own fault, and Raft finds out who is really there.
+func (n *Node) leaveForFitter(ctx context.Context, reason string, deaf bool) {
 	n.log.Warn("this node leads and should not: it hands leadership over, if another node fits", "reason", reason)
 	err := n.handOverTo(ctx, func(s raft.Server) bool {
 		h, ok := n.heardOf(string(s.ID))
-		return ok && !h.silent && !h.Sealed && !h.LowDisk && !h.Unfit
+		return ok && (deaf || !h.silent) && !h.Sealed && !h.LowDisk && !h.Unfit
 	})
 	if err != nil {
 		n.log.Warn("no other node takes the leadership", "error", err)

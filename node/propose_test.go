@@ -63,7 +63,7 @@ func assertThat(t *testing.T, ok bool, err error) {
 func loneSession(t *testing.T) (s *Session, end context.CancelFunc) {
 	t.Helper()
 	ctx, end := context.WithCancel(t.Context())
-	n := &Node{cfg: Config{TickInterval: 5 * time.Second, CommitTimeout: 20 * time.Second}, log: slog.New(slog.DiscardHandler), metrics: newMetrics(), failed: make(chan error, 1)}
+	n := &Node{replica: &replica{machine: fsm.New()}, cfg: Config{TickInterval: 5 * time.Second, CommitTimeout: 20 * time.Second}, log: slog.New(slog.DiscardHandler), metrics: newMetrics(), failed: make(chan error, 1)}
 	n.stop = func() {}
 	s = newSession(n, 7)
 	s.done = ctx.Done()

@@ -51,8 +51,8 @@ func (n *Node) peer(server raft.Server, s Status) Peer {
 		p.API, p.Terms = m.GetApiUrl(), m.GetTerms()
 	}
 	if heard, ok := n.heardOf(p.ID); ok && s.IsLeader {
-		p.Silent, p.Sealed, p.FeatureLevel, p.Mark = heard.silent, heard.Sealed, heard.FeatureLevel, heard.Mark
-		if !heard.silent {
+		if p.Silent = heard.silent; !heard.silent {
+			p.Sealed, p.FeatureLevel, p.Mark = heard.Sealed, heard.FeatureLevel, heard.Mark
 			p.Lag = int64(max(s.AppliedIndex, heard.Applied) - heard.Applied) //nolint:gosec // log entries fit
 		}
 	}
@@ -100,7 +100,11 @@ func (n *Node) Report(nodeID string, what Heard) { n.indexes.Store(nodeID, heard
 
 // Forget says that a member was asked and did not answer; the leader shows
 // it as silent and does not count on it.
-func (n *Node) Forget(nodeID string) { n.indexes.Store(nodeID, heard{silent: true}) }
+func (n *Node) Forget(nodeID string) {
+	h, _ := n.heardOf(nodeID)
+	h.silent = true // what it answered before is kept
+	n.indexes.Store(nodeID, h)
+}
 
 func (n *Node) lastContact() time.Duration {
 	if n.raft.State() == raft.Leader {
