@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ func checkpointInterval() time.Duration {
 	}
 	return 10 * time.Second
 }
+
+// errUndecided says that nobody can tell which of the members is right.
+var errUndecided = errors.New("members differ, and no majority of the voters agrees")
 
 // agree raises the cluster's feature level once the programs of all members know a
 // higher one, and has the replicas compared by checkpoints, while this node leads.
@@ -102,7 +106,7 @@ func (p *peers) compare(ctx context.Context, status node.Status, c *comparison) 
 	confirmed, undecided := mostHave(meta.GetMark(), status.Peers)
 	if p.report.differ(""); undecided != "" {
 		p.report.differ("members differ, and nobody can tell which of them is right: " + undecided)
-		return fmt.Errorf("members differ, and no majority of the voters agrees: %s", undecided) //nolint:err113 // for people
+		return fmt.Errorf("%w: %s", errUndecided, undecided)
 	}
 	if confirmed == nil && meta.GetMark() != nil && c.waits < heardAfter {
 		c.waits++
