@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 var (
@@ -119,9 +121,9 @@ func dataSizes(folder string) map[string]int64 {
 	for _, e := range entries {
 		name := "other"
 		switch {
-		case strings.HasPrefix(e.Name(), "raft.db"):
+		case e.Name() == raftlog.Folder:
 			name = "log"
-		case e.Name() == "snapshots":
+		case e.Name() == snapshotsFolder:
 			name = "snapshots"
 		case strings.HasPrefix(e.Name(), "deposit-events"):
 			name = "deposit-events"

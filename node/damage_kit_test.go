@@ -3,19 +3,20 @@ package node
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/bbolt"
 
-	"github.com/keysteward/keysteward/node/boltfile"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // probe is in a log entry behind the newest snapshot of a usedFolder.
@@ -79,44 +80,56 @@ func change(t *testing.T, path string, how func([]byte) []byte) {
 }
 
 // inLog changes what is in the log by the library that wrote it.
-func inLog(t *testing.T, path string, do func(logs, conf *bbolt.Bucket) error) {
+func inLog(t *testing.T, path string, do func(db *pebble.DB) error) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(path, logFile), 0o600, &bbolt.Options{NoFreelistSync: true})
+	db, err := pebble.Open(filepath.Join(path, raftlog.Folder), &pebble.Options{FormatMajorVersion: pebble.FormatWALSyncChunks, Logger: silent{}})
 	require.NoError(t, err)
-	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
-		return do(tx.Bucket([]byte(bucketLogs)), tx.Bucket([]byte(bucketConf)))
-	}))
+	require.NoError(t, do(db))
 	require.NoError(t, db.Close())
+}
+
+type silent struct{}
+
+func (silent) Infof(string, ...any)      {}
+func (silent) Errorf(string, ...any)     {}
+func (silent) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+
+// entryKey is how the log keeps an entry.
+func entryKey(index uint64) []byte { return binary.BigEndian.AppendUint64([]byte{'e'}, index) }
+
+// inFiles changes the bytes of all files of the log that have some in them.
+func inFiles(t *testing.T, path, old, changed string) {
+	t.Helper()
+	found := false
+	for name, b := range tree(t, filepath.Join(path, raftlog.Folder)) {
+		if strings.Contains(b, old) {
+			found = true
+			require.NoError(t, os.WriteFile(name, []byte(strings.ReplaceAll(b, old, changed)), 0o600))
+		}
+	}
+	require.True(t, found, old)
+}
+
+// inStore changes the log as the node does.
+func inStore(t *testing.T, path string, do func(s *raftlog.Store) error) {
+	t.Helper()
+	s, err := raftlog.Open(path, slog.New(slog.DiscardHandler), func(err error) { t.Error(err) })
+	require.NoError(t, err)
+	require.NoError(t, do(s))
+	require.NoError(t, s.Close())
 }
 
 // probeIndex is that of the log entry with the probe.
 func probeIndex(t *testing.T, path string) (index uint64) {
 	t.Helper()
-	require.NoError(t, boltfile.Walk(filepath.Join(path, logFile), func(bucket string, key, value []byte) error {
-		if bucket == bucketLogs && bytes.Contains(value, []byte(probe)) {
-			index = binary.BigEndian.Uint64(key)
+	require.NoError(t, raftlog.Read(path, slog.New(slog.DiscardHandler), func(l *raft.Log) error {
+		if bytes.Contains(l.Data, []byte(probe)) {
+			index = l.Index
 		}
 		return nil
 	}))
 	require.NotZero(t, index)
 	return index
-}
-
-func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
-
-// encode writes an entry as the library does.
-func encode(t *testing.T, l *raft.Log) []byte {
-	t.Helper()
-	var b []byte
-	require.NoError(t, codec.NewEncoderBytes(&b, &codec.MsgpackHandle{BasicHandle: codec.BasicHandle{TimeNotBuiltin: true}}).Encode(l)) //nolint:staticcheck // there is no other way to say it
-	return b
-}
-
-func decode(t *testing.T, b []byte) *raft.Log {
-	t.Helper()
-	var l raft.Log
-	require.NoError(t, decodeEntry(b, &l))
-	return &l
 }
 
 // newestOf names the folder of the newest snapshot, and of the one before.

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/bbolt"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // What can not be read is not damaged: another try, or the right user, may read it.
@@ -18,7 +20,7 @@ func TestVerifyTellsUnreadFromDamaged(t *testing.T) {
 	newest, older := newestOf(t, whole)
 	for _, file := range []string{
 		filepath.Join(newest, metaFile), filepath.Join(newest, stateFile), filepath.Join(newest, metaSumFile),
-		filepath.Join(older, metaFile), filepath.Join(older, stateFile), filepath.Join(whole, logFile),
+		filepath.Join(older, metaFile), filepath.Join(older, stateFile), filepath.Join(whole, raftlog.Folder, "MARK"),
 	} {
 		name, err := filepath.Rel(whole, file)
 		require.NoError(t, err)
@@ -77,8 +79,8 @@ func TestRecoverWithDamagedEntriesBelowTheSnapshot(t *testing.T) {
 	m.cfg.DataDir = copyFolder(t, usedFolder(t))
 	snapshot, err := newestSnapshot(filepath.Join(m.cfg.DataDir, snapshotsFolder), logTo(m.journal))
 	require.NoError(t, err)
-	inLog(t, m.cfg.DataDir, func(logs, _ *bbolt.Bucket) error {
-		return errors.Join(logs.Put(indexKey(5), []byte("garbage")), logs.Put(indexKey(snapshot.Index), []byte("garbage")))
+	inLog(t, m.cfg.DataDir, func(db *pebble.DB) error {
+		return errors.Join(db.Set(entryKey(5), []byte("garbage"), nil), db.Set(entryKey(snapshot.Index), []byte("garbage"), nil))
 	})
 	require.ErrorIs(t, verified(m.cfg.DataDir), ErrDamaged)
 	before := m.inspect()
@@ -87,14 +89,14 @@ func TestRecoverWithDamagedEntriesBelowTheSnapshot(t *testing.T) {
 
 	worse := *m
 	worse.cfg.DataDir = copyFolder(t, m.cfg.DataDir)
-	inLog(t, worse.cfg.DataDir, func(logs, _ *bbolt.Bucket) error {
-		return logs.Put(indexKey(snapshot.Index+1), []byte("garbage"))
+	inLog(t, worse.cfg.DataDir, func(db *pebble.DB) error {
+		return db.Set(entryKey(snapshot.Index+1), []byte("garbage"), nil)
 	})
 	_, err = worse.recover("")
 	require.ErrorIs(t, err, ErrDamaged)
 	gone := *m
 	gone.cfg.DataDir = copyFolder(t, m.cfg.DataDir)
-	inLog(t, gone.cfg.DataDir, func(logs, _ *bbolt.Bucket) error { return logs.Delete(indexKey(snapshot.Index + 1)) })
+	inLog(t, gone.cfg.DataDir, func(db *pebble.DB) error { return db.Delete(entryKey(snapshot.Index+1), nil) })
 	_, err = gone.recover("")
 	require.ErrorIs(t, err, ErrDamaged)
 

@@ -2,15 +2,18 @@ package node
 
 import (
 	"bytes"
-	"encoding/binary"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/bbolt"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // The table of damages: what happens to the files of a stopped node, and what it says
@@ -20,115 +23,56 @@ func TestDamageIsRefused(t *testing.T) {
 	whole := usedFolder(t)
 	other := usedFolder(t)
 	in := func(path, name string) string { return filepath.Join(path, name) }
-	db := func(path string) string { return in(path, logFile) }
-	conf := func(key string, value []byte) func(*testing.T, string) {
-		return func(t *testing.T, path string) {
-			t.Helper()
-			inLog(t, path, func(_, conf *bbolt.Bucket) error {
-				if value == nil {
-					return conf.Delete([]byte(key))
-				}
-				return conf.Put([]byte(key), value)
-			})
-		}
-	}
+	log := func(path string) string { return in(path, raftlog.Folder) }
 	for name, damage := range map[string]struct {
 		do  func(t *testing.T, path string)
 		say string
 	}{
-		"log cut in half": {func(t *testing.T, path string) {
+		"log cut": {func(t *testing.T, path string) {
 			t.Helper()
-			change(t, db(path), func(b []byte) []byte { return b[:len(b)/2] })
-		}, "pages, and has"},
-		"log cut to one page": {func(t *testing.T, path string) {
-			t.Helper()
-			change(t, db(path), func(b []byte) []byte { return b[:4096] })
-		}, "second meta page"},
-		"log emptied": {func(t *testing.T, path string) {
-			t.Helper()
-			change(t, db(path), func([]byte) []byte { return nil })
-		}, "forgot how it voted"},
-		"log gone": {func(t *testing.T, path string) { t.Helper(); require.NoError(t, os.Remove(db(path))) }, "raft.db is gone"},
+			list, err := filepath.Glob(in(log(path), "*.log"))
+			require.NoError(t, err)
+			for _, name := range list {
+				change(t, name, func(b []byte) []byte { return b[:len(bytes.TrimRight(b, "\x00"))/2] })
+			}
+		}, "was written"},
+		"log gone": {func(t *testing.T, path string) { t.Helper(); require.NoError(t, os.RemoveAll(log(path))) }, "it was a member of a cluster, and its log raft is gone"},
 		"log gone and snapshots gone": {func(t *testing.T, path string) {
 			t.Helper()
-			require.NoError(t, os.Remove(db(path)))
+			require.NoError(t, os.RemoveAll(log(path)))
 			require.NoError(t, os.RemoveAll(in(path, snapshotsFolder)))
-		}, "it was a member of a cluster, and its log raft.db is gone"},
+		}, "it was a member of a cluster, and its log raft is gone"},
 		"log new and snapshots gone": {func(t *testing.T, path string) {
 			t.Helper()
 			require.NoError(t, os.RemoveAll(in(path, snapshotsFolder)))
-			change(t, db(path), func([]byte) []byte { return nil })
+			require.NoError(t, os.RemoveAll(log(path)))
+			inStore(t, path, func(*raftlog.Store) error { return nil })
 		}, "its log is empty"},
+		"log new": {func(t *testing.T, path string) {
+			t.Helper()
+			require.NoError(t, os.RemoveAll(log(path)))
+			inStore(t, path, func(*raftlog.Store) error { return nil })
+		}, "forgot how it voted"},
 		"log of another node": {func(t *testing.T, path string) {
 			t.Helper()
-			change(t, db(path), func([]byte) []byte { b, _ := os.ReadFile(db(other)); return b })
+			require.NoError(t, errors.Join(os.RemoveAll(log(path)), os.CopyFS(log(path), os.DirFS(log(other)))))
 			_ = os.RemoveAll(in(path, snapshotsFolder))
 			_ = os.CopyFS(in(path, snapshotsFolder), os.DirFS(in(other, snapshotsFolder)))
-		}, "the log is of the node n1-"},
-		"first meta page garbage": {func(t *testing.T, path string) {
-			t.Helper()
-			change(t, db(path), func(b []byte) []byte { copy(b[16:], "garbage"); return b })
-		}, "first meta page"},
-		"second meta page garbage": {func(t *testing.T, path string) {
-			t.Helper()
-			change(t, db(path), func(b []byte) []byte { copy(b[4096+16:], "garbage"); return b })
-		}, "second meta page"},
-		"page garbage": {func(t *testing.T, path string) {
-			t.Helper()
-			change(t, db(path), func(b []byte) []byte {
-				for at := bytes.Index(b, []byte(probe)); at >= 0; at = bytes.Index(b, []byte(probe)) {
-					page := at &^ 4095
-					copy(b[page:page+4096], bytes.Repeat([]byte("garbage!"), 512))
-				}
-				return b
-			})
-		}, "damaged"},
-		"entry flipped": {func(t *testing.T, path string) {
-			t.Helper()
-			change(t, db(path), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(probe), []byte("P"+probe[1:])) })
-		}, "does not match its checksum"},
+		}, "it is of the node n1-"},
+		"entry flipped": {func(t *testing.T, path string) { t.Helper(); inFiles(t, path, probe, "P"+probe[1:]) }, "damaged"},
 		"entry gone": {func(t *testing.T, path string) {
 			t.Helper()
 			index := probeIndex(t, path)
-			inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Delete(indexKey(index)) })
+			inLog(t, path, func(db *pebble.DB) error { return db.Delete(entryKey(index), nil) })
 		}, "are gone"},
-		"entry under another's index": {func(t *testing.T, path string) {
+		"term older": {func(t *testing.T, path string) {
 			t.Helper()
-			index := probeIndex(t, path)
-			inLog(t, path, func(logs, _ *bbolt.Bucket) error {
-				return logs.Put(indexKey(index), bytes.Clone(logs.Get(indexKey(index+1))))
-			})
-		}, "says that it is"},
-		"entry without a field": {func(t *testing.T, path string) {
-			t.Helper()
-			index := probeIndex(t, path)
-			inLog(t, path, func(logs, _ *bbolt.Bucket) error {
-				l := decode(t, logs.Get(indexKey(index)))
-				l.Extensions = nil // of an older version
-				b := encode(t, l)
-				require.Equal(t, byte(0x86), b[0], "a map of six")
-				b[0]--
-				return logs.Put(indexKey(index), b)
-			})
-		}, "not the form"},
-		"entry no entry": {func(t *testing.T, path string) {
-			t.Helper()
-			index := probeIndex(t, path)
-			inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Put(indexKey(index), []byte("garbage")) })
-		}, "can not be read"},
-		"term gone":        {conf(keyCurrentTerm, nil), "forgot how it voted"},
-		"term garbage":     {conf(keyCurrentTerm, []byte{1, 2}), "2 bytes"},
-		"term older":       {conf(keyCurrentTerm, sealValue([]byte(keyCurrentTerm), indexKey(1))), "forgot how it voted"},
-		"term flipped":     {conf(keyCurrentTerm, append(sealValue([]byte(keyCurrentTerm), indexKey(7))[:7], 8, sumMark, 1, 2, 3, 4)), "checksum"},
-		"vote flipped":     {conf(keyLastVoteCand, append([]byte("127.0.0.1:1"), sumMark, 1, 2, 3, 4)), "checksum"},
-		"vote garbage":     {conf(keyLastVoteCand, []byte{1, 2, 3}), "no address"},
-		"vote's term gone": {conf(keyLastVoteTerm, nil), "remembers a vote"},
-		"votes gone": {func(t *testing.T, path string) {
-			t.Helper()
-			inLog(t, path, func(_, conf *bbolt.Bucket) error {
-				return conf.ForEach(func(k, _ []byte) error { return conf.Delete(bytes.Clone(k)) })
-			})
+			inStore(t, path, func(s *raftlog.Store) error { return s.SetUint64([]byte(raftlog.KeyCurrentTerm), 1) })
 		}, "forgot how it voted"},
+		"vote in a later term": {func(t *testing.T, path string) {
+			t.Helper()
+			inStore(t, path, func(s *raftlog.Store) error { return s.SetUint64([]byte(raftlog.KeyLastVoteTerm), 1000) })
+		}, "remembers a vote"},
 		"snapshot flipped": {func(t *testing.T, path string) {
 			t.Helper()
 			newest, _ := newestOf(t, path)
@@ -147,8 +91,8 @@ func TestDamageIsRefused(t *testing.T) {
 		"entry that the snapshot has in it flipped": { // members that are behind may need it
 			func(t *testing.T, path string) {
 				t.Helper()
-				inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Put(indexKey(5), []byte("garbage")) })
-			}, "log entry 5 can not be read",
+				inLog(t, path, func(db *pebble.DB) error { return db.Set(entryKey(5), []byte("garbage and no more than that"), nil) })
+			}, "log entry 5 does not match",
 		},
 		"snapshot cut": {func(t *testing.T, path string) {
 			t.Helper()
@@ -201,7 +145,7 @@ func TestDamageIsRefused(t *testing.T) {
 				b[3] = "0123456789abcdef0"[strings.IndexByte("0123456789abcdef", b[3])+1]
 				return b
 			})
-		}, "the log is of the node"},
+		}, "it is of the node"},
 		"cluster file garbage": {func(t *testing.T, path string) {
 			t.Helper()
 			change(t, in(path, clusterFile), func([]byte) []byte { return []byte("\x00\x00") })
@@ -252,13 +196,9 @@ func TestWholeFoldersAreTaken(t *testing.T) {
 			_, older := newestOf(t, path)
 			require.NoError(t, os.Truncate(filepath.Join(older, metaFile), 20))
 		},
-		"an older version": func(t *testing.T, path string) {
-			t.Helper()
-			inLog(t, path, func(logs, conf *bbolt.Bucket) error { return agedLog(t, logs, conf) })
-		},
 		"a gap below the snapshot": func(t *testing.T, path string) {
 			t.Helper()
-			inLog(t, path, func(logs, _ *bbolt.Bucket) error { return logs.Delete(indexKey(5)) })
+			inLog(t, path, func(db *pebble.DB) error { return db.Delete(entryKey(5), nil) })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,54 +215,26 @@ func TestWholeFoldersAreTaken(t *testing.T) {
 	}
 }
 
-// agedLog rewrites the log as a version without checksums wrote it.
-func agedLog(t *testing.T, logs, conf *bbolt.Bucket) error {
-	t.Helper()
-	err := logs.ForEach(func(k, v []byte) error {
-		l := decode(t, v)
-		require.Len(t, l.Extensions, sumBytes)
-		l.Extensions = nil
-		return logs.Put(bytes.Clone(k), encode(t, l))
-	})
-	require.NoError(t, err)
-	require.NoError(t, conf.Delete([]byte(keyNodeID)))
-	for _, key := range []string{keyCurrentTerm, keyLastVoteTerm, keyLastVoteCand} {
-		v, err := unsealValue([]byte(key), conf.Get([]byte(key)))
-		require.NoError(t, err)
-		require.NoError(t, conf.Put([]byte(key), bytes.Clone(v)))
-	}
-	return nil
-}
-
 // An entry that is damaged while the node runs ends it.
 func TestDamageIsSeenWhileReading(t *testing.T) {
 	t.Parallel()
 	path := copyFolder(t, usedFolder(t))
 	index := probeIndex(t, path)
-	inLog(t, path, func(logs, _ *bbolt.Bucket) error {
-		l := decode(t, logs.Get(indexKey(index)))
-		l.Term++
-		return logs.Put(indexKey(index), encode(t, l))
+	inLog(t, path, func(db *pebble.DB) error {
+		value, release, err := db.Get(entryKey(index))
+		require.NoError(t, err)
+		changed := bytes.Clone(value)
+		changed[7]++ // its term
+		return errors.Join(release.Close(), db.Set(entryKey(index), changed, nil))
 	})
 	var failed error
-	s, err := openLog(path, func(err error) { failed = err })
+	s, err := raftlog.Open(path, slog.New(slog.DiscardHandler), func(err error) { failed = err })
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	var l raft.Log
 	require.NoError(t, s.GetLog(index-1, &l))
-	require.Empty(t, l.Extensions)
 	require.NoError(t, failed)
 	require.ErrorIs(t, s.GetLog(index, &l), ErrDamaged)
 	require.ErrorIs(t, failed, ErrDamaged)
 	require.ErrorIs(t, s.GetLog(index+1000, &l), raft.ErrLogNotFound)
-
-	term, err := s.GetUint64([]byte(keyCurrentTerm))
-	require.NoError(t, err)
-	require.NotZero(t, term)
-	plain, err := s.BoltStore.GetUint64([]byte(keyCurrentTerm))
-	require.NoError(t, err)
-	require.Equal(t, term, plain, "an older version reads it, too")
-	require.NoError(t, s.BoltStore.Set([]byte(keyCurrentTerm), binary.BigEndian.AppendUint32(nil, 1)))
-	_, err = s.GetUint64([]byte(keyCurrentTerm))
-	require.ErrorIs(t, err, ErrDamaged)
 }

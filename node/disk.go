@@ -3,12 +3,15 @@ package node
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 const (
@@ -178,4 +181,25 @@ func (n *Node) leaveForFitter(ctx context.Context, reason string, deaf bool) {
 	if err != nil {
 		n.log.Warn("no other node takes the leadership", "error", err)
 	}
+}
+
+// unwritable ends the node, and says so at once: Raft may panic for the same reason.
+func (n *Node) unwritable(err error) {
+	if n.ctx.Err() == nil {
+		n.log.Error("this node can not rely on its disk: it stops", "error", err, "disk", n.disk.check().Detail)
+	}
+	n.fail(err)
+}
+
+// terms is where Raft keeps its term and votes. Raft panics if it can not store a term, in
+// the middle of the node's end in good order. So the goroutine that asked ends instead: it
+// is Raft's loop, which must do nothing any more.
+type terms struct{ *raftlog.Store }
+
+// SetUint64 implements raft.StableStore.
+func (s terms) SetUint64(name []byte, v uint64) error {
+	if err := s.Store.SetUint64(name, v); err != nil {
+		runtime.Goexit() // the node was told by the store
+	}
+	return nil
 }

@@ -206,7 +206,7 @@ func TestDiskIsFull(t *testing.T) {
 				}
 			}
 			require.ErrorIs(t, failure, unix.ENOSPC)
-			require.ErrorContains(t, failure, "write the log "+filepath.Join(full.cfg.DataDir, "raft.db"))
+			require.ErrorContains(t, failure, "write the log "+filepath.Join(full.cfg.DataDir, "raft"))
 			require.True(t, full.journal.has("this node can not rely on its disk: it stops"))
 			full.down()
 			c.done("without it")

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // Errors about a data folder. Nothing in it was changed.
@@ -115,7 +117,9 @@ func checkNew(path string) error {
 			return nil
 		default:
 			err := fmt.Errorf("%s holds %q but no %s: %w", path, e.Name(), idFile, ErrForeignFolder)
-			if _, lost := os.Lstat(filepath.Join(path, logFile)); lost == nil {
+			_, lost := os.Lstat(filepath.Join(path, raftlog.Folder))
+			_, older := os.Lstat(filepath.Join(path, raftlog.OlderFile))
+			if lost == nil || older == nil {
 				err = fmt.Errorf("%w, unless it is of this node, which has lost its ID then. %s", err, wayOut(path))
 			}
 			return err

@@ -58,8 +58,8 @@ func TestForeignFolders(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{
 		"something else":         {"photo.jpg": "x"},
-		"a log without an ID":    {"raft.db": "x"},
-		"another node":           {idFile: "n2-0123abcd\n", "raft.db": "x"},
+		"a log without an ID":    {"raft": "x"},
+		"another node":           {idFile: "n2-0123abcd\n", "raft": "x"},
 		"a longer name":          {idFile: "n1-1-0123abcd\n"},
 		"an ID without a suffix": {idFile: "n1\n"},
 		"a cut ID":               {idFile: "n1-0123\n"},

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/node/pki/pkitest"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 func TestNameOf(t *testing.T) {
@@ -133,13 +134,13 @@ func TestClusterOfAFolder(t *testing.T) {
 	reopen()
 	require.Equal(t, "c0de", m.ClusterID())
 	require.True(t, m.Joining())
-	require.NoError(t, m.store.SetUint64([]byte(keyCurrentTerm), 1), "what a member has")
+	require.NoError(t, m.store.SetUint64([]byte(raftlog.KeyCurrentTerm), 1), "what a member has")
 	require.NoError(t, m.Joined())
 	reopen()
 	require.Equal(t, "c0de", m.ClusterID())
 	require.False(t, m.Joining())
 	require.NoError(t, m.Join("beef"))
-	require.NoError(t, m.store.SetUint64([]byte(keyCurrentTerm), 0))
+	require.NoError(t, m.store.SetUint64([]byte(raftlog.KeyCurrentTerm), 0))
 	require.NoError(t, m.Bootstrap([]raft.Server{{ID: raft.ServerID(m.ID()), Address: raft.ServerAddress(m.address)}}))
 	require.Empty(t, m.ClusterID(), "who founds joins nothing")
 	m.Start()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node/failpoint"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // Node is one member of the cluster.
@@ -25,7 +26,7 @@ type Node struct {
 	link    *Link
 	replica *replica
 	raft    *raft.Raft
-	store   *logStore
+	store   *raftlog.Store
 	disk    *Disk
 	metrics *metrics
 	trans   *transport
@@ -85,12 +86,11 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	sweepSnapshots(filepath.Join(cfg.DataDir, snapshotsFolder), n.log)
-	compactLog(cfg)
-	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
-		return nil, err
+	if n.store, err = raftlog.Open(cfg.DataDir, n.log, n.unwritable); err != nil {
+		return nil, err //nolint:wrapcheck // names the folder
 	}
-	if err := n.store.own(n.ID()); err != nil {
-		return nil, err
+	if err := n.store.Own(n.ID()); err != nil {
+		return nil, err //nolint:wrapcheck // names the folder
 	}
 	if err := n.startRaft(); err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (n *Node) startRaft() error {
 	n.trans = newTransportWithin(n.link, n.ID(), n.cfg.rpcTimeout, logger, n.log)
 	c := n.raftConfig()
 	c.Logger = logger
-	n.raft, err = raft.NewRaft(c, n.replica, cached, n.store, n.snapshots, n.trans)
+	n.raft, err = raft.NewRaft(c, n.replica, cached, terms{n.store}, n.snapshots, n.trans)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}

@@ -3,8 +3,6 @@ package node
 import (
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +42,7 @@ func TestOpenFails(t *testing.T) {
 		"folder":        func(m *member) { put(t, m.cfg.DataDir, "photo.jpg", "") },
 		"log": func(m *member) {
 			put(t, m.cfg.DataDir, idFile, "n1-00000000")
-			require.NoError(t, os.Mkdir(filepath.Join(m.cfg.DataDir, "raft.db"), 0o700))
+			put(t, m.cfg.DataDir, "raft", "")
 		},
 		"snapshots": func(m *member) {
 			put(t, m.cfg.DataDir, idFile, "n1-00000000")

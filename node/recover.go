@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // Recovery says how the data of a stopped node become a cluster of one.
@@ -52,7 +54,7 @@ func Recover(r Recovery) (done Recovered, err error) {
 	if err := checkOwner(r.DataDir, os.Geteuid()); err != nil {
 		return done, err
 	}
-	s, err := openStopped(r.DataDir, false, r.Logger)
+	s, err := openStopped(r.DataDir, r.Logger)
 	if err != nil {
 		return done, err
 	}
@@ -71,6 +73,9 @@ func Recover(r Recovery) (done Recovered, err error) {
 	if done.Copy, err = s.copyAside(r.Now); err != nil {
 		return done, fmt.Errorf("copy the data first: %w", err)
 	}
+	if err := s.writable(r.Logger); err != nil {
+		return done, err
+	}
 	done.Term = max(s.found.CurrentTerm, s.found.LastTerm) + 1
 	if done.Index, err = s.rest(done.Term, r); err != nil {
 		return done, err
@@ -81,7 +86,7 @@ func Recover(r Recovery) (done Recovered, err error) {
 // replace writes the snapshot of a cluster of one and empties the log. In between the
 // node could start as well: the snapshot is ahead of the log.
 func (s *stopped) replace(done Recovered) error {
-	if err := s.log.SetUint64([]byte(keyCurrentTerm), done.Term); err != nil {
+	if err := s.log.SetUint64([]byte(raftlog.KeyCurrentTerm), done.Term); err != nil {
 		return fmt.Errorf("current term: %w", err)
 	}
 	alone := raft.Configuration{Servers: []raft.Server{{ID: raft.ServerID(s.found.NodeID), Address: raft.ServerAddress(done.Address)}}}
@@ -138,7 +143,7 @@ func (s *stopped) copyAside(now time.Time) (string, error) {
 }
 
 // recoveredParts are what a recovery changes, and what is needed to go back.
-var recoveredParts = []string{idFile, clusterFile, logFile, "snapshots"}
+var recoveredParts = []string{idFile, clusterFile, raftlog.Folder, snapshotsFolder}
 
 // roomFor finds out whether a copy has room, and the new snapshot beside it.
 func (s *stopped) roomFor(folder string) error {

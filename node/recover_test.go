@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 func (m *member) inspect() Inspection {
@@ -59,7 +61,7 @@ func TestRecoverFromLostQuorum(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, left.address, done.Address)
 	require.Greater(t, done.Term, session)
-	require.FileExists(t, filepath.Join(done.Copy, logFile))
+	require.DirExists(t, filepath.Join(done.Copy, raftlog.Folder))
 	kept := *left
 	kept.cfg.DataDir = done.Copy
 	require.Equal(t, found.LastIndex, kept.inspect().LastIndex, "the copy is what there was")
@@ -100,15 +102,12 @@ func TestRecoverAgain(t *testing.T) {
 	c.done("kept")
 	m := c.members[0]
 	m.down()
-	raw, err := os.ReadFile(filepath.Join(m.cfg.DataDir, logFile))
-	require.NoError(t, err)
+	kept := copyFolder(t, m.cfg.DataDir)
 	first, err := m.recover("")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(m.cfg.DataDir, logFile), raw, 0o600)) // as before the log was emptied
-	log, err := openLog(m.cfg.DataDir, func(error) {})
-	require.NoError(t, err)
-	require.NoError(t, log.SetUint64([]byte(keyCurrentTerm), first.Term))
-	require.NoError(t, log.Close())
+	log := filepath.Join(m.cfg.DataDir, raftlog.Folder) // as before the log was emptied
+	require.NoError(t, errors.Join(os.RemoveAll(log), os.CopyFS(log, os.DirFS(filepath.Join(kept, raftlog.Folder)))))
+	inStore(t, m.cfg.DataDir, func(s *raftlog.Store) error { return s.SetUint64([]byte(raftlog.KeyCurrentTerm), first.Term) })
 	m.up()
 	c.done("went on")
 	m.down()

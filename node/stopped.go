@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // ErrNoData says that a folder holds no data of a node that was part of a cluster.
@@ -42,24 +42,25 @@ type Inspection struct {
 // stopped is the data folder of a stopped node, which this process has locked.
 type stopped struct {
 	folder    *folder
-	log       *logStore
+	log       *raftlog.Store
 	snapshots raft.SnapshotStore
 	machine   *fsm.Machine
 	found     Inspection
 }
 
-// Inspect reads the data folder of a stopped node and changes nothing. The error wraps
+// Inspect reads the data folder of a stopped node and changes nothing, except that a log
+// of an older version is rewritten in the present form. The error wraps
 // [ErrFolderInUse] if a node runs on it, [ErrNoData] if there is nothing to inspect, and
 // names what is damaged.
 func Inspect(dataDir string, log *slog.Logger) (Inspection, error) {
-	s, err := openStopped(dataDir, true, log)
+	s, err := openStopped(dataDir, log)
 	if err != nil {
 		return Inspection{}, err
 	}
 	return s.found, s.close()
 }
 
-func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, err error) {
+func openStopped(dataDir string, log *slog.Logger) (_ *stopped, err error) {
 	id, err := os.ReadFile(filepath.Join(dataDir, idFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", dataDir, ErrNoData)
@@ -79,12 +80,11 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 	if err := s.folder.verifyStopped(log); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dataDir, logFile)
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(filepath.Join(dataDir, raftlog.Folder)); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", dataDir, ErrNoData, err)
 	}
-	if s.log, err = openLogAs(dataDir, readOnly, func(error) {}); err != nil {
-		return nil, err
+	if s.log, err = raftlog.OpenReadOnly(dataDir, log, func(error) {}); err != nil {
+		return nil, err //nolint:wrapcheck // names the folder
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dataDir, DefaultSnapshotsKept, raftLogger(log, func() bool { return false }))
 	if err != nil {
@@ -92,6 +92,16 @@ func openStopped(dataDir string, readOnly bool, log *slog.Logger) (_ *stopped, e
 	}
 	s.snapshots = snapshotStore{SnapshotStore: snapshots, folder: filepath.Join(dataDir, snapshotsFolder)}
 	return s, s.read()
+}
+
+// writable opens the log to be changed. What was only read has the files that it had.
+func (s *stopped) writable(log *slog.Logger) error {
+	err := s.log.Close()
+	s.log = nil
+	if err == nil {
+		s.log, err = raftlog.Open(s.folder.path, log, func(error) {})
+	}
+	return err //nolint:wrapcheck // names the folder
 }
 
 func (s *stopped) close() error {
@@ -117,7 +127,7 @@ func (s *stopped) read() error {
 	if err != nil {
 		return fmt.Errorf("last log entry: %w", err)
 	}
-	if f.CurrentTerm, err = s.log.GetUint64([]byte(keyCurrentTerm)); err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+	if f.CurrentTerm, err = s.log.GetUint64([]byte(raftlog.KeyCurrentTerm)); err != nil && !errors.Is(err, raftlog.ErrNotFound) {
 		return fmt.Errorf("current term: %w", err)
 	}
 	if err := s.restore(); err != nil {

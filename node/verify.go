@@ -9,11 +9,15 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/keysteward/keysteward/node/boltfile"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
-// verify reads all that the node has to remember, before anything of it is used. Its
-// errors wrap ErrDamaged and say what to do. A folder that was never used is fine.
+// ErrDamaged says that what a node kept on its disk is not what it wrote. The node must
+// not take part: it would vote and lead without what it promised to remember.
+var ErrDamaged = raftlog.ErrDamaged
+
+// verify reads all that the node has to remember, before anything of it is used; a log
+// of an older version is rewritten in the present form first. Its errors wrap ErrDamaged and say what to do. A folder that was never used is fine.
 func (f *folder) verify(log *slog.Logger) error { return f.verifyWith(log, nil) }
 
 // verifyStopped is verify for a node that will not run on its log as it is. Entries that
@@ -29,39 +33,38 @@ func (f *folder) verifyStopped(log *slog.Logger) error {
 // snapshot has in it.
 func (f *folder) verifyWith(log *slog.Logger, forgive func(index uint64, err error)) error {
 	began := time.Now()
+	if err := raftlog.Migrate(f.path, log); err != nil {
+		return f.damaged(err)
+	}
 	snapshot, err := newestSnapshot(filepath.Join(f.path, snapshotsFolder), log)
 	if err != nil {
 		return f.damaged(err)
 	}
-	kept := &kept{nodeID: f.nodeID, snapshot: snapshot, forgive: forgive}
-	path := filepath.Join(f.path, logFile)
-	err = boltfile.Walk(path, kept.visit)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if _, err := os.Lstat(filepath.Join(f.path, raftlog.Folder)); errors.Is(err, fs.ErrNotExist) {
 		return f.damaged(f.lost())
-	case errors.Is(err, boltfile.ErrDamaged):
-		err = fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
-	case err == nil:
-		err = kept.check()
 	}
-	if cluster, joining := f.read(); err == nil && kept.empty() && cluster != "" && !joining {
+	found, err := raftlog.Verify(f.path, raftlog.Whole{
+		NodeID: f.nodeID, SnapshotIndex: snapshot.Index, SnapshotTerm: snapshot.Term, Forgive: forgive,
+	}, log)
+	empty := found.Last == 0 && found.Term == 0 && snapshot.Index == 0
+	if cluster, joining := f.read(); err == nil && empty && cluster != "" && !joining {
 		err = fmt.Errorf("%w: it was a member of a cluster, and its log is empty", ErrDamaged)
 	}
 	if err != nil {
 		return f.damaged(err)
 	}
-	log.Info("the data on the disk is whole", "entries", kept.entries, "of_older_versions", kept.unsummed, "snapshot", snapshot.Index, "took", time.Since(began))
+	log.Info("the data on the disk is whole", "entries", found.Entries, "snapshot", snapshot.Index, "took", time.Since(began))
 	return nil
 }
 
 // lost says whether there should be a log in a folder that has none.
 func (f *folder) lost() error {
 	if cluster, joining := f.read(); cluster != "" && !joining {
-		return fmt.Errorf("%w: it was a member of a cluster, and its log %s is gone", ErrDamaged, logFile)
+		return fmt.Errorf("%w: it was a member of a cluster, and its log %s is gone", ErrDamaged, raftlog.Folder)
 	}
 	// Made right after the log.
 	if _, err := os.Lstat(filepath.Join(f.path, snapshotsFolder)); err == nil {
-		return fmt.Errorf("%w: it has snapshots, and its log %s is gone", ErrDamaged, logFile)
+		return fmt.Errorf("%w: it has snapshots, and its log %s is gone", ErrDamaged, raftlog.Folder)
 	}
 	return nil
 }

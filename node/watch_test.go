@@ -202,7 +202,7 @@ func TestSpanOfARefusal(t *testing.T) {
 func TestDataSizes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for name, size := range map[string]int{"raft.db": 10, "snapshots/1-2-3/state.bin": 20, "snapshots/1-2-3/meta.json": 3, "deposit-events.db": 5, "node-id": 1} {
+	for name, size := range map[string]int{"raft/000002.log": 10, "snapshots/1-2-3/state.bin": 20, "snapshots/1-2-3/meta.json": 3, "deposit-events.db": 5, "node-id": 1} {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		require.NoError(t, os.WriteFile(path, make([]byte, size), 0o600))

@@ -26,7 +26,7 @@ const (
 )
 
 // measureCommits is the yardstick: how long Raft itself takes to commit 256
-// bytes among three processes with bolt on the same disk, for one client and
+// bytes among three processes with our log on the same disk, for one client and
 // for 64 in the leader's process. The members are this program again.
 func measureCommits(ctx context.Context, dir string, duration time.Duration) ([]figure, error) {
 	self, err := os.Executable()

@@ -6,16 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // runMember is one member of a cluster that is nothing but Raft, until the
@@ -69,10 +69,7 @@ func openMember(dir string, number int, addresses []string) (*raft.Raft, error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder: %w", err)
 	}
-	store, err := raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(dir, "raft.db"),
-		BoltOptions: &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
-	})
+	store, err := raftlog.Open(dir, slog.New(slog.DiscardHandler), func(error) {})
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}

@@ -30,7 +30,7 @@ var errSection = errors.New("there is no such section")
 // sections are in the order in which they are measured: the last one leaves the
 // cluster with fewer nodes than it had.
 var sections = []section{
-	{"raft", says("raft with bolt and nothing else, three processes"), func(ctx context.Context, b *bench) error {
+	{"raft", says("raft with our log and nothing else, three processes"), func(ctx context.Context, b *bench) error {
 		return b.add(measureCommits(ctx, filepath.Join(b.dir, "raft"), b.duration))
 	}},
 	{"etcd", says("etcd and a cluster in turns: writes, reads, kill -9 of the leader"), measureBeside},

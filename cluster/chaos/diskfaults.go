@@ -48,7 +48,7 @@ func (s *stage) diskFull(member int, r *rand.Rand) faults.Fault {
 // an empty disk, under a new ID.
 func (s *stage) damaged(member int, r *rand.Rand) faults.Fault {
 	list := []faults.Damage{
-		faults.LogCut, faults.LogGarbage, faults.LogEntryFlipped, faults.LogMetaGarbage, faults.LogGone, faults.TermGone, faults.IDGone,
+		faults.LogCut, faults.LogGarbage, faults.LogEntryFlipped, faults.LogMarkGone, faults.LogGone, faults.TermGone, faults.IDGone,
 	}
 	damage := s.Damage(member, list[r.IntN(len(list))], r)
 	return newFault(damage.Name(), func(ctx context.Context) (func(context.Context) error, error) {

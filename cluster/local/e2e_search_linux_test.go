@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/node/kubernetes/kubetest"
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // TestNoSecretIsFoundAnywhere makes every kind of secret in a cluster with TLS that
@@ -201,9 +202,10 @@ func (r *searched) requireControls(p places) {
 	for i := range r.site.ports.API {
 		p.requireControls(r.t, r.folder.path, i, r.site.apiURL(i), r.pids[len(r.pids)-3+i])
 		p.requireFound(r.t, "control: pod", "snapshot of "+nodeName(i))
-		for _, place := range []string{"snapshot of " + nodeName(i), r.folder.in(nodeName(i), "audit.jsonl"), r.folder.in(nodeName(i), "data", "raft.db")} {
+		for _, place := range []string{"snapshot of " + nodeName(i), r.folder.in(nodeName(i), "audit.jsonl")} {
 			p.requireFound(r.t, "control: cloud", place)
 		}
+		p.requireFoundIn(r.t, "control: cloud", r.folder.in(nodeName(i), "data", raftlog.Folder))
 	}
 	p.requireFound(r.t, "control: pod", "what stands between them saw")
 	cores, err := filepath.Glob("core*")

@@ -13,6 +13,8 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/stretchr/testify/require"
 	"github.com/tyler-smith/go-bip39"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 func readText(t *testing.T, path string) string {
@@ -109,11 +111,12 @@ func (p places) requireControls(t *testing.T, dir string, i int, api string, pid
 	t.Helper()
 	in := func(name ...string) string { return filepath.Join(append([]string{dir, nodeName(i)}, name...)...) }
 	for place, control := range map[string]string{
-		in("data", "raft.db"): "control: pod", in("audit.jsonl"): "control: pod", in("log"): "control: log",
+		in("audit.jsonl"): "control: pod", in("log"): "control: log",
 		api + "/assignments as text/html": "control: pod", api + "/v1/allocations?consistency=stale as " + asJSON: "control: pod",
 		api + "/metrics as text/plain":       "control: metric",
 		fmt.Sprintf("/proc/%d/cmdline", pid): "control: flag", fmt.Sprintf("/proc/%d/environ", pid): "control: path",
 	} {
 		p.requireFound(t, control, place)
 	}
+	p.requireFoundIn(t, "control: pod", in("data", raftlog.Folder))
 }

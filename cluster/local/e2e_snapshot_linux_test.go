@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,10 +17,10 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/raftlog"
 	"github.com/keysteward/keysteward/node/seal"
 )
 
@@ -27,28 +28,19 @@ import (
 // every entry.
 func replay(t *testing.T, data string, told func(*fsm.View)) *fsm.Machine {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(data, "raft.db"))
-	require.NoError(t, err)
-	copied := filepath.Join(t.TempDir(), "raft.db")
-	require.NoError(t, os.WriteFile(copied, content, 0o600))
-	store, err := raftboltdb.NewBoltStore(copied)
-	require.NoError(t, err)
-	defer store.Close()
-	first, err := store.FirstIndex()
-	require.NoError(t, err)
-	require.Equal(t, uint64(1), first, "the log is whole")
-	last, err := store.LastIndex()
-	require.NoError(t, err)
-	machine := fsm.New()
-	for index := first; index <= last; index++ {
-		var entry raft.Log
-		require.NoError(t, store.GetLog(index, &entry))
+	copied := t.TempDir()
+	require.NoError(t, os.CopyFS(filepath.Join(copied, raftlog.Folder), os.DirFS(filepath.Join(data, raftlog.Folder))))
+	machine, next := fsm.New(), uint64(1)
+	require.NoError(t, raftlog.Read(copied, slog.New(slog.DiscardHandler), func(entry *raft.Log) error {
+		require.Equal(t, next, entry.Index, "the log is whole")
+		next++
 		if entry.Type == raft.LogCommand {
 			_, err := machine.Apply(entry.Index, entry.Term, entry.Data)
 			require.NoError(t, err)
 			told(machine.View())
 		}
-	}
+		return nil
+	}))
 	return machine
 }
 

@@ -206,6 +206,21 @@ func (p places) requireFound(t *testing.T, control, place string) {
 	require.True(t, p[place].found[control], "%s is not found in %s, of %d bytes", control, place, p[place].size)
 }
 
+// requireFoundIn is requireFound for any file of a folder.
+func (p places) requireFoundIn(t *testing.T, control, folder string) {
+	t.Helper()
+	searched := 0
+	for place, s := range p {
+		if strings.HasPrefix(place, folder+string(filepath.Separator)) {
+			searched++
+			if s.found[control] {
+				return
+			}
+		}
+	}
+	require.Fail(t, control+" is not found", "in the %d files of %s that were searched", searched, folder)
+}
+
 func exampleSecret() []byte {
 	value := make([]byte, 48)
 	for i := range value {

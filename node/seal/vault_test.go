@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -259,12 +260,18 @@ func TestKeyringOutlivesARestart(t *testing.T) {
 	key := bytesOf(t, ring.keys[1])
 	require.NoError(t, n.Close())
 
-	for _, file := range []string{"raft.db", "node-id"} { // on disk the keys are ciphertext
-		b, err := os.ReadFile(filepath.Join(folder, file))
-		require.NoError(t, err)
+	searched := 0
+	require.NoError(t, filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error { // on disk the keys are ciphertext
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path) //nolint:gosec // the test's own folder
 		noKey(t, b, key)
 		noKey(t, b, unhex(t, keyOf("a")))
-	}
+		searched += len(b)
+		return err
+	}))
+	require.Greater(t, searched, 1000)
 	v = NewVault(nil, fileKEK{path: path})
 	n = lead(t, folder, v, v.Duty())
 	ring, err = v.Keyring(n.View())

@@ -3,16 +3,18 @@ package faults
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/keysteward/keysteward/node/boltfile"
+	"github.com/hashicorp/raft"
+
+	"github.com/keysteward/keysteward/node/raftlog"
 )
 
 // Damage is something that happens to the files of a stopped node.
@@ -21,9 +23,9 @@ type Damage string
 // Damages. Each of them has to be found out when the node starts.
 const (
 	LogCut          Damage = "log cut"
-	LogGarbage      Damage = "page of the log garbage"
+	LogGarbage      Damage = "log entry garbage"
 	LogEntryFlipped Damage = "bit of a log entry flipped"
-	LogMetaGarbage  Damage = "newest meta page of the log garbage"
+	LogMarkGone     Damage = "mark of the log gone"
 	LogGone         Damage = "log gone"
 	TermGone        Damage = "term and vote gone"
 	SnapshotFlipped Damage = "bit of a snapshot flipped"
@@ -34,7 +36,7 @@ const (
 
 // Damages are all.
 func Damages() []Damage {
-	return []Damage{LogCut, LogGarbage, LogEntryFlipped, LogMetaGarbage, LogGone, TermGone, SnapshotFlipped, SnapshotCut, SnapshotMeta, IDGone}
+	return []Damage{LogCut, LogGarbage, LogEntryFlipped, LogMarkGone, LogGone, TermGone, SnapshotFlipped, SnapshotCut, SnapshotMeta, IDGone}
 }
 
 var (
@@ -48,7 +50,6 @@ var (
 const (
 	// refuseTime is how long a node may take to refuse its data.
 	refuseTime = 30 * time.Second
-	logFile    = "raft.db"
 	snapshots  = "snapshots"
 )
 
@@ -120,66 +121,79 @@ func (s Stage) EmptyDisk(i int) error {
 }
 
 func (d Damage) inflict(data string, r *rand.Rand) error {
-	in := func(name string) string { return filepath.Join(data, name) }
+	log := filepath.Join(data, raftlog.Folder)
 	switch d {
-	case LogCut:
-		return change(in(logFile), func(b []byte) []byte { return b[:r.IntN(len(b)*3/4)] })
-	case LogGarbage, LogEntryFlipped:
-		entry, err := drawEntry(in(logFile), r)
+	case LogCut, LogGarbage, LogEntryFlipped:
+		entry, err := drawEntry(data, r)
 		if err != nil {
 			return err
 		}
-		return change(in(logFile), func(b []byte) []byte { return d.spoil(b, entry, r) })
-	case LogMetaGarbage:
-		return change(in(logFile), func(b []byte) []byte { b[newestMeta(b)+20] ^= 1 << r.IntN(8); return b })
+		return d.spoil(log, entry, r)
+	case LogMarkGone:
+		return os.Remove(filepath.Join(log, "MARK")) //nolint:wrapcheck // says which file
 	case TermGone:
-		return change(in(logFile), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("CurrentTerm"), []byte("CurrentTerN")) })
+		return each(log, []byte(raftlog.KeyCurrentTerm), func(b []byte, at int) []byte { b[at] ^= 1; return b })
 	case LogGone:
-		return os.Remove(in(logFile)) //nolint:wrapcheck // says which file
+		return os.RemoveAll(log) //nolint:wrapcheck // says which file
 	case IDGone:
-		return os.Remove(in("node-id")) //nolint:wrapcheck // says which file
+		return os.Remove(filepath.Join(data, "node-id")) //nolint:wrapcheck // says which file
 	case SnapshotFlipped, SnapshotCut, SnapshotMeta:
-		return d.inflictSnapshot(in(snapshots), r)
+		return d.inflictSnapshot(filepath.Join(data, snapshots), r)
 	}
 	return fmt.Errorf("%w: %s", ErrNothingToDamage, d)
 }
 
-// spoil damages every copy of a log entry: of some, bolt reads none any more.
-func (d Damage) spoil(b, entry []byte, r *rand.Rand) []byte {
-	bit, garbage := byte(1)<<r.IntN(8), make([]byte, pageSize)
+// spoil damages every copy of a log entry: some, the store reads no more.
+func (d Damage) spoil(log string, entry []byte, r *rand.Rand) error {
+	bit, in := byte(1)<<r.IntN(8), r.IntN(len(entry))
+	garbage := make([]byte, len(entry))
 	for i := range garbage {
 		garbage[i] = byte(r.Uint32()) //nolint:gosec // any byte will do
 	}
-	for at := 0; ; {
-		next := bytes.Index(b[at:], entry)
-		if next < 0 {
-			return b
+	return each(log, entry, func(b []byte, at int) []byte {
+		switch d {
+		case LogCut:
+			return b[:at+in]
+		case LogEntryFlipped:
+			b[at+in] ^= bit
+		default:
+			copy(b[at:], garbage)
 		}
-		at += next
-		if d == LogEntryFlipped {
-			b[at+dataAt(entry)] ^= bit
-		} else {
-			page := at &^ (pageSize - 1)
-			copy(b[page:page+pageSize], garbage)
-		}
-		at += len(entry)
+		return b
+	})
+}
+
+// each changes all files of a log that have some bytes in them, at each place where they are.
+func each(log string, what []byte, how func(b []byte, at int) []byte) error {
+	list, err := os.ReadDir(log)
+	found := false
+	for _, e := range list {
+		err = errors.Join(err, change(filepath.Join(log, e.Name()), func(b []byte) []byte {
+			for at := 0; ; at = min(at+1, len(b)) {
+				next := bytes.Index(b[at:], what)
+				if next < 0 {
+					return b
+				}
+				found = true
+				at += next
+				b = how(b, at)
+			}
+		}))
 	}
+	if err == nil && !found {
+		err = ErrNothingToDamage
+	}
+	return err
 }
 
-const pageSize = 4096
-
-// dataAt is where in an entry, which is in MessagePack, the bytes of its data are.
-func dataAt(entry []byte) int {
-	const header = 6 // the longest there is, with a byte of the data
-	return bytes.Index(entry, []byte("Data")) + len("Data") + header
-}
-
-// drawEntry returns one of the entries of a log, as it is kept, that has data.
-func drawEntry(path string, r *rand.Rand) ([]byte, error) {
+// drawEntry returns the last bytes of one of the entries of a log: few enough to be in one
+// piece in the files, with rare exceptions.
+func drawEntry(data string, r *rand.Rand) ([]byte, error) {
+	const part = 32
 	var list [][]byte
-	err := boltfile.Walk(path, func(bucket string, _, value []byte) error {
-		if at := dataAt(value); bucket == "logs" && len(value) < pageSize/2 && at+32 < len(value) {
-			list = append(list, bytes.Clone(value))
+	err := raftlog.Read(data, slog.New(slog.DiscardHandler), func(l *raft.Log) error {
+		if len(l.Data) >= part {
+			list = append(list, l.Data[len(l.Data)-part:])
 		}
 		return nil
 	})
@@ -190,15 +204,6 @@ func drawEntry(path string, r *rand.Rand) ([]byte, error) {
 		return nil, ErrNothingToDamage
 	}
 	return list[r.IntN(len(list))], nil
-}
-
-// newestMeta is where the meta page is that bolt reads.
-func newestMeta(b []byte) int {
-	const transaction = 16 + 48
-	if binary.LittleEndian.Uint64(b[transaction:]) > binary.LittleEndian.Uint64(b[pageSize+transaction:]) {
-		return 0
-	}
-	return pageSize
 }
 
 func (d Damage) inflictSnapshot(folder string, r *rand.Rand) error {
@@ -223,7 +228,7 @@ func (d Damage) inflictSnapshot(folder string, r *rand.Rand) error {
 
 func change(path string, how func([]byte) []byte) error {
 	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) < 2*pageSize && filepath.Base(path) == logFile {
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrNothingToDamage, path)
 	}
 	if err != nil {

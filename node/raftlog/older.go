@@ -1,0 +1,198 @@
+package raftlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
+)
+
+// OlderFile is where older versions kept the log, in a bolt file.
+const OlderFile = "raft.db"
+
+const (
+	olderLogs   = "logs"
+	olderValues = "conf"
+	// olderSumMark begins a checksum: of an entry, in its extensions, and of a value, behind
+	// it. The first versions wrote none.
+	olderSumMark  = 0xC5
+	olderSumBytes = 1 + sumBytes
+	olderBatch    = 1 << 20 // bytes that are copied at once
+)
+
+// errBoth says that a folder has two logs of which neither is a copy of the other.
+var errBoth = errors.New("there is a log of an older version as well, and it does not say the same: an older version ran on this folder meanwhile")
+
+// Migrate rewrites the log of an older version in the present form, once, before
+// anything else reads it: whole, and then the old file goes. Whoever runs the older
+// version on the folder after that is told that its log is gone. The error wraps
+// ErrDamaged if the old log is not what was written.
+func Migrate(dataDir string, log *slog.Logger) error {
+	from := filepath.Join(dataDir, OlderFile)
+	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	began := time.Now()
+	old := &older{path: from}
+	if err := old.open(); err != nil {
+		return fmt.Errorf("the log %s: %w", from, err)
+	}
+	err := makeNew(dataDir, log, old.copyTo)
+	if err == nil {
+		err = old.same(dataDir)
+	}
+	if err = errors.Join(err, old.db.Close()); err != nil {
+		return fmt.Errorf("the log %s: %w", from, err)
+	}
+	if err := errors.Join(os.Remove(from), syncFolder(dataDir)); err != nil {
+		return err
+	}
+	log.Info("the log of an older version was rewritten", "file", from, "folder", filepath.Join(dataDir, Folder), "entries", old.entries, "took", time.Since(began))
+	return nil
+}
+
+// older is a log in a bolt file.
+type older struct {
+	path    string
+	db      *bbolt.DB
+	entries int
+}
+
+func (o *older) open() error {
+	return guarded(func() (err error) {
+		o.db, err = bbolt.Open(o.path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second, PreLoadFreelist: true})
+		if err != nil {
+			if slices.ContainsFunc([]error{bbolt.ErrInvalid, bbolt.ErrChecksum, bbolt.ErrVersionMismatch}, func(e error) bool { return errors.Is(err, e) }) {
+				err = fmt.Errorf("%w: %w", ErrDamaged, err)
+			}
+			return err
+		}
+		return o.check()
+	})
+}
+
+// check has bolt look at all of its pages.
+func (o *older) check() error {
+	tx, err := o.db.Begin(false)
+	if err != nil {
+		return err //nolint:wrapcheck // the caller names the file
+	}
+	for e := range tx.Check() {
+		err = errors.Join(err, fmt.Errorf("%w: %w", ErrDamaged, e))
+	}
+	return errors.Join(err, tx.Rollback())
+}
+
+// copyTo writes all of the log into a new store.
+func (o *older) copyTo(db *pebble.DB) (m mark, err error) {
+	err = guarded(func() error {
+		return o.db.View(func(tx *bbolt.Tx) error { //nolint:wrapcheck // the caller names the file
+			if tx.Bucket([]byte(olderLogs)) == nil || tx.Bucket([]byte(olderValues)) == nil {
+				return fmt.Errorf("%w: a bucket is gone", ErrDamaged)
+			}
+			return errors.Join(o.copyEntries(tx, db, &m), o.copyValues(tx, db, &m))
+		})
+	})
+	return m, err
+}
+
+func (o *older) copyEntries(tx *bbolt.Tx, db *pebble.DB, m *mark) error {
+	batch := db.NewBatch()
+	commit := func() error {
+		err := errors.Join(batch.Commit(pebble.Sync), batch.Close())
+		batch = db.NewBatch()
+		return err
+	}
+	err := tx.Bucket([]byte(olderLogs)).ForEach(func(key, value []byte) error {
+		l, err := olderEntry(key, value)
+		if err != nil {
+			return err
+		}
+		op := batch.SetDeferred(1+indexBytes, headBytes+len(l.Data))
+		putEntry(op.Key, op.Value, l)
+		o.entries++
+		m.last, m.lastTerm = l.Index, l.Term
+		if err := op.Finish(); err != nil || batch.Len() < olderBatch {
+			return err //nolint:wrapcheck // never
+		}
+		return commit()
+	})
+	return errors.Join(err, commit(), batch.Close())
+}
+
+// olderEntry reads an entry, and checks it as far as its version let it be checked.
+func olderEntry(key, value []byte) (*raft.Log, error) {
+	index, err := number([]byte("an entry's key"), key)
+	if err != nil {
+		return nil, err
+	}
+	var l raft.Log
+	if err := codec.NewDecoderBytes(value, new(codec.MsgpackHandle)).Decode(&l); err != nil {
+		return nil, fmt.Errorf("%w: log entry %d can not be read: %w", ErrDamaged, index, err)
+	}
+	var head [17]byte
+	binary.BigEndian.PutUint64(head[0:], l.Index)
+	binary.BigEndian.PutUint64(head[8:], l.Term)
+	head[16] = byte(l.Type)
+	sum := binary.BigEndian.AppendUint32([]byte{olderSumMark}, valueSum(head[:], l.Data))
+	if l.Index != index || len(l.Extensions) > 0 && string(sum) != string(l.Extensions) {
+		return nil, fmt.Errorf("%w: log entry %d does not match its checksum, or is another one", ErrDamaged, index)
+	}
+	l.Extensions = nil
+	return &l, nil
+}
+
+func (o *older) copyValues(tx *bbolt.Tx, db *pebble.DB, m *mark) error {
+	return tx.Bucket([]byte(olderValues)).ForEach(func(name, b []byte) (err error) { //nolint:wrapcheck // the caller names the file
+		value := b
+		if at := len(b) - olderSumBytes; at >= 0 && b[at] == olderSumMark {
+			if value, err = openValue(name, append(slices.Clone(b[:at]), b[at+1:]...)); err != nil {
+				return err
+			}
+		}
+		switch string(name) {
+		case KeyCurrentTerm:
+			m.term, err = number(name, value)
+		case KeyLastVoteTerm:
+			m.voteTerm, err = number(name, value)
+		}
+		return errors.Join(err, db.Set(valueKey(name), sealValue(name, value), pebble.Sync))
+	})
+}
+
+// same checks that the present log is a copy of this one, which a crash may have left.
+func (o *older) same(dataDir string) error {
+	said, err := readMark(filepath.Join(dataDir, Folder))
+	if err != nil {
+		return err
+	}
+	var m mark
+	err = o.db.View(func(tx *bbolt.Tx) error {
+		if key, value := tx.Bucket([]byte(olderLogs)).Cursor().Last(); key != nil {
+			l, err := olderEntry(key, value)
+			if err != nil {
+				return err
+			}
+			m.last, m.lastTerm = l.Index, l.Term
+		}
+		if b := tx.Bucket([]byte(olderValues)).Get([]byte(KeyCurrentTerm)); len(b) >= indexBytes {
+			m.term = binary.BigEndian.Uint64(b)
+		}
+		m.voteTerm = said.voteTerm
+		return nil
+	})
+	if err == nil && m != said {
+		err = fmt.Errorf("%w: %w", ErrDamaged, errBoth)
+	}
+	return err
+}
