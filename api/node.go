@@ -16,8 +16,9 @@ import (
 type Node interface {
 	// Status is what the node knows about itself and the leader now.
 	Status() node.Status
-	// Leads and LastContact are those of Status, for a fraction of its time.
+	// Leads is IsLeader of Status, for a fraction of its time.
 	Leads() bool
+	// LastContact is that of Status, for a fraction of its time.
 	LastContact() time.Duration
 	// View is the state as this node has applied it.
 	View() *fsm.View

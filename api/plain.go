@@ -99,15 +99,15 @@ func (p *plain) take(c byte) bool {
 }
 
 func (p *plain) value(s *shape) bool {
-	switch {
-	case s.kind == reflect.Struct:
+	switch s.kind { //nolint:exhaustive // the others are not plain
+	case reflect.Struct:
 		return p.object(s)
-	case s.kind == reflect.String:
+	case reflect.String:
 		_, ok := p.text()
 		return ok
-	case s.kind == reflect.Int || s.kind == reflect.Int64:
+	case reflect.Int, reflect.Int64:
 		return p.number()
-	case s.kind == reflect.Bool:
+	case reflect.Bool:
 		return p.word("true") || p.word("false")
 	}
 	return false

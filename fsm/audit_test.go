@@ -85,7 +85,7 @@ func TestCallersOfOneEntryAreToldApart(t *testing.T) {
 	before := r.View().AuditHead().Seq
 	var commands []*fsmpb.Command
 	for n, caller := range callers {
-		c := command(r.term, 1, &fsmpb.SetSpareKeys{Keys: uint32(n) + 1}) //nolint:gosec // a few
+		c := command(r.term, 1, &fsmpb.SetSpareKeys{Keys: uint32(n) + 1})
 		c.Caller = caller
 		commands = append(commands, c)
 	}

@@ -21,8 +21,11 @@ func appendRecord(to []byte, r *Record) ([]byte, error) {
 		return nil, err
 	}
 	for _, field := range [...]struct{ begin, text string }{
-		{`,"requestId":`, r.RequestID}, {`,"action":`, r.Action}, {`,"object":`, r.Object},
-		{`,"outcome":`, r.Outcome}, {`,"detail":`, r.Detail},
+		{`,"requestId":`, r.RequestID},
+		{`,"action":`, r.Action},
+		{`,"object":`, r.Object},
+		{`,"outcome":`, r.Outcome},
+		{`,"detail":`, r.Detail},
 	} {
 		if to, err = appendText(append(to, field.begin...), field.text); err != nil {
 			return nil, err
