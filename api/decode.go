@@ -41,29 +41,31 @@ func bodyOf[T any](c *call) (*T, error) {
 		return nil, err
 	}
 	defer clear(data)
-	body, err := decode[T](data, fieldsOf(reflect.TypeFor[T]()))
-	if err != nil {
-		return nil, err
+	body := new(T)
+	if !readPlain(data, body) {
+		exact, err := decode[T](data, fieldsOf(reflect.TypeFor[T]()))
+		if err != nil {
+			return nil, err
+		}
+		body = &exact
 	}
-	c.body = &body
-	return &body, nil
+	c.body = body
+	return body, nil
 }
 
 // readBody reads the whole body within its bounds of size and time.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset := params["charset"]; err != nil || media != "application/json" || (charset != "" && !strings.EqualFold(charset, "utf-8")) {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		p := newProblem(unsupportedMedia, "want Content-Type: application/json")
 		p.field = "Content-Type"
 		return nil, p
 	}
-	// The deadline is taken back afterwards: it would end a request that is held. It
-	// stays where the body did not come: net/http reads the rest before it answers.
-	deadlines := http.NewResponseController(w)
-	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil {
-		_ = deadlines.SetReadDeadline(time.Time{})
+		// The bound of [connections.watch] is taken back: it would end a request that is
+		// held. It stays where the body did not come: net/http reads the rest of it before
+		// it answers.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -73,6 +75,16 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, newProblem(malformedBody, "the body ended early")
 	}
 	return data, nil
+}
+
+// isJSON reports whether a media type is that of JSON in UTF-8.
+func isJSON(contentType string) bool {
+	if contentType == jsonText {
+		return true
+	}
+	media, params, err := mime.ParseMediaType(contentType)
+	charset := params["charset"]
+	return err == nil && media == jsonText && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
 // decode reads exactly one JSON value with exactly the names of T. The standard

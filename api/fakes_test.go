@@ -54,6 +54,10 @@ func (n *fakeNode) Status() node.Status {
 	return s
 }
 
+func (n *fakeNode) Leads() bool { return n.Status().IsLeader }
+
+func (n *fakeNode) LastContact() time.Duration { return n.Status().LastContact }
+
 func (n *fakeNode) View() *fsm.View { return n.machine.View() }
 
 func (n *fakeNode) Checks() []node.Check { return n.checks }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -15,6 +16,10 @@ import (
 type Node interface {
 	// Status is what the node knows about itself and the leader now.
 	Status() node.Status
+	// Leads is IsLeader of Status, for a fraction of its time.
+	Leads() bool
+	// LastContact is that of Status, for a fraction of its time.
+	LastContact() time.Duration
 	// View is the state as this node has applied it.
 	View() *fsm.View
 	// Barrier returns once everything that was committed before the call is

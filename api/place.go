@@ -42,7 +42,7 @@ const barrierTimeout = 10 * time.Second
 func (s *Server) settle(c *call, p place) error {
 	switch p {
 	case onLeader:
-		if !s.node.Status().IsLeader {
+		if !s.node.Leads() {
 			return node.ErrNotLeader
 		}
 		return nil
@@ -81,7 +81,7 @@ func (s *Server) read(c *call, byDefault string) error {
 // readStale takes the age before the state, so the state is never older than told.
 func (s *Server) readStale(c *call) {
 	age := int64(-1)
-	if contact := s.node.Status().LastContact; contact >= 0 {
+	if contact := s.node.LastContact(); contact >= 0 {
 		age = contact.Milliseconds()
 	}
 	s.use(c, s.node.View(), age)

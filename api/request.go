@@ -20,7 +20,7 @@ var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(e echo.Context) error {
 		id := e.Request().Header.Get(echo.HeaderXRequestID)
-		if !saneRequestID.MatchString(id) {
+		if id == "" || !saneRequestID.MatchString(id) {
 			id = rand.Text()
 		}
 		e.Set(requestIDKey, id)

@@ -112,8 +112,9 @@ func routeOf(e echo.Context) route {
 
 // serve is the one way through which every request goes.
 func (s *Server) serve(r route) echo.HandlerFunc {
+	kept := any(r) // made once, not for each request
 	return func(e echo.Context) error {
-		e.Set(routeKey, r)
+		e.Set(routeKey, kept)
 		caller, err := s.authorize(r, e.Request())
 		if err != nil {
 			return err

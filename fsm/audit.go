@@ -1,11 +1,10 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
 	"strings"
-
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/keysteward/keysteward/fsm/audit"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -61,11 +60,15 @@ func (w *write) more(format string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// auditCaller is who the command was proposed for. The records of one command share it.
+// auditCaller is who the command was proposed for. Records of one caller share it, as far
+// as one entry goes.
 func (w *write) auditCaller() *fsmpb.Caller {
 	if w.recorded.cmd != w.cmd {
-		c := w.newAuditCaller()
-		w.recorded = recorded{cmd: w.cmd, caller: c, fields: callerText(c)}
+		w.recorded.cmd = w.cmd
+		if from := w.origin(); w.recorded.caller == nil || w.recorded.from != from {
+			c := from.caller()
+			w.recorded.from, w.recorded.caller, w.recorded.fields = from, c, callerText(c)
+		}
 	}
 	return w.recorded.caller
 }
@@ -73,28 +76,29 @@ func (w *write) auditCaller() *fsmpb.Caller {
 // recorded is what the records of a command have in common.
 type recorded struct {
 	cmd    *fsmpb.Command
+	from   origin
 	caller *fsmpb.Caller
 	fields map[string]string
 }
 
-// newAuditCaller is the command's caller with what is known of where from: a duty has
-// no address and is on the node of the session.
-func (w *write) newAuditCaller() *fsmpb.Caller {
-	c := &fsmpb.Caller{}
-	if by := w.cmd.GetCaller(); by != nil {
-		c = proto.CloneOf(by)
+// origin is the fields of a caller, as the command has them; a test compares it with the
+// protocol.
+type origin struct{ name, role, remote, method, credential string }
+
+// origin is the command's caller with what is known of where from: a duty has no address
+// and is on the node of the session.
+func (w *write) origin() origin {
+	c := w.cmd.GetCaller()
+	return origin{
+		name: c.GetName(), role: c.GetRole(), remote: cmp.Or(c.GetRemote(), w.meta.GetSessionNode()),
+		method: c.GetMethod(), credential: c.GetCredential(),
 	}
-	if c.GetRemote() == "" {
-		c.Remote = w.meta.GetSessionNode()
+}
+
+func (o origin) caller() *fsmpb.Caller {
+	return &fsmpb.Caller{
+		Name: brief(o.name), Role: brief(o.role), Remote: brief(o.remote), Method: brief(o.method), Credential: brief(o.credential),
 	}
-	m := c.ProtoReflect()
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if f.Kind() == protoreflect.StringKind && !f.IsList() {
-			m.Set(f, protoreflect.ValueOfString(brief(v.String())))
-		}
-		return true
-	})
-	return c
 }
 
 // append puts the record at the end of the chain and drops what is too old.
@@ -207,6 +211,23 @@ func auditHead(txn *memdb.Txn, m *fsmpb.Meta) audit.Head {
 // AuditBy returns the record with the sequence number, nil if it is not kept.
 func (v *View) AuditBy(seq uint64) *fsmpb.Audit {
 	return first[*fsmpb.Audit](v.txn, tableAudit, orderKey(seq))
+}
+
+// AuditRecords is [View.Audit] as [AuditRecord] has them. Records that follow each other
+// share the fields of their caller, which are not to be changed.
+func (v *View) AuditRecords(from uint64) iter.Seq[audit.Record] {
+	return func(yield func(audit.Record) bool) {
+		var of *fsmpb.Caller
+		var fields map[string]string
+		for a := range v.Audit(from) {
+			if fields == nil || a.GetCaller() != of {
+				of, fields = a.GetCaller(), callerText(a.GetCaller())
+			}
+			if !yield(auditRecord(a, fields)) {
+				return
+			}
+		}
+	}
 }
 
 // WatchAudit returns what changes when there is a new audit record.

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +67,44 @@ func TestDutiesAreNamedWithTheirNode(t *testing.T) {
 	last := records(r.View(), r.View().AuditHead().Seq-1)[0]
 	require.Equal(t, map[string]string{"name": "deposits", "role": "duty", "remote": "n1"}, last.Caller)
 	require.Empty(t, c.GetCaller().GetRemote(), "the command stays as it is")
+}
+
+// TestCallersOfOneEntryAreToldApart: the records of an entry share callers, and each has
+// its own command's, with every field of the protocol.
+func TestCallersOfOneEntryAreToldApart(t *testing.T) {
+	t.Parallel()
+	all := &fsmpb.Caller{Remote: "192.0.2.1"} // else that of the session
+	callers := []*fsmpb.Caller{nil, {}, all, proto.CloneOf(all)}
+	fields := all.ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		c := proto.CloneOf(all)
+		c.ProtoReflect().Set(fields.Get(i), protoreflect.ValueOfString("other "+string(fields.Get(i).Name())))
+		callers = append(callers, c, c, all)
+	}
+	r := newReplica(t)
+	before := r.View().AuditHead().Seq
+	var commands []*fsmpb.Command
+	for n, caller := range callers {
+		c := command(r.term, 1, &fsmpb.SetSpareKeys{Keys: uint32(n) + 1})
+		c.Caller = caller
+		commands = append(commands, c)
+	}
+	for _, result := range r.apply(commands...) {
+		require.NoError(t, result.Err())
+	}
+	got := records(r.View(), before)
+	require.Len(t, got, len(callers))
+	for n, caller := range callers {
+		want := proto.CloneOf(caller)
+		if want == nil {
+			want = &fsmpb.Caller{}
+		}
+		if want.GetRemote() == "" {
+			want.Remote = "n1"
+		}
+		require.Equal(t, callerText(want), got[n].Caller, "command %d", n)
+	}
+	require.Equal(t, got, slices.Collect(r.View().AuditRecords(before+1)))
 }
 
 // TestEveryFieldOfARecordIsHashed walks the protocol: whatever is added to an

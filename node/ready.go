@@ -14,9 +14,9 @@ import (
 func (n *Node) Status() Status {
 	view := n.View()
 	s := Status{
-		NodeID: n.ID(), IsLeader: n.session.Load() != nil, Term: n.raft.CurrentTerm(),
+		NodeID: n.ID(), IsLeader: n.Leads(), Term: n.raft.CurrentTerm(),
 		AppliedIndex: n.raft.AppliedIndex(), CommitIndex: n.raft.CommitIndex(),
-		LastContact: n.lastContact(),
+		LastContact: n.LastContact(),
 	}
 	_, usable := n.cfg.Vault.Usable(view)
 	s.Sealed = !usable
@@ -106,7 +106,11 @@ func (n *Node) Forget(nodeID string) {
 	n.indexes.Store(nodeID, h)
 }
 
-func (n *Node) lastContact() time.Duration {
+// Leads is IsLeader of [Node.Status], for who wants to know nothing else, and often.
+func (n *Node) Leads() bool { return n.session.Load() != nil }
+
+// LastContact is that of [Node.Status].
+func (n *Node) LastContact() time.Duration {
 	if n.raft.State() == raft.Leader {
 		return 0
 	}

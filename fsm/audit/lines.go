@@ -42,20 +42,19 @@ type gapLine struct {
 }
 
 // Encode writes the line as JSON, and its end.
-func (l Line) Encode() ([]byte, error) {
-	var value any = gapLine{l.Gap}
+func (l Line) Encode() ([]byte, error) { return l.Append(nil) }
+
+// Append is Encode behind what is there already.
+func (l Line) Append(to []byte) ([]byte, error) {
 	if l.Gap == nil {
-		r := *l.Record
-		if r.Caller == nil { // one way to write it
-			r.Caller = map[string]string{}
-		}
-		value = r
+		to, err := appendRecord(to, l.Record)
+		return append(to, '\n'), err
 	}
-	text, err := json.Marshal(value)
+	text, err := json.Marshal(gapLine{l.Gap})
 	if err != nil {
-		return nil, fmt.Errorf("encode an audit record: %w", err)
+		return nil, fmt.Errorf("encode a gap of audit records: %w", err)
 	}
-	return append(text, '\n'), nil
+	return append(append(to, text...), '\n'), nil
 }
 
 // LastSeq is the sequence number that the file has come to with this line.

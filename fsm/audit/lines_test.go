@@ -2,7 +2,9 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -92,4 +94,40 @@ func FuzzReadLines(f *testing.F) {
 			require.Len(t, again, len(data))
 		}
 	})
+}
+
+// TestRecordsAreWrittenAsEncodingJSONDoes: files that are there, and programs that read
+// them, know no other form.
+func TestRecordsAreWrittenAsEncodingJSONDoes(t *testing.T) {
+	t.Parallel()
+	text := rapid.OneOf(
+		rapid.StringMatching(`[ -~]{0,40}`), rapid.String(),
+		rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
+		rapid.SampledFrom([]string{"", `"`, `\`, "<b>&", "\u2028\u2029", "\x00\x1f\x7f", "é", "\xff", "a\tb\n"}),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		r := Record{
+			Seq: rapid.Uint64().Draw(t, "seq"), Index: rapid.Uint64().Draw(t, "index"), Term: rapid.Uint64().Draw(t, "term"),
+			Version: rapid.Uint32().Draw(t, "version"), WallMs: rapid.Int64().Draw(t, "wallMs"),
+			Caller:    rapid.MapOfN(text, text, -1, 7).Draw(t, "caller"),
+			RequestID: text.Draw(t, "request"), Action: text.Draw(t, "action"), Object: text.Draw(t, "object"),
+			Outcome: text.Draw(t, "outcome"), Detail: text.Draw(t, "detail"),
+			Hash: rapid.SliceOfN(rapid.Byte(), 0, 33).Draw(t, "hash"),
+		}
+		want, err := json.Marshal(r)
+		require.NoError(t, err)
+		got, err := Line{Record: &r}.Append([]byte("before "))
+		require.NoError(t, err)
+		require.Equal(t, "before "+string(want)+"\n", string(got))
+	})
+}
+
+func TestEveryFieldOfARecordIsWritten(t *testing.T) {
+	t.Parallel()
+	text, err := Line{Record: &Record{}}.Encode()
+	require.NoError(t, err)
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(text, &fields))
+	require.Len(t, fields, reflect.TypeFor[Record]().NumField())
+	require.Contains(t, string(text), `"caller":{}`, "one way to write it")
 }

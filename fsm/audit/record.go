@@ -124,19 +124,18 @@ func (r Record) Sum(before Hash) (Hash, error) {
 // its length in front; a caller is the number of its fields, and then each field's
 // name and value, by name.
 func (r Record) sum(before Hash) Hash {
-	s := newSum()
-	s.text("keysteward audit record, version 1")
-	s.bytes(before)
-	s.numbers(r.Seq, r.Index, r.Term, uint64(r.WallMs)) //nolint:gosec // the bit pattern is hashed, not the value
-	s.text(r.RequestID, r.Action, r.Object, r.Outcome, r.Detail)
-	s.numbers(uint64(len(r.Caller)))
+	var room usualRecord
+	s := summing(room[:0]).text("keysteward audit record, version 1").bytes(before)
+	s = s.numbers(r.Seq, r.Index, r.Term, uint64(r.WallMs)) //nolint:gosec // the bit pattern is hashed, not the value
+	s = s.text(r.RequestID, r.Action, r.Object, r.Outcome, r.Detail)
+	s = s.numbers(uint64(len(r.Caller)))
 	names := make([]string, 0, 8) //nolint:mnd // a caller has fewer fields: nothing is allocated
 	for name := range r.Caller {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		s.text(name, r.Caller[name])
+		s = s.text(name, r.Caller[name])
 	}
 	return s.end()
 }
@@ -153,44 +152,40 @@ func (r Record) plainSum(before Hash) (Hash, error) {
 			return nil, errNotCovered
 		}
 	}
-	s := newSum()
-	s.bytes(before)
-	s.numbers(r.Seq, r.Index, uint64(r.WallMs)) //nolint:gosec // the bit pattern is hashed, not the value
-	s.text(r.Caller[CallerName], r.Caller[CallerRole], r.Caller[CallerRemote], r.RequestID, r.Action, r.Object, r.Detail)
+	var room usualRecord
+	s := summing(room[:0]).bytes(before)
+	s = s.numbers(r.Seq, r.Index, uint64(r.WallMs)) //nolint:gosec // the bit pattern is hashed, not the value
+	s = s.text(r.Caller[CallerName], r.Caller[CallerRole], r.Caller[CallerRemote], r.RequestID, r.Action, r.Object, r.Detail)
 	return s.end(), nil
 }
 
 // summing collects fields, each with its length in front.
-type summing struct{ buf []byte }
+type summing []byte
 
-// usualRecord is more than the bytes of most records.
-const usualRecord = 768
+// usualRecord is room for most records, and lies on the stack: one is summed for each
+// change, on every node.
+type usualRecord [768]byte
 
-func newSum() *summing { return &summing{buf: make([]byte, 0, usualRecord)} }
+func (s summing) length(n int) summing { return binary.BigEndian.AppendUint64(s, uint64(n)) } //nolint:gosec // a length
 
-func (s *summing) length(n int) { s.buf = binary.BigEndian.AppendUint64(s.buf, uint64(n)) } //nolint:gosec // a length
+func (s summing) bytes(b []byte) summing { return append(s.length(len(b)), b...) }
 
-func (s *summing) bytes(b []byte) {
-	s.length(len(b))
-	s.buf = append(s.buf, b...)
-}
-
-func (s *summing) text(list ...string) {
+func (s summing) text(list ...string) summing {
 	for _, t := range list {
-		s.length(len(t))
-		s.buf = append(s.buf, t...)
+		s = append(s.length(len(t)), t...)
 	}
+	return s
 }
 
-func (s *summing) numbers(list ...uint64) {
+func (s summing) numbers(list ...uint64) summing {
 	for _, n := range list {
-		s.length(8) //nolint:mnd // bytes of a number
-		s.buf = binary.BigEndian.AppendUint64(s.buf, n)
+		s = binary.BigEndian.AppendUint64(s.length(8), n) //nolint:mnd // bytes of a number
 	}
+	return s
 }
 
-func (s *summing) end() Hash {
-	sum := sha256.Sum256(s.buf)
+func (s summing) end() Hash {
+	sum := sha256.Sum256(s)
 	return sum[:]
 }
 

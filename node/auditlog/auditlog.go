@@ -25,8 +25,9 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// batchRecords is how many records share one sync at most.
-const batchRecords = 1000
+// batchRecords is how many records share one sync at most: more than a busy cluster makes
+// while they are gathered.
+const batchRecords = 4000
 
 // Config says what is shipped where.
 type Config struct {
@@ -132,11 +133,14 @@ func (s *Shipper) ship(view *fsm.View) (more bool, err error) {
 	if len(batch) == 0 {
 		return false, nil
 	}
-	if err := s.reopenIfMoved(); err != nil {
+	reopened, err := s.reopenIfMoved()
+	if err != nil {
 		return false, err
 	}
-	if again, _ := s.next(view); len(again) == 0 || again[0].LastSeq() != batch[0].LastSeq() {
-		return true, nil // the file that was opened had come further, or not as far
+	if reopened { // what follows in that file is something else, or nothing
+		if batch, more = s.next(view); len(batch) == 0 {
+			return false, nil
+		}
 	}
 	if err := s.out.append(batch); err != nil {
 		s.drop() // and whatever is torn is mended when it is opened again
@@ -169,11 +173,10 @@ func (s *Shipper) next(view *fsm.View) (lines []audit.Line, more bool) {
 
 // follow adds the records from a number on.
 func follow(view *fsm.View, lines []audit.Line, from uint64) (_ []audit.Line, more bool) {
-	for a := range view.Audit(from) {
+	for r := range view.AuditRecords(from) {
 		if len(lines) >= batchRecords {
 			return lines, true
 		}
-		r := fsm.AuditRecord(a)
 		lines = append(lines, audit.Line{Record: &r})
 	}
 	return lines, false

@@ -42,18 +42,19 @@ func (s *Shipper) reopen() error {
 	return nil
 }
 
-// reopenIfMoved opens the file again if it was rotated away, or is not open.
-func (s *Shipper) reopenIfMoved() error {
+// reopenIfMoved opens the file again if it was rotated away, or is not open, and reports
+// whether it did: the one that was opened may have come further, or not as far.
+func (s *Shipper) reopenIfMoved() (reopened bool, err error) {
 	if s.out != nil {
 		mine, err := s.out.file.Stat()
 		if err != nil {
-			return fmt.Errorf("audit file: %w", err)
+			return false, fmt.Errorf("audit file: %w", err)
 		}
 		if named, err := os.Stat(s.cfg.Path); err == nil && os.SameFile(mine, named) {
-			return nil
+			return false, nil
 		}
 	}
-	return s.reopen()
+	return true, s.reopen()
 }
 
 // drop closes the file after trouble with it, of which more is heard when it is opened again.
@@ -71,17 +72,19 @@ func (o *output) close() error {
 	return nil
 }
 
+// usualLine is more than the bytes of most lines.
+const usualLine = 640
+
 // append writes lines and makes them stay.
 func (o *output) append(lines []audit.Line) error {
-	var buf bytes.Buffer
+	text := make([]byte, 0, len(lines)*usualLine)
 	for _, l := range lines {
-		text, err := l.Encode()
-		if err != nil {
+		var err error
+		if text, err = l.Append(text); err != nil {
 			return err //nolint:wrapcheck // says what it is
 		}
-		buf.Write(text)
 	}
-	if _, err := o.file.Write(buf.Bytes()); err != nil {
+	if _, err := o.file.Write(text); err != nil {
 		return fmt.Errorf("write audit records: %w", err)
 	}
 	if err := o.file.Sync(); err != nil {
