@@ -62,11 +62,11 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 	require.Eventually(t, func() bool { status, _ := l.post(t, "before", 2); return status == http.StatusOK }, 2*patience, pollTime)
 	before := l.voting(t, 3)
 	data := func(i int) string { return l.folder.in(nodeName(i), "data") }
-	recover := func(i int, how string) (string, error) {
+	recoverFrom := func(i int, how string) (string, error) {
 		return book.give(t, l, quorumLost, "keysteward cluster recover --data-dir /var/lib/keysteward "+how, "/var/lib/keysteward", data(i))
 	}
 
-	out, err := recover(0, "--inspect")
+	out, err := recoverFrom(0, "--inspect")
 	require.Error(t, err)
 	require.Contains(t, out, "data folder is in use by another process")
 	for i := range 3 {
@@ -75,7 +75,7 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 	newest, last := 0, ""
 	number := regexp.MustCompile(`last entry +term (\d+), index (\d+)`)
 	for i := range 3 {
-		out, err = recover(i, "--inspect")
+		out, err = recoverFrom(i, "--inspect")
 		require.NoError(t, err, out)
 		m := number.FindStringSubmatch(out)
 		require.NotNil(t, m, out)
@@ -91,7 +91,7 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 	out, err = book.give(t, l, quorumLost, "keysteward cluster recover --data-dir /var/lib/keysteward --yes", "/var/lib/keysteward --yes", data(newest))
 	require.Error(t, err, "it is not done without --yes")
 	require.Contains(t, out, "nothing was changed")
-	out, err = recover(newest, "--yes")
+	out, err = recoverFrom(newest, "--yes")
 	require.NoError(t, err, out)
 	require.Contains(t, out, "is the only member of cluster "+before.ClusterID)
 	require.Contains(t, out, "What the lost nodes alone knew is lost")

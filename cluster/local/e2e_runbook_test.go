@@ -71,6 +71,7 @@ func TestRunbookMembersAndBackups(t *testing.T) {
 const backupAndRestore = "Backup and restore"
 
 func (d *runbookDays) backupAndRestore(t *testing.T) {
+	t.Helper()
 	out, err := d.keysteward(t, "tokens", "create", "bob", "--role", "viewer")
 	require.NoError(t, err, out)
 	d.book.follow(t, d.launcher, backupAndRestore, "keysteward backup --output")
@@ -109,6 +110,7 @@ func (d *runbookDays) confirm(t *testing.T) {
 
 // nodeGone: a machine is gone for good, is taken out, and comes back with an empty disk.
 func (d *runbookDays) nodeGone(t *testing.T) {
+	t.Helper()
 	d.end(t, 1, syscall.SIGKILL)
 	var out string
 	require.Eventually(t, func() bool {
@@ -126,6 +128,7 @@ func (d *runbookDays) nodeGone(t *testing.T) {
 // nodeDiffers: one node applies entries otherwise, stops by itself, and goes on with an
 // empty folder.
 func (d *runbookDays) nodeDiffers(t *testing.T) {
+	t.Helper()
 	out, err := d.keysteward(t, "cluster", "transfer", nodeName(0))
 	require.NoError(t, err, out)
 	const differs = founding - 1
@@ -149,6 +152,7 @@ func (d *runbookDays) nodeDiffers(t *testing.T) {
 }
 
 func (d *runbookDays) growAndShrink(t *testing.T) {
+	t.Helper()
 	const section = "Grow and shrink"
 	d.begin(t, founding)
 	address := d.site.address(founding, d.site.ports.Raft[founding])
@@ -167,6 +171,7 @@ func (d *runbookDays) growAndShrink(t *testing.T) {
 
 // intoNewCluster: all disks are lost, and the backup is restored into empty nodes.
 func (d *runbookDays) intoNewCluster(t *testing.T) {
+	t.Helper()
 	for i := range founding {
 		d.end(t, i, syscall.SIGKILL)
 		require.NoError(t, os.RemoveAll(d.site.dataDir(i)))
