@@ -28,9 +28,13 @@ func (c *Client) Cluster(ctx context.Context) (wire.Cluster, error) {
 }
 
 // ClusterOfLeader is Cluster as the leader knows it, who alone knows how far the
-// others lag behind. Where no leader answers it is what another node says.
+// others lag behind. Where no leader answers it is what another node says, one without
+// a cluster (its disk may be lost) only if no server knows better.
 func (c *Client) ClusterOfLeader(ctx context.Context) (wire.Cluster, error) {
 	cluster, from, err := c.clusterBy(ctx, call{})
+	if err == nil && cluster.ClusterID == "" {
+		cluster, from = c.clusterOfOthers(ctx, cluster, from)
+	}
 	if err != nil || !slices.ContainsFunc(cluster.Nodes, func(n wire.Node) bool { return n.Lag < 0 }) {
 		return cluster, err
 	}
@@ -50,6 +54,28 @@ func (c *Client) ClusterOfLeader(ctx context.Context) (wire.Cluster, error) {
 		return cluster, nil
 	}
 	return better, nil
+}
+
+// clusterOfOthers asks the other servers, after one that is part of no cluster, and
+// returns the word of the first that is part of one.
+func (c *Client) clusterOfOthers(ctx context.Context, empty wire.Cluster, asked *url.URL) (wire.Cluster, *url.URL) {
+	for _, server := range c.servers {
+		if origin(server) == origin(asked) {
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, leaderPatience)
+		q := call{method: http.MethodGet, path: pathCluster}
+		r, err := c.send(limited, sentTo(server, q), q)
+		cancel()
+		if err != nil || r.status != http.StatusOK {
+			continue
+		}
+		if cluster, err := decode[wire.Cluster](r); err == nil && cluster.ClusterID != "" {
+			c.remember(cluster)
+			return cluster, server
+		}
+	}
+	return empty, asked
 }
 
 // leaderIn returns the base URL of the leader, nil if it is none of those who may be asked.

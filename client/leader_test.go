@@ -54,6 +54,30 @@ func TestClusterOfAFollower(t *testing.T) {
 	}
 }
 
+// A node that lost its disk answers first, and there is no leader who could be asked: what
+// the cluster is, the others know.
+func TestClusterOfAnEmptyNode(t *testing.T) {
+	t.Parallel()
+	for name, servers := range map[string]int{"others know it": 3, "nobody else was named": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cluster := clienttest.Start(t, 3)
+			cluster.Lead(-1)
+			cluster.Kill(1)
+			cluster.Intercept = answering(0, wire.Cluster{})
+			c, _ := connect(t, cluster, func(config *Config) { config.Servers = config.Servers[:servers] })
+			members, err := c.ClusterOfLeader(t.Context())
+			require.NoError(t, err)
+			if servers == 1 {
+				require.Empty(t, members.ClusterID)
+				return
+			}
+			require.Equal(t, clienttest.ClusterID, members.ClusterID)
+			require.Len(t, members.Nodes, 3)
+		})
+	}
+}
+
 func TestNoTokenGoesFromHTTPSToHTTP(t *testing.T) {
 	t.Parallel()
 	cluster := clienttest.StartTLS(t, 1)

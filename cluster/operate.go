@@ -159,7 +159,7 @@ func (c *court) mayRemove(m node.Member, force bool) error {
 		after = node.Tolerance(voters-1, silent-1)
 	}
 	if now := node.Tolerance(voters, silent); after < now && !force {
-		return node.Kept(node.KeptTolerance, "%s answers, and without it the cluster bears the loss of %d voters instead of %d; let another one in first, or say force=true", m.ID, after, now)
+		return node.Kept(node.KeptTolerance, "%s answers, and without it the cluster bears the loss of %d voters instead of %d; let another one in first, or force it (--force, ?force=true)", m.ID, after, now)
 	}
 	return nil
 }

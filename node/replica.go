@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // replica feeds the committed log to the state machine. An entry that can not
@@ -44,7 +45,7 @@ func (r *replica) Apply(l *raft.Log) any {
 		return errBroken
 	}
 	began := time.Now()
-	results, err := r.machine.Apply(l.Index, l.Term, l.Data)
+	results, err := r.machine.Apply(l.Index, l.Term, failpoint.Entry(l.Data))
 	if errors.Is(err, fsm.ErrDiverged) {
 		err = fmt.Errorf("%w; keep its data folder for whoever looks into it, and start the node with an empty one: it is let in anew", err)
 	}

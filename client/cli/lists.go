@@ -295,7 +295,11 @@ func (l *listing) clusterStatus(ctx context.Context, cmd *cobra.Command, c *clie
 		if cluster.Leader != "" { // nobody else knows who answers
 			bears = "; it tolerates the loss of " + plural(cluster.FailureTolerance, "voter")
 		}
-		g.note("cluster %s, term %d%s", orElse(cluster.ClusterID, "not founded yet"), cluster.Term, bears)
+		known := "the server that answered is part of no cluster (yet)"
+		if cluster.ClusterID != "" {
+			known = "cluster " + cluster.ClusterID
+		}
+		g.note("%s, term %d%s", known, cluster.Term, bears)
 		if cluster.Leader == "" {
 			g.note("NO LEADER: nothing can be changed. /readyz of each node says what it waits for")
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -32,13 +31,6 @@ func (l *launcher) end(t *testing.T, i int, sig os.Signal) {
 	<-p.done
 }
 
-// offline runs a command that asks no server.
-func (l *launcher) offline(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), l.binary, args...).CombinedOutput()
-	return string(out), err
-}
-
 // voting waits until so many nodes vote, with nobody silent, as the leader says it.
 func (l *launcher) voting(t *testing.T, want int) (c wire.Cluster) {
 	t.Helper()
@@ -59,19 +51,22 @@ func (l *launcher) voting(t *testing.T, want int) (c wire.Cluster) {
 	return c
 }
 
-// The runbook's way out of a lost quorum, word by word: two of three disks are gone for
-// good; the one that is left tells what it has, becomes the cluster, and takes the
-// others in under new IDs. Then members change by an operator's word.
+// The runbook's way out of a lost quorum, word by word, with the commands that stand there:
+// two of three disks are gone for good; the one that is left tells what it has, becomes the
+// cluster, and takes the others in under new IDs. Then members change by an operator's word.
 func TestQuorumIsLostAndRecovered(t *testing.T) {
 	t.Parallel()
-	l := newLauncher(t, 3)
+	l, book := newLauncher(t, 3), readRunbook(t)
 	require.NoError(t, l.startNodes(t.Context()))
 	require.NoError(t, l.initSeed(t.Context()))
 	require.Eventually(t, func() bool { status, _ := l.post(t, "before", 2); return status == http.StatusOK }, 2*patience, pollTime)
 	before := l.voting(t, 3)
 	data := func(i int) string { return l.folder.in(nodeName(i), "data") }
+	recoverFrom := func(i int, how string) (string, error) {
+		return book.give(t, l, quorumLost, "keysteward cluster recover --data-dir /var/lib/keysteward "+how, "/var/lib/keysteward", data(i))
+	}
 
-	out, err := l.offline(t, "cluster", "recover", "--data-dir", data(0), "--inspect")
+	out, err := recoverFrom(0, "--inspect")
 	require.Error(t, err)
 	require.Contains(t, out, "data folder is in use by another process")
 	for i := range 3 {
@@ -80,7 +75,7 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 	newest, last := 0, ""
 	number := regexp.MustCompile(`last entry +term (\d+), index (\d+)`)
 	for i := range 3 {
-		out, err = l.offline(t, "cluster", "recover", "--data-dir", data(i), "--inspect")
+		out, err = recoverFrom(i, "--inspect")
 		require.NoError(t, err, out)
 		m := number.FindStringSubmatch(out)
 		require.NotNil(t, m, out)
@@ -93,10 +88,10 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 			require.NoError(t, os.RemoveAll(data(i)))
 		}
 	}
-	out, err = l.offline(t, "cluster", "recover", "--data-dir", data(newest))
-	require.Error(t, err)
+	out, err = book.give(t, l, quorumLost, "keysteward cluster recover --data-dir /var/lib/keysteward --yes", "/var/lib/keysteward --yes", data(newest))
+	require.Error(t, err, "it is not done without --yes")
 	require.Contains(t, out, "nothing was changed")
-	out, err = l.offline(t, "cluster", "recover", "--data-dir", data(newest), "--yes")
+	out, err = recoverFrom(newest, "--yes")
 	require.NoError(t, err, out)
 	require.Contains(t, out, "is the only member of cluster "+before.ClusterID)
 	require.Contains(t, out, "What the lost nodes alone knew is lost")
@@ -118,9 +113,17 @@ func TestQuorumIsLostAndRecovered(t *testing.T) {
 	for _, n := range after.Nodes {
 		require.Equal(t, strings.HasPrefix(n.ID, nodeName(newest)), strings.Contains(idsIn(before), n.ID), n.ID)
 	}
-	l.afterRecovery(t)
-	l.membersByHand(t)
+	l.afterRecovery(t, book)
+	book.requireAllGiven(t, quorumLost)
+	l.membersByHand(t, book)
+	book.requireAllGiven(t, nodeDown)
 }
+
+// Sections of the runbook.
+const (
+	quorumLost = "The quorum is lost"
+	nodeDown   = "A node is down"
+)
 
 func idsIn(c wire.Cluster) string {
 	var ids []string
@@ -132,24 +135,25 @@ func idsIn(c wire.Cluster) string {
 
 // afterRecovery is as after a restore: the keys rest and nothing is handed out, until an
 // operator confirms it.
-func (l *launcher) afterRecovery(t *testing.T) {
+func (l *launcher) afterRecovery(t *testing.T, book *runbook) {
 	t.Helper()
 	out, err := l.keysteward(t, "keys", "list", "--state", "held")
 	require.NoError(t, err)
 	require.Contains(t, out, "0 keys; in all: resting 2")
-	out, err = l.keysteward(t, "restore", "status")
-	require.NoError(t, err)
-	require.Contains(t, out, "RESTORED AND NOT CONFIRMED")
+	require.Contains(t, book.follow(t, l, quorumLost, "keysteward restore status"), "RESTORED AND NOT CONFIRMED")
 	require.Eventually(t, func() bool {
-		out, err = l.keysteward(t, "restore", "confirm", "--validators-stopped")
-		return err == nil
+		out, err = book.give(t, l, quorumLost, "keysteward restore status")
+		return err == nil && strings.Contains(out, "nothing has to be found out any more")
 	}, 2*patience, pollTime, "%s", &out)
+	book.follow(t, l, quorumLost, "keysteward tokens list")
+	book.follow(t, l, quorumLost, "keysteward restore confirm --validators-stopped")
+	book.follow(t, l, quorumLost, "keysteward keys confirm-stopped --all-adopted")
 	status, answer := l.post(t, "before", 2) // the same pod has its keys again
 	require.Equal(t, http.StatusOK, status, "%s", answer)
 }
 
 // membersByHand goes through the other commands.
-func (l *launcher) membersByHand(t *testing.T) {
+func (l *launcher) membersByHand(t *testing.T, book *runbook) {
 	t.Helper()
 	c := l.voting(t, 3)
 	for _, n := range c.Nodes {
@@ -168,8 +172,7 @@ func (l *launcher) membersByHand(t *testing.T) {
 	out, err = l.keysteward(t, "cluster", "remove", nodeName(1), "--force")
 	require.Error(t, err)
 	require.Contains(t, out+err.Error(), "quorum-at-risk")
-	out, err = l.keysteward(t, "cluster", "remove", nodeName(0))
-	require.NoError(t, err, out)
+	book.follow(t, l, nodeDown, "keysteward cluster remove n2", "n2", nodeName(0))
 	l.voting(t, 2)
 	l.begin(t, 0) // with the data that it had
 	require.Eventually(t, func() bool {

@@ -22,5 +22,8 @@ func Here(string) {}
 // Now is time.Now: this program was built without failpoints.
 func Now() time.Time { return time.Now() }
 
+// Entry is the entry: this program was built without failpoints.
+func Entry(data []byte) []byte { return data }
+
 // Often is false: this program was built without failpoints.
 func Often() bool { return false }

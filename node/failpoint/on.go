@@ -4,6 +4,7 @@ package failpoint
 
 import (
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -51,6 +52,22 @@ func Now() time.Time {
 		return now
 	}
 	return now.Add(Folder(folder).offset(*node))
+}
+
+// odd is an unknown field at the end of an entry: it changes nothing but the entry's bytes,
+// over which the members compare a hash.
+var odd = []byte{0xc0, 0x3e, 1}
+
+// Entry is the log entry as this node applies it: another one if that was asked for.
+func Entry(data []byte) []byte {
+	folder, node := os.Getenv(Variable), here.Load()
+	if folder == "" || node == nil {
+		return data
+	}
+	if _, err := os.Lstat(Folder(folder).otherwise(*node)); err != nil {
+		return data
+	}
+	return slices.Concat(data, odd)
 }
 
 // Often reports whether snapshots are to be made every few seconds.

@@ -266,7 +266,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		if free < keepFree+lookEvery {
-			return 0, fmt.Errorf("%w: %d MiB are free", ErrNoSpace, free>>20)
+			return 0, fmt.Errorf("%w: %d MiB are free, and %d have to be at any time", ErrNoSpace, free>>20, (keepFree+lookEvery)>>20)
 		}
 		b.until = b.n + lookEvery
 	}
