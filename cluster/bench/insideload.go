@@ -135,7 +135,7 @@ func releaseOf(pod string, fence uint64) *fsmpb.Command {
 }
 
 // propose is as the API does it: with a caller and the ID of a request.
-func propose(ctx context.Context, n *node.Node, c *fsmpb.Command) (any, error) {
+func propose(ctx context.Context, n stocked, c *fsmpb.Command) (any, error) {
 	c.Caller = &fsmpb.Caller{Name: "bench", Role: "admin", Remote: "127.0.0.1", Method: "token", Credential: "0123456789abcdef"}
 	c.RequestId = "00000000-0000-4000-8000-000000000000"
 	return n.Propose(ctx, c) //nolint:wrapcheck // says what it is
