@@ -87,7 +87,7 @@ func insertRecord(txn *memdb.Txn, rec *fsmpb.Record, common *sharing) error {
 		return fmt.Errorf("%s: a row without a name or in an unknown state: %w", table, ErrDamaged)
 	}
 	common.share(row)
-	if err := txn.Insert(table, pack(row)); err != nil {
+	if err := txn.Append(table, pack(row)); err != nil {
 		return fmt.Errorf("%s: %w: %w", table, ErrDamaged, err)
 	}
 	return nil
