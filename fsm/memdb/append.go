@@ -7,9 +7,39 @@ import (
 
 // pending is what was appended to a table, and is not in its indexes yet.
 type pending struct {
-	indexes [][]entry
+	indexes []pile
 	// unsorted are those whose entries did not come in order.
 	unsorted []bool
+}
+
+// pile is a list that is never copied while it grows.
+type pile struct {
+	full [][]entry
+	list []entry
+}
+
+const pileEntries = 4096 // at most in one piece
+
+func (p *pile) add(e entry) {
+	if len(p.list) == cap(p.list) && len(p.list) > 0 {
+		p.full = append(p.full, p.list)
+		p.list = make([]entry, 0, min(2*cap(p.list), pileEntries))
+	}
+	p.list = append(p.list, e)
+}
+
+func (p *pile) last() *entry {
+	if len(p.list) == 0 {
+		return nil
+	}
+	return &p.list[len(p.list)-1]
+}
+
+func (p *pile) all() []entry {
+	if len(p.full) == 0 {
+		return p.list
+	}
+	return slices.Concat(append(p.full, p.list)...)
 }
 
 // Append is [Txn.Insert] for many rows of a table that was empty, in the order of their
@@ -29,10 +59,10 @@ func (t *Txn) Append(tableName string, row any) error {
 		return err
 	}
 	if c.pending == nil {
-		c.pending = &pending{indexes: make([][]entry, len(s.indexes)), unsorted: make([]bool, len(s.indexes))}
+		c.pending = &pending{indexes: make([]pile, len(s.indexes)), unsorted: make([]bool, len(s.indexes))}
 	}
 	first := entryOf(id, row)
-	if list := c.pending.indexes[0]; len(list) > 0 && compare(&list[len(list)-1], &first) >= 0 {
+	if last := c.pending.indexes[0].last(); last != nil && compare(last, &first) >= 0 {
 		return t.Insert(tableName, row)
 	}
 	var keys [8]entry
@@ -59,11 +89,10 @@ func (p *pending) add(all []entry) {
 		if all[n].row == nil {
 			continue
 		}
-		list := p.indexes[n]
-		if len(list) > 0 && compare(&list[len(list)-1], &all[n]) >= 0 {
+		if last := p.indexes[n].last(); last != nil && compare(last, &all[n]) >= 0 {
 			p.unsorted[n] = true
 		}
-		p.indexes[n] = append(list, all[n])
+		p.indexes[n].add(all[n])
 	}
 }
 
@@ -74,13 +103,14 @@ func (c *change) settle() {
 	}
 	p := c.pending
 	c.pending = nil
-	for n, list := range p.indexes {
+	for n := range p.indexes {
+		list := p.indexes[n].all()
+		p.indexes[n] = pile{}
 		if p.unsorted[n] {
 			slices.SortStableFunc(list, func(a, b entry) int { return compare(&a, &b) })
 			list = lastOfEach(list)
 		}
 		c.table.indexes[n], c.own[n] = buildTree(list), true
-		p.indexes[n] = nil
 	}
 }
 
