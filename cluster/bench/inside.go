@@ -112,6 +112,8 @@ func obey(ctx context.Context, n *node.Node, o order) (told, error) {
 		return told{}, n.Bootstrap(voters(o.Servers)) //nolint:wrapcheck // says what it is
 	case "stock":
 		return told{}, errors.Join(announce(ctx, n, o.Servers), stock(ctx, n, o.Keys, o.KeysPerPod))
+	case "announce":
+		return told{}, announce(ctx, n, o.Servers)
 	case "load":
 		return insideLoad(ctx, n, o)
 	case "memory":

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -27,12 +29,21 @@ func measureMillion(ctx context.Context, b *bench) error {
 		return err
 	}
 	begin := time.Now()
-	size, err := c.placeLarge(ctx, b.keys, millionPerPod)
+	path := cmp.Or(b.state, filepath.Join(b.dir, "state.bin"))
+	if err := keep(ctx, path, b.keys, millionPerPod); err != nil {
+		return err
+	}
+	debug.FreeOSMemory() // this process needs it no more, and the nodes do
+	size, err := c.placeLarge(path)
 	if err != nil {
 		return err
 	}
 	say(fmt.Sprintf("  made in %.0f s, a snapshot of %.0f MiB", time.Since(begin).Seconds(), float64(size)/(1<<20)))
-	if _, err := c.leader(ctx); err != nil {
+	leader, err := c.leader(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := leader.tell(order{Op: "announce", Servers: c.servers}); err != nil {
 		return err
 	}
 	if err := b.add(c.memories(b.keys, empty)); err != nil {

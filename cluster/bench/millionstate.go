@@ -1,16 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -51,12 +53,11 @@ func (l *lone) Propose(_ context.Context, c *fsmpb.Command) (any, error) {
 // after the other, in a state machine alone. Nine tenths are held by pods of keysPerPod
 // keys, a twentieth of which went away; one in a hundred has its deposit on its way; what
 // is left is the pool.
-func largeState(ctx context.Context, servers []nodeServer, keys, keysPerPod int) (*lone, error) {
+func largeState(ctx context.Context, keys, keysPerPod int) (*lone, error) {
 	l := &lone{Machine: fsm.New()}
 	if err := errors.Join(
-		accept(ctx, l, &fsmpb.Command{Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: servers[0].ID, NewClusterId: "6b1f6f0e-2f0a-4c3e-9d57-0f4c1f6f0a11"}}}),
+		accept(ctx, l, &fsmpb.Command{Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "maker", NewClusterId: "6b1f6f0e-2f0a-4c3e-9d57-0f4c1f6f0a11"}}}),
 		accept(ctx, l, &fsmpb.Command{Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: fsm.FeatureLevel}}}),
-		announce(ctx, l, servers),
 		openStock(ctx, l),
 	); err != nil {
 		return nil, err
@@ -99,48 +100,82 @@ func leave(ctx context.Context, l *lone, part int) error {
 	return nil
 }
 
-// place makes the state that of a node which has never been a member and is stopped: as a
-// snapshot, written by the library, with the term that a member would remember.
-func (l *lone) place(folder string, servers []nodeServer) (size int64, err error) {
+// keep writes a large state to a file as a snapshot has it, unless the file is there: it
+// takes minutes to make.
+func keep(ctx context.Context, path string, keys, keysPerPod int) (err error) {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	l, err := largeState(ctx, keys, keysPerPod)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path + ".new")
+	if err != nil {
+		return fmt.Errorf("%w: %w", errStock, err)
+	}
+	_, err = l.View().WriteTo(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("%w: %w", errStock, err)
+	}
+	return os.Rename(f.Name(), path) //nolint:wrapcheck // says which
+}
+
+// place makes the state of a file that of a node which has never been a member and is
+// stopped: as a snapshot, written by the library, with the term that a member would
+// remember.
+func place(path, folder string, servers []nodeServer) (size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errStock, err)
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	var head, meta fsmpb.Record // what a stream begins with
+	if err := errors.Join(protodelim.UnmarshalFrom(in, &head), protodelim.UnmarshalFrom(in, &meta)); err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", errStock, path, err)
+	}
 	snapshots, err := raft.NewFileSnapshotStore(folder, 1, io.Discard)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errStock, err)
 	}
 	_, trans := raft.NewInmemTransport("")
-	sink, err := snapshots.Create(snapshotKinds, l.index, loneTerm, raft.Configuration{Servers: voters(servers)}, 1, trans)
+	sink, err := snapshots.Create(snapshotKinds, meta.GetMeta().GetAppliedIndex(), loneTerm, raft.Configuration{Servers: voters(servers)}, 1, trans)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errStock, err)
 	}
-	if size, err = l.View().WriteTo(sink); err != nil {
-		return 0, errors.Join(err, sink.Cancel())
+	if _, err = f.Seek(0, io.SeekStart); err == nil {
+		size, err = io.Copy(sink, f)
+	}
+	if err != nil {
+		return 0, errors.Join(fmt.Errorf("%w: %w", errStock, err), sink.Cancel())
 	}
 	if err := sink.Close(); err != nil {
 		return 0, fmt.Errorf("%w: %w", errStock, err)
 	}
+	return size, remember(folder, loneTerm)
+}
+
+// remember writes a term to the disk of a node that is stopped.
+func remember(folder string, term uint64) error {
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path:        filepath.Join(folder, "raft.db"),
 		BoltOptions: &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errStock, err)
+		return fmt.Errorf("%w: %w", errStock, err)
 	}
-	return size, errors.Join(store.SetUint64([]byte("CurrentTerm"), loneTerm), store.Close())
+	return errors.Join(store.SetUint64([]byte("CurrentTerm"), term), store.Close())
 }
 
-// placeLarge starts all nodes on a large state, and returns the size of its snapshot.
-func (c *stewardCluster) placeLarge(ctx context.Context, keys, keysPerPod int) (size int64, err error) {
-	state, err := largeState(ctx, c.servers, keys, keysPerPod)
-	if err != nil {
-		return 0, err
-	}
+// placeLarge starts all nodes on the state of a file, and returns its size.
+func (c *stewardCluster) placeLarge(path string) (size int64, err error) {
 	for _, m := range c.members {
 		m.end(false)
-		if size, err = state.place(m.args[2], c.servers); err != nil {
+		if size, err = place(path, m.args[2], c.servers); err != nil {
 			return 0, err
 		}
 	}
-	*state = lone{}
-	debug.FreeOSMemory() // this process needs it no more, and the nodes do
 	for _, m := range c.members {
 		if err := m.start(); err != nil {
 			return 0, err
