@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
@@ -101,6 +102,8 @@ func (r *replica) refused(code Code, body proto.Message) {
 	require.Equal(r.t, before, bare(r.View()), "refused, but changed the state: %v", body)
 }
 
+var delimited = protodelim.MarshalOptions{MarshalOptions: marshal}
+
 // digest hashes the state without what depends on where in the log it was made,
 // and with the newest audit record for all.
 func digest(v *View) [sha256.Size]byte { return digestOf(v, v.Meta().GetNextAudit()) }
@@ -126,7 +129,7 @@ func digestOf(v *View, newest uint64) [sha256.Size]byte {
 			rec = proto.CloneOf(rec)
 			rec.GetAudit().Index, rec.GetAudit().Hash = 0, nil
 		}
-		if _, err := marshal.MarshalTo(h, rec); err != nil {
+		if _, err := delimited.MarshalTo(h, rec); err != nil {
 			panic(err)
 		}
 	}

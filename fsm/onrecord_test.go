@@ -109,7 +109,7 @@ func substance(v *View) [sha256.Size]byte {
 		case *fsmpb.Record_Key:
 			r.Key.ValidatorStatus, r.Key.ValidatorIndex, r.Key.EffectiveBalanceGwei = "", 0, 0
 		}
-		if _, err := marshal.MarshalTo(h, rec); err != nil {
+		if _, err := delimited.MarshalTo(h, rec); err != nil {
 			panic(err)
 		}
 	}

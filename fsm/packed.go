@@ -1,8 +1,10 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -32,6 +34,80 @@ func pack(row any) any {
 		panic(fmt.Sprintf("encode the deposit for %x: %v", d.GetPubkey(), err)) // it was decoded once
 	}
 	return &packedDeposit{encoded: encoded, signedAtMS: d.GetSignedAtMs(), seq: d.GetSeq()}
+}
+
+// packedOf packs a final deposit that is encoded already; nil if it is not final, or not
+// encoded in the very way in which [pack] would do it.
+func packedOf(encoded []byte) *packedDeposit {
+	p := &packedDeposit{}
+	state := uint64(0)
+	first, ok := plainFields(encoded, depositFields, func(number protowire.Number, value uint64, b []byte) bool {
+		switch number {
+		case 1:
+			return len(b) == PubkeyLength
+		case 2: //nolint:mnd // numbers of the fields, as in fsm.proto
+			state = value
+		case 3: //nolint:mnd // likewise
+			p.seq = value
+		case 9: //nolint:mnd // likewise
+			_, ok := plainFields(b, attemptFields, func(protowire.Number, uint64, []byte) bool { return true })
+			return ok
+		case 20: //nolint:mnd // likewise
+			p.signedAtMS = value
+		}
+		return true
+	})
+	if !ok || first != 1 || state != uint64(fsmpb.DepositState_DEPOSIT_STATE_FINAL) {
+		return nil
+	}
+	p.encoded = bytes.Clone(encoded)
+	return p
+}
+
+// Types of the fields of deposits, without losses, and of attempts: bytes and numbers.
+const (
+	depositFields = "?bnnnbbnb*nbb???????n"
+	attemptFields = "?nbbnnnn"
+)
+
+// plainFields calls visit for the fields of a message that has no others than these, in
+// their order and none that is empty, and returns the number of the first. The types are
+// by number: b for bytes, * for bytes that there may be several of, n for a number.
+func plainFields(message []byte, types string, visit func(number protowire.Number, value uint64, b []byte) bool) (first protowire.Number, ok bool) {
+	last := protowire.Number(0)
+	for left := message; len(left) > 0; {
+		number, kind, n := protowire.ConsumeTag(left)
+		if n < 0 || n != protowire.SizeTag(number) || int(number) >= len(types) {
+			return 0, false
+		}
+		left = left[n:]
+		want := types[number]
+		if number < last || number == last && want != '*' {
+			return 0, false
+		}
+		var value uint64
+		var b []byte
+		switch {
+		case want == 'n' && kind == protowire.VarintType:
+			if value, n = protowire.ConsumeVarint(left); value == 0 || n != protowire.SizeVarint(value) {
+				return 0, false
+			}
+		case (want == 'b' || want == '*') && kind == protowire.BytesType:
+			if b, n = protowire.ConsumeBytes(left); n != protowire.SizeBytes(len(b)) || len(b) == 0 && want == 'b' {
+				return 0, false
+			}
+		default:
+			return 0, false
+		}
+		if !visit(number, value, b) {
+			return 0, false
+		}
+		if last == 0 {
+			first = number
+		}
+		left, last = left[n:], number
+	}
+	return first, true
 }
 
 // unpack makes a row as the code knows it; what comes of a packed one is the caller's own.

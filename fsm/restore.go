@@ -4,12 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"hash"
 	"io"
-
-	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/fsm/memdb"
@@ -37,7 +33,7 @@ func (m *Machine) Restore(in io.Reader) error {
 func restore(txn *memdb.Txn, in io.Reader) error {
 	r := &recordReader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
 	common := &sharing{txn: txn, pods: make(map[podIdentity]*fsmpb.Pod)}
-	head, err := r.next()
+	head, _, err := r.next()
 	if err != nil {
 		return err
 	}
@@ -45,13 +41,12 @@ func restore(txn *memdb.Txn, in io.Reader) error {
 		return fmt.Errorf("format %d, this version reads %d: %w", head.GetHeader().GetFormat(), SnapshotFormat, ErrDamaged)
 	}
 	for {
-		before := r.sum.Sum(nil)
-		rec, err := r.next()
+		rec, row, err := r.next()
 		if err != nil {
 			return err
 		}
 		if t := rec.GetTrailer(); t != nil {
-			if t.GetRecords() != r.records-1 || !bytes.Equal(t.GetSha256(), before) {
+			if t.GetRecords() != r.records-1 || !bytes.Equal(t.GetSha256(), r.sum.Sum(nil)) {
 				return fmt.Errorf("the trailer does not match the records: %w", ErrDamaged)
 			}
 			if err := checkMeta(txn); err != nil {
@@ -60,7 +55,13 @@ func restore(txn *memdb.Txn, in io.Reader) error {
 			countAllSealed(txn)
 			return nil
 		}
-		if err := insertRecord(txn, rec, common); err != nil {
+		table := tableDeposits
+		if row == nil {
+			table, row = rowOfRecord(rec)
+		} else if _, ok := row.(*fsmpb.Key); ok {
+			table = tableKeys
+		}
+		if err := insertRow(txn, table, row, common); err != nil {
 			return err
 		}
 	}
@@ -78,8 +79,7 @@ func checkMeta(txn *memdb.Txn) error {
 	return knows(meta.GetFeatureLevel())
 }
 
-func insertRecord(txn *memdb.Txn, rec *fsmpb.Record, common *sharing) error {
-	table, row := rowOfRecord(rec)
+func insertRow(txn *memdb.Txn, table string, row any, common *sharing) error {
 	if row == nil {
 		return fmt.Errorf("a record of an unknown kind: %w", ErrDamaged)
 	}
@@ -87,7 +87,7 @@ func insertRecord(txn *memdb.Txn, rec *fsmpb.Record, common *sharing) error {
 		return fmt.Errorf("%s: a row without a name or in an unknown state: %w", table, ErrDamaged)
 	}
 	common.share(row)
-	if err := txn.Insert(table, pack(row)); err != nil {
+	if err := txn.Append(table, pack(row)); err != nil {
 		return fmt.Errorf("%s: %w: %w", table, ErrDamaged, err)
 	}
 	return nil
@@ -162,50 +162,4 @@ func rowOfRecord(rec *fsmpb.Record) (string, any) {
 		return tableAudit, r.Audit
 	}
 	return "", nil
-}
-
-// recordReader reads records and hashes the bytes that it consumed.
-type recordReader struct {
-	in      *bufio.Reader
-	sum     hash.Hash
-	records uint64
-	failed  error // of reading, not of what was read
-}
-
-func (r *recordReader) fail(err error) error {
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.failed = err
-	}
-	return err
-}
-
-// Read implements protodelim.Reader.
-func (r *recordReader) Read(p []byte) (int, error) {
-	n, err := r.in.Read(p)
-	_, _ = r.sum.Write(p[:n])
-	return n, r.fail(err)
-}
-
-// ReadByte implements protodelim.Reader.
-func (r *recordReader) ReadByte() (byte, error) {
-	b, err := r.in.ReadByte()
-	if err == nil {
-		_, _ = r.sum.Write([]byte{b})
-	}
-	return b, r.fail(err)
-}
-
-func (r *recordReader) next() (*fsmpb.Record, error) {
-	var rec fsmpb.Record
-	if err := (protodelim.UnmarshalOptions{MaxSize: maxRecord}).UnmarshalFrom(r, &rec); err != nil {
-		if r.failed != nil {
-			return nil, fmt.Errorf("record %d: %w", r.records, r.failed)
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, fmt.Errorf("the stream ends early: %w", ErrDamaged)
-		}
-		return nil, fmt.Errorf("record %d: %w: %w", r.records, ErrDamaged, err)
-	}
-	r.records++
-	return &rec, nil
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"iter"
 
-	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
@@ -16,22 +16,28 @@ import (
 // SnapshotFormat is the version of the stream that [View.WriteTo] writes.
 const SnapshotFormat = 1
 
-var marshal = protodelim.MarshalOptions{MarshalOptions: proto.MarshalOptions{Deterministic: true}}
+// Numbers of records of which there are as many as keys.
+const (
+	keyRecord     = 5
+	depositRecord = 8
+)
+
+var marshal = proto.MarshalOptions{Deterministic: true}
 
 // WriteTo streams the whole state as length-delimited [fsmpb.Record]s, between
 // a header and a trailer with the SHA-256 of all before it. The bytes depend on
 // nothing but the state.
 func (v *View) WriteTo(out io.Writer) (int64, error) {
-	s := &recordWriter{sum: sha256.New()}
-	s.out = io.MultiWriter(out, s.sum)
+	s := &recordWriter{out: out, sum: sha256.New()}
 	s.put(&fsmpb.Record{Record: &fsmpb.Record_Header{Header: &fsmpb.Header{Format: SnapshotFormat}}})
-	for r := range v.records() {
+	for r := range v.recordsBut(s.putPacked) {
 		if s.put(r); s.err != nil {
 			break
 		}
 	}
+	s.flush()
 	s.put(&fsmpb.Record{Record: &fsmpb.Record_Trailer{Trailer: &fsmpb.Trailer{Records: s.records, Sha256: s.sum.Sum(nil)}}})
-	if s.err != nil {
+	if s.flush(); s.err != nil {
 		return s.n, fmt.Errorf("write snapshot: %w", s.err)
 	}
 	return s.n, nil
@@ -48,7 +54,11 @@ func (v *View) Hash() [sha256.Size]byte {
 }
 
 // records lists everything in the order of the restore.
-func (v *View) records() iter.Seq[*fsmpb.Record] {
+func (v *View) records() iter.Seq[*fsmpb.Record] { return v.recordsBut(nil) }
+
+// recordsBut is records, but hands deposits that are packed to somebody else, unless
+// that is nil, until he returns false.
+func (v *View) recordsBut(packed func(*packedDeposit) bool) iter.Seq[*fsmpb.Record] {
 	return func(yield func(*fsmpb.Record) bool) {
 		_ = yield(&fsmpb.Record{Record: &fsmpb.Record_Meta{Meta: v.Meta()}}) &&
 			each(v, tableMembers, yield, func(m *fsmpb.Member) *fsmpb.Record {
@@ -61,8 +71,8 @@ func (v *View) records() iter.Seq[*fsmpb.Record] {
 			return &fsmpb.Record{Record: &fsmpb.Record_Request{Request: r}}
 		}) && each(v, tableAllocations, yield, func(a *fsmpb.Allocation) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Allocation{Allocation: a}}
-		}) && each(v, tableDeposits, yield, func(d *fsmpb.Deposit) *fsmpb.Record {
-			return &fsmpb.Record{Record: &fsmpb.Record_Deposit{Deposit: d}}
+		}) && v.eachDeposit(packed, func(d *fsmpb.Deposit) bool {
+			return yield(&fsmpb.Record{Record: &fsmpb.Record_Deposit{Deposit: d}})
 		}) && each(v, tableAccounts, yield, func(a *fsmpb.Account) *fsmpb.Record {
 			return &fsmpb.Record{Record: &fsmpb.Record_Account{Account: a}}
 		}) && each(v, tableStatus, yield, func(s *fsmpb.DepositStatus) *fsmpb.Record {
@@ -91,21 +101,66 @@ func each[T any](v *View, table string, yield func(*fsmpb.Record) bool, wrap fun
 	return true
 }
 
+func (v *View) eachDeposit(packed func(*packedDeposit) bool, yield func(*fsmpb.Deposit) bool) bool {
+	ok := true
+	must(v.txn.Ascend(tableDeposits, indexID, nil, func(row any) bool {
+		if p, is := row.(*packedDeposit); is && packed != nil {
+			ok = packed(p)
+		} else {
+			ok = yield(rowOf[*fsmpb.Deposit](row, nil))
+		}
+		return ok
+	}))
+	return ok
+}
+
 // recordWriter writes records until the first error.
 type recordWriter struct {
 	out     io.Writer
 	sum     hash.Hash
+	waiting []byte // to be written, and for the sum
 	n       int64
 	records uint64
 	err     error
 }
 
+// writeAtOnce is how many bytes, at least, are written at once.
+const writeAtOnce = 64 << 10
+
 func (s *recordWriter) put(r *fsmpb.Record) {
 	if s.err != nil {
 		return
 	}
-	n, err := marshal.MarshalTo(s.out, r)
-	s.n += int64(n)
+	s.waiting = protowire.AppendVarint(s.waiting, uint64(proto.Size(r))) //nolint:gosec // a length
+	s.waiting, s.err = marshal.MarshalAppend(s.waiting, r)
+	s.written()
+}
+
+// putPacked is put for a deposit that is encoded already. It reports whether to go on.
+func (s *recordWriter) putPacked(d *packedDeposit) bool {
+	if s.err == nil {
+		s.waiting = protowire.AppendVarint(s.waiting, uint64(protowire.SizeTag(depositRecord)+protowire.SizeBytes(len(d.encoded)))) //nolint:gosec // a length
+		s.waiting = protowire.AppendTag(s.waiting, depositRecord, protowire.BytesType)
+		s.waiting = protowire.AppendBytes(s.waiting, d.encoded)
+		s.written()
+	}
+	return s.err == nil
+}
+
+func (s *recordWriter) written() {
 	s.records++
-	s.err = err
+	if len(s.waiting) >= writeAtOnce {
+		s.flush()
+	}
+}
+
+func (s *recordWriter) flush() {
+	if s.err != nil {
+		return
+	}
+	_, _ = s.sum.Write(s.waiting)
+	var n int
+	n, s.err = s.out.Write(s.waiting)
+	s.n += int64(n)
+	s.waiting = s.waiting[:0]
 }

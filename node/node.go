@@ -55,7 +55,6 @@ type Node struct {
 const (
 	snapshotAfter = 65_536  // log entries
 	trailingLogs  = 131_072 // a follower that was away for a while needs no snapshot
-	logCache      = 1024
 )
 
 // Open opens the node's data folder and takes part in the cluster that it
@@ -127,14 +126,10 @@ func (n *Node) startRaft() error {
 	if err := syncFolder(n.cfg.DataDir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	cached, err := raft.NewLogCache(logCache, n.store)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
 	n.trans = newTransportWithin(n.link, n.ID(), n.cfg.rpcTimeout, logger, n.log)
 	c := n.raftConfig()
 	c.Logger = logger
-	n.raft, err = raft.NewRaft(c, n.replica, cached, terms{n.store}, n.snapshots, n.trans)
+	n.raft, err = raft.NewRaft(c, n.replica, newLogCache(n.store), terms{n.store}, n.snapshots, n.trans)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}

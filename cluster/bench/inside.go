@@ -109,19 +109,25 @@ func obey(ctx context.Context, n *node.Node, o order) (told, error) {
 	case "status":
 		return status(ctx, n), nil
 	case "found":
-		var servers []raft.Server
-		for _, s := range o.Servers {
-			servers = append(servers, raft.Server{ID: raft.ServerID(s.ID), Address: raft.ServerAddress(s.Address)})
-		}
-		return told{}, n.Bootstrap(servers) //nolint:wrapcheck // says what it is
+		return told{}, n.Bootstrap(voters(o.Servers)) //nolint:wrapcheck // says what it is
 	case "stock":
 		return told{}, errors.Join(announce(ctx, n, o.Servers), stock(ctx, n, o.Keys, o.KeysPerPod))
+	case "announce":
+		return told{}, announce(ctx, n, o.Servers)
 	case "load":
 		return insideLoad(ctx, n, o)
 	case "memory":
 		return memory()
 	}
 	return told{}, fmt.Errorf("%w: %s", errSection, o.Op)
+}
+
+func voters(servers []nodeServer) []raft.Server {
+	var list []raft.Server
+	for _, s := range servers {
+		list = append(list, raft.Server{ID: raft.ServerID(s.ID), Address: raft.ServerAddress(s.Address)})
+	}
+	return list
 }
 
 func status(ctx context.Context, n *node.Node) told {

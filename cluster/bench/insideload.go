@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keysteward/keysteward/fsm"
@@ -21,38 +23,41 @@ const (
 )
 
 // insideLoad puts the node under load by clients in its own process. Of writes each
-// allocation and each release is an operation that is timed.
+// allocation and each release is an operation that is timed. The clients go on for as long
+// as a snapshot takes.
 func insideLoad(ctx context.Context, n *node.Node, o order) (told, error) {
-	l := &insideClients{node: n, until: time.Now().Add(time.Duration(o.Seconds * float64(time.Second)))}
 	begin := time.Now()
+	until := begin.Add(time.Duration(o.Seconds * float64(time.Second)))
+	l := &insideClients{node: n}
 	var workers sync.WaitGroup
 	for i := range o.Clients {
 		workers.Go(func() { l.work(ctx, o.Kind, fmt.Sprintf("load-%d", i)) })
 	}
-	var t told
+	var from, to time.Time // of the snapshot
+	var failure error
 	if o.Snapshot {
 		time.Sleep(time.Duration(o.Seconds / 4 * float64(time.Second)))
-		from := time.Now()
-		if err := n.Snapshot(); err != nil {
-			return told{}, err //nolint:wrapcheck // says what it is
-		}
-		t.SnapshotMs = since(from)
-		workers.Wait()
-		l.mu.Lock()
-		slices.SortFunc(l.done, time.Time.Compare)
-		l.mu.Unlock()
-		t.InItMs = l.longest(from, from.Add(time.Duration(t.SnapshotMs*float64(time.Millisecond))))
-		t.LongestMs = l.longest(begin, from)
+		from = time.Now()
+		failure = n.Snapshot()
+		to = time.Now()
 	}
+	time.Sleep(time.Until(until))
+	l.over.Store(true)
 	workers.Wait()
+	t := told{}
+	if o.Snapshot {
+		slices.SortFunc(l.done, time.Time.Compare)
+		t.SnapshotMs = float64(to.Sub(from).Microseconds()) / 1000
+		t.InItMs, t.LongestMs = l.longest(from, to), l.longest(begin, from)
+	}
 	t.Figure = rate("", "ops/s", l.latencies, time.Since(begin))
-	return t, l.failure
+	return t, errors.Join(l.failure, failure)
 }
 
 // insideClients is what some clients did.
 type insideClients struct {
-	node  *node.Node
-	until time.Time
+	node *node.Node
+	over atomic.Bool
 
 	mu        sync.Mutex
 	latencies []time.Duration
@@ -61,7 +66,7 @@ type insideClients struct {
 }
 
 func (l *insideClients) work(ctx context.Context, kind, pod string) {
-	for time.Now().Before(l.until) {
+	for !l.over.Load() {
 		var err error
 		switch kind {
 		case loadWrites:
@@ -135,7 +140,7 @@ func releaseOf(pod string, fence uint64) *fsmpb.Command {
 }
 
 // propose is as the API does it: with a caller and the ID of a request.
-func propose(ctx context.Context, n *node.Node, c *fsmpb.Command) (any, error) {
+func propose(ctx context.Context, n stocked, c *fsmpb.Command) (any, error) {
 	c.Caller = &fsmpb.Caller{Name: "bench", Role: "admin", Remote: "127.0.0.1", Method: "token", Credential: "0123456789abcdef"}
 	c.RequestId = "00000000-0000-4000-8000-000000000000"
 	return n.Propose(ctx, c) //nolint:wrapcheck // says what it is

@@ -10,7 +10,6 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
-	"github.com/keysteward/keysteward/node"
 )
 
 const (
@@ -25,27 +24,51 @@ var (
 	stockHolder = "stock-%d" // pods that go on holding keys
 )
 
+// stocked is what takes commands: a node, or a state machine alone.
+type stocked interface {
+	View() *fsm.View
+	Propose(ctx context.Context, c *fsmpb.Command) (any, error)
+}
+
 // stock brings keys into the state as the duties would, by the same commands: pods ask,
 // keys are generated, and their deposits are signed, sent, mined and final. Pods of
 // keysPerPod keys go on holding nine tenths, and what is left is the pool; without
 // keysPerPod all are.
-func stock(ctx context.Context, n *node.Node, keys, keysPerPod int) error {
-	if err := installSeed(ctx, n); err != nil {
+func stock(ctx context.Context, n stocked, keys, keysPerPod int) error {
+	if err := openStock(ctx, n); err != nil {
 		return err
 	}
-	err := accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_OpenAccount{OpenAccount: &fsmpb.OpenAccount{Account: &fsmpb.Account{
-		ChainId: stockChain, GenesisHash: make([]byte, 32), Address: stockPayer, //nolint:mnd // of a hash
-	}}}})
-	if err != nil {
+	if err := stockPods(ctx, n, keys, keysPerPod); err != nil {
 		return err
 	}
+	return fillPool(ctx, n, keys)
+}
+
+// stockPods has pods hold so many new keys: nine tenths of them for good.
+func stockPods(ctx context.Context, n stocked, keys, keysPerPod int) error {
 	for from := 0; from < keys; from += stockChunk {
 		pod := fmt.Sprintf("chunk-%d", from)
 		if err := stockPod(ctx, n, pod, min(stockChunk, keys-from), keysPerPod > 0 && from < keys/10*9, keysPerPod); err != nil { //nolint:mnd // a tenth
 			return fmt.Errorf("%w: %d of %d keys: %w", errStock, from, keys, err)
 		}
 	}
-	for from := 0; from < keys; from += stockChunk { // at the end: whoever asks takes from the pool
+	return nil
+}
+
+// openStock brings what there has to be before there are keys.
+func openStock(ctx context.Context, n stocked) error {
+	if err := installSeed(ctx, n); err != nil {
+		return err
+	}
+	return accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_OpenAccount{OpenAccount: &fsmpb.OpenAccount{Account: &fsmpb.Account{
+		ChainId: stockChain, GenesisHash: make([]byte, 32), Address: stockPayer, //nolint:mnd // of a hash
+	}}}})
+}
+
+// fillPool has the pods give back that do not go on holding: at the end, because whoever
+// asks takes from the pool.
+func fillPool(ctx context.Context, n stocked, keys int) error {
+	for from := 0; from < keys; from += stockChunk {
 		pod := fmt.Sprintf("chunk-%d", from)
 		if a := n.View().Allocation("bench", pod); a != nil {
 			if err := accept(ctx, n, releaseOf(pod, a.GetFence())); err != nil {
@@ -57,7 +80,7 @@ func stock(ctx context.Context, n *node.Node, keys, keysPerPod int) error {
 }
 
 // stockPod has the pod, or pods that go on holding them, hold new keys.
-func stockPod(ctx context.Context, n *node.Node, pod string, keys int, held bool, keysPerPod int) error {
+func stockPod(ctx context.Context, n stocked, pod string, keys int, held bool, keysPerPod int) error {
 	each := keys
 	if held {
 		each = min(keysPerPod, keys)
@@ -83,7 +106,7 @@ func stockPod(ctx context.Context, n *node.Node, pod string, keys int, held bool
 }
 
 // announce says where the nodes' APIs would be, which is a part of being ready.
-func announce(ctx context.Context, n *node.Node, servers []nodeServer) error {
+func announce(ctx context.Context, n stocked, servers []nodeServer) error {
 	for _, s := range servers {
 		err := accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_SetMember{SetMember: &fsmpb.SetMember{
 			Member: &fsmpb.Member{NodeId: s.ID, RaftAddress: s.Address, ApiUrl: "http://" + s.ID + ".test"},
@@ -101,13 +124,13 @@ func allocation(pod string, keys uint32) *fsmpb.Command {
 	}}}
 }
 
-func accept(ctx context.Context, n *node.Node, c *fsmpb.Command) error {
+func accept(ctx context.Context, n stocked, c *fsmpb.Command) error {
 	_, err := propose(ctx, n, c)
 	return err
 }
 
 // installSeed gives the state the ciphertexts without which it takes no keys.
-func installSeed(ctx context.Context, n *node.Node) error {
+func installSeed(ctx context.Context, n stocked) error {
 	if n.View().Secret(fsm.SecretSeed) != nil {
 		return nil
 	}
@@ -120,7 +143,7 @@ func installSeed(ctx context.Context, n *node.Node) error {
 }
 
 // generate brings the keys that requests lack.
-func generate(ctx context.Context, n *node.Node) error {
+func generate(ctx context.Context, n stocked) error {
 	c := &fsmpb.GenerateKeys{FirstIndex: n.View().Meta().GetNextIndex()}
 	for i := range uint64(n.View().Shortfall()) { //nolint:gosec // a count
 		c.Pubkeys = append(c.Pubkeys, spread(c.GetFirstIndex()+i, fsm.PubkeyLength))
@@ -135,7 +158,21 @@ func spread(i uint64, length int) []byte {
 }
 
 // pay sees all deposits that are planned through to the end.
-func pay(ctx context.Context, n *node.Node) error {
+func pay(ctx context.Context, n stocked) error {
+	sign, err := signPlanned(ctx, n)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []fsmpb.Observation_Kind{fsmpb.Observation_KIND_MINED, fsmpb.Observation_KIND_FINAL} {
+		if err := accept(ctx, n, observation(sign, kind)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signPlanned signs all deposits that are planned.
+func signPlanned(ctx context.Context, n stocked) (*fsmpb.SignDeposits, error) {
 	sign := &fsmpb.SignDeposits{ChainId: stockChain, Account: stockPayer}
 	nonce := n.View().Account(stockChain, stockPayer).GetNextNonce()
 	for d := range n.View().ToSign() {
@@ -145,20 +182,17 @@ func pay(ctx context.Context, n *node.Node) error {
 		})
 		nonce++
 	}
-	if err := accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_SignDeposits{SignDeposits: sign}}); err != nil {
-		return err
+	return sign, accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_SignDeposits{SignDeposits: sign}})
+}
+
+// observation says that all of these were seen.
+func observation(sign *fsmpb.SignDeposits, kind fsmpb.Observation_Kind) *fsmpb.Command {
+	seen := &fsmpb.ObserveDeposits{}
+	for _, s := range sign.GetDeposits() {
+		seen.Observations = append(seen.Observations, &fsmpb.Observation{
+			Pubkey: s.GetPubkey(), Kind: kind, TxHash: s.GetAttempt().GetTxHash(),
+			BlockNumber: s.GetAttempt().GetNonce(), BlockHash: spread(s.GetAttempt().GetNonce()+1, 32), //nolint:mnd // of a hash
+		})
 	}
-	for _, kind := range []fsmpb.Observation_Kind{fsmpb.Observation_KIND_MINED, fsmpb.Observation_KIND_FINAL} {
-		seen := &fsmpb.ObserveDeposits{}
-		for _, s := range sign.GetDeposits() {
-			seen.Observations = append(seen.Observations, &fsmpb.Observation{
-				Pubkey: s.GetPubkey(), Kind: kind, TxHash: s.GetAttempt().GetTxHash(),
-				BlockNumber: s.GetAttempt().GetNonce(), BlockHash: spread(s.GetAttempt().GetNonce()+1, 32), //nolint:mnd // of a hash
-			})
-		}
-		if err := accept(ctx, n, &fsmpb.Command{Body: &fsmpb.Command_ObserveDeposits{ObserveDeposits: seen}}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return &fsmpb.Command{Body: &fsmpb.Command_ObserveDeposits{ObserveDeposits: seen}}
 }

@@ -38,6 +38,7 @@ type options struct {
 	tool       string
 	rounds     int
 	keys       int
+	state      string
 	markdown   bool
 	heartbeat  time.Duration
 	kubernetes string
@@ -60,7 +61,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each load beside etcd is run, in turns")
 	flag.DurationVar(&o.heartbeat, "heartbeat-timeout", node.DefaultHeartbeatTimeout, "of nodes without their API: longer on a machine that is busy with other things")
 	flag.BoolVar(&o.markdown, "markdown", false, "print the figures as README has them")
-	flag.IntVar(&o.keys, "keys", 1_000_000, "keys of the large state: nine tenths are held by pods of 100")
+	flag.IntVar(&o.keys, "keys", 1_000_000, "keys of the large state: nine tenths belong to pods of 100")
+	flag.StringVar(&o.state, "state", "", "file to keep the large state in, and to take it from if it is there: making it takes minutes")
 	flag.IntVar(&o.turns, "turns", 20, "certificates of one cloud, in turns with a bare program's")
 	flag.IntVar(&o.clouds, "clouds", 200, "clouds that are instantiated at once")
 	flag.IntVar(&o.pods, "pods", 5000, "pods that are followed")

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -14,27 +16,36 @@ const (
 	millionSeconds = 20 // of writes, with a snapshot in the middle
 )
 
-// measureMillion makes a large state in three nodes by the commands that would make it,
-// and measures what it takes: memory, snapshots while clients write, and a restart.
+// measureMillion starts three nodes on a large state, and measures what it takes: memory,
+// snapshots while clients write, and a restart.
 func measureMillion(ctx context.Context, b *bench) error {
-	c, err := startSteward(ctx, filepath.Join(b.dir, "million"), b.heartbeat)
+	c, err := startStrangers(ctx, filepath.Join(b.dir, "million"), b.heartbeat)
 	if err != nil {
 		return err
 	}
 	defer c.stop()
-	leader, err := c.leader(ctx)
-	if err != nil {
-		return err
-	}
-	empty, err := leader.tell(order{Op: "memory"})
+	empty, err := c.members[0].tell(order{Op: "memory"})
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	if _, err := leader.tell(order{Op: "stock", Servers: c.servers, Keys: b.keys, KeysPerPod: millionPerPod}); err != nil {
+	path := cmp.Or(b.state, filepath.Join(b.dir, "state.bin"))
+	if err := keep(ctx, path, b.keys, millionPerPod); err != nil {
 		return err
 	}
-	say(fmt.Sprintf("  made in %.0f s", time.Since(begin).Seconds()))
+	debug.FreeOSMemory() // this process needs it no more, and the nodes do
+	size, err := c.placeLarge(path)
+	if err != nil {
+		return err
+	}
+	say(fmt.Sprintf("  made in %.0f s, a snapshot of %.0f MiB", time.Since(begin).Seconds(), float64(size)/(1<<20)))
+	leader, err := c.leader(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := leader.tell(order{Op: "announce", Servers: c.servers}); err != nil {
+		return err
+	}
 	if err := b.add(c.memories(b.keys, empty)); err != nil {
 		return err
 	}

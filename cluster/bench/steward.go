@@ -31,7 +31,21 @@ type stewardCluster struct {
 
 var errSteward = errors.New("node")
 
+// startSteward starts three nodes and founds a cluster of them.
 func startSteward(ctx context.Context, dir string, heartbeat time.Duration) (*stewardCluster, error) {
+	c, err := startStrangers(ctx, dir, heartbeat)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.members[0].tell(order{Op: "found", Servers: c.servers}); err != nil {
+		c.stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// startStrangers starts three nodes that are no members of anything.
+func startStrangers(ctx context.Context, dir string, heartbeat time.Duration) (*stewardCluster, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -54,10 +68,6 @@ func startSteward(ctx context.Context, dir string, heartbeat time.Duration) (*st
 			return nil, err
 		}
 		c.servers = append(c.servers, nodeServer{ID: t.ID, Address: address})
-	}
-	if _, err := c.members[0].tell(order{Op: "found", Servers: c.servers}); err != nil {
-		c.stop()
-		return nil, err
 	}
 	return c, nil
 }

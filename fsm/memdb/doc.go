@@ -8,4 +8,6 @@
 // entries, where a radix tree has a node, a leaf and two channels for each entry. What is
 // given up for it: only whole tables, and rows by a hash of their key, can be watched,
 // so whoever waits may be woken for nothing.
+//
+// Tables that are filled from a stream are built at once ([Txn.Append]).
 package memdb

@@ -3,8 +3,10 @@ package memdb
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +143,57 @@ func TestPictures(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAppend fills empty tables, in order and out of it, and changes them after that.
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		db, words := newWords(t), map[string]word{}
+		txn := db.Txn(true)
+		var list []word
+		for i := range rapid.IntRange(0, 100).Draw(t, "words") {
+			w := word{id: fmt.Sprintf("%03d", i), rank: rapid.SampledFrom([]string{"", "low", "high", strconv.Itoa(i)}).Draw(t, "rank")}
+			list = append(list, w)
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "out of order") {
+			if len(list) > 0 {
+				w := rapid.SampledFrom(list).Draw(t, "word")
+				list = slices.Insert(list, rapid.IntRange(0, len(list)).Draw(t, "at"), word{id: w.id, rank: "again"})
+			}
+		}
+		for _, w := range list {
+			require.NoError(t, txn.Append("words", &w))
+			words[w.id] = w
+			if rapid.IntRange(0, 50).Draw(t, "look") == 0 {
+				same(t, txn, words)
+			}
+		}
+		for range rapid.IntRange(0, 10).Draw(t, "changes") {
+			alter(t, txn, words)
+		}
+		same(t, db.Txn(false), nil)
+		txn.Commit()
+		same(t, db.Txn(false), words)
+	})
+}
+
+// TestAppendSharedKey: of rows that have the same key in an index the last one is in it,
+// as where they are inserted.
+func TestAppendSharedKey(t *testing.T) {
+	t.Parallel()
+	schema := wordSchema()
+	schema.Tables["words"].Indexes["rank"].Indexer = byField(func(w *word) (string, bool) { return w.rank, true })
+	db, err := NewMemDB(schema)
+	require.NoError(t, err)
+	txn := db.Txn(true)
+	for _, w := range []word{{"a", "same"}, {"b", "less"}, {"c", "same"}} {
+		require.NoError(t, txn.Append("words", &w))
+	}
+	require.Equal(t, []word{{"b", "less"}, {"c", "same"}}, all(t, txn, "rank", ""))
+	require.ErrorIs(t, txn.Append("words", 1), errNoWord)
+	require.ErrorIs(t, txn.Append("nothing", &word{}), ErrTable)
+	txn.Abort()
 }
 
 func alter(t *rapid.T, txn *Txn, words map[string]word) {

@@ -20,6 +20,8 @@ type change struct {
 	table *table
 	own   []bool // indexes that are the transaction's own already
 	rows  map[int]struct{}
+	// pending was appended; nil if nothing was.
+	pending *pending
 }
 
 func (t *Txn) table(name string) (*table, int, error) {
@@ -28,6 +30,7 @@ func (t *Txn) table(name string) (*table, int, error) {
 		return nil, 0, fmt.Errorf("%w: %s", ErrTable, name)
 	}
 	if t.write != nil && t.write[n] != nil {
+		t.write[n].settle()
 		return t.write[n].table, n, nil
 	}
 	return t.tables[n], n, nil
@@ -163,13 +166,23 @@ func (t *Txn) Delete(tableName string, row any) error {
 
 // change makes a table the transaction's own.
 func (t *Txn) change(tableName string) (*change, error) {
-	tab, n, err := t.table(tableName)
+	c, err := t.changing(tableName)
+	if err == nil {
+		c.settle()
+	}
+	return c, err
+}
+
+// changing is change, and leaves what was appended as it is.
+func (t *Txn) changing(tableName string) (*change, error) {
+	n, ok := t.db.layout.tables[tableName]
 	switch {
-	case err != nil:
-		return nil, err
+	case !ok:
+		return nil, fmt.Errorf("%w: %s", ErrTable, tableName)
 	case t.write == nil:
 		panic("memdb: a change by a transaction that only reads, or is over")
 	case t.write[n] == nil:
+		tab := t.tables[n]
 		own := *tab
 		own.indexes = slices.Clone(tab.indexes)
 		t.write[n] = &change{table: &own, own: make([]bool, len(own.indexes))}
@@ -214,6 +227,7 @@ func (t *Txn) Commit() {
 		if c == nil {
 			continue
 		}
+		c.settle()
 		wake = append(wake, c.table.changed)
 		c.table.changed = make(chan struct{})
 		if len(c.rows) > 0 {
