@@ -81,7 +81,9 @@ func (r *replica) apply(commands ...*fsmpb.Command) []Result {
 func (r *replica) do(body proto.Message) Result {
 	r.t.Helper()
 	r.wall++
-	return r.apply(command(r.term, r.wall, body))[0]
+	c := command(r.term, r.wall, body)
+	c.KeyringRestore = r.View().Meta().GetRestore().GetNumber()
+	return r.apply(c)[0]
 }
 
 // ok applies a command that must be accepted and returns its value.

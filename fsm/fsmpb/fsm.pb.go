@@ -754,6 +754,9 @@ type Command struct {
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Wall clock of the proposer in milliseconds since 1970, for people only.
 	WallMs int64 `protobuf:"varint,5,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	// Number of the restore that the keyring is of under which the command's ciphertexts
+	// are, or of which it is made; 0 before there was any. Only such commands are asked.
+	KeyringRestore uint64 `protobuf:"varint,6,opt,name=keyring_restore,json=keyringRestore,proto3" json:"keyring_restore,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Command_BeginSession
@@ -868,6 +871,13 @@ func (x *Command) GetRequestId() string {
 func (x *Command) GetWallMs() int64 {
 	if x != nil {
 		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Command) GetKeyringRestore() uint64 {
+	if x != nil {
+		return x.KeyringRestore
 	}
 	return 0
 }
@@ -9810,14 +9820,15 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xb2\x1b\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xdb\x1b\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
 	"\x06caller\x18\x03 \x01(\v2\x19.keysteward.fsm.v1.CallerR\x06caller\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x17\n" +
-	"\awall_ms\x18\x05 \x01(\x03R\x06wallMs\x12F\n" +
+	"\awall_ms\x18\x05 \x01(\x03R\x06wallMs\x12'\n" +
+	"\x0fkeyring_restore\x18\x06 \x01(\x04R\x0ekeyringRestore\x12F\n" +
 	"\rbegin_session\x18\x10 \x01(\v2\x1f.keysteward.fsm.v1.BeginSessionH\x00R\fbeginSession\x12-\n" +
 	"\x04tick\x18\x11 \x01(\v2\x17.keysteward.fsm.v1.TickH\x00R\x04tick\x12=\n" +
 	"\n" +
