@@ -285,6 +285,8 @@ func (w *write) applyRestore(c *fsmpb.Command) Result {
 		return w.settleAccount(b.SettleAccount)
 	case *fsmpb.Command_ConfirmToken:
 		return w.confirmToken(b.ConfirmToken)
+	case *fsmpb.Command_RecordAct:
+		return w.recordAct(b.RecordAct)
 	}
 	return Result{Refusal: refuse(Invalid, "the command has no body")}
 }
