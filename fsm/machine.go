@@ -104,6 +104,9 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 			return nil, err
 		}
 		results[i] = w.apply(c)
+		if w.unreadable != nil {
+			return nil, fmt.Errorf("log entry %d: %w", index, w.unreadable)
+		}
 		if no := results[i].Refusal; no != nil {
 			w.refused(no)
 		}

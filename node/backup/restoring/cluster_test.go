@@ -184,6 +184,9 @@ func (c *cluster) restore(file []byte, w restoring.Wish) error {
 	if err := f.Check(leader.View(), w); err != nil {
 		return err
 	}
+	if err := f.Examine(leader.View()); err != nil {
+		return err
+	}
 	_, err = f.Restore(c.t.Context(), leader, restoring.Ask{Caller: &fsmpb.Caller{Name: "admin"}, RequestID: "r1"}, w)
 	return err
 }
