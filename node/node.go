@@ -85,6 +85,7 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	sweepSnapshots(filepath.Join(cfg.DataDir, snapshotsFolder), n.log)
+	setSnapshotsAside(cfg.DataDir, n.log)
 	compactLog(cfg)
 	if n.store, err = openLog(cfg.DataDir, n.unwritable); err != nil {
 		return nil, err
