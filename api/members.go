@@ -45,8 +45,8 @@ func (s *Server) transfer(c *call, body wire.Transfer) (answer, error) {
 	})
 }
 
-// changeMembers makes a change in the caller's name, and logs who asked for what: not
-// every change of the members is a command, which would be in the audit.
+// changeMembers makes a change in the caller's name, and logs who asked for what, also
+// where nothing came of it: the audit has what was begun.
 func (s *Server) changeMembers(c *call, change func(context.Context, node.Asker) (answer, error)) (answer, error) {
 	if s.cfg.Members == nil {
 		return answer{}, newProblem(notLetIn, "this server can not change its members")

@@ -68,6 +68,7 @@ const (
 	otherCluster     kind = "other-cluster"
 	olderBackup      kind = "older-backup"
 	noSpace          kind = "no-space"
+	noMemory         kind = "no-memory"
 	featureLevel     kind = "feature-level"
 	restoreUnderWay  kind = "restore-under-way"
 	notLeader        kind = "not-leader"
@@ -131,6 +132,7 @@ var kinds = map[kind]struct {
 	otherCluster:     {http.StatusConflict, "The backup is of another cluster"},
 	olderBackup:      {http.StatusConflict, "What came after the backup would be lost"},
 	noSpace:          {http.StatusInsufficientStorage, "The disk has not enough room"},
+	noMemory:         {http.StatusInsufficientStorage, "The process may have too little memory"},
 	featureLevel:     {http.StatusConflict, "Not all members run a version that knows this"},
 	restoreUnderWay:  {http.StatusConflict, "Another backup is being restored"},
 	notLeader:        {http.StatusTemporaryRedirect, "Another node leads"},

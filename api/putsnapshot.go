@@ -48,6 +48,9 @@ func (s *Server) putSnapshot(c *call) (answer, error) {
 	if err := file.Check(s.node.View(), wish); err != nil {
 		return answer{}, restoreProblem(err)
 	}
+	if err := file.Examine(s.node.View()); err != nil {
+		return answer{}, restoreProblem(err)
+	}
 	cmd := c.command()
 	done, err := file.Restore(c.ctx(), s.node, restoring.Ask{Caller: cmd.GetCaller(), RequestID: cmd.GetRequestId()}, wish)
 	if err != nil {
@@ -74,6 +77,8 @@ func restoreProblem(err error) error {
 		{backup.ErrTruncated, damagedBackup, ": take another one"},
 		{backup.ErrDamaged, damagedBackup, ": take another one"},
 		{backup.ErrForeign, foreignBackup, ": start the servers with the key-encryption key of the cluster that made it as one more --seal"},
+		{restoring.ErrUnsound, damagedBackup, ": take another one"},
+		{restoring.ErrNoMemory, noMemory, ""},
 		{restoring.ErrOtherCluster, otherCluster, ": name the present cluster's ID as replaceCluster to give it up"},
 		{restoring.ErrOlder, olderBackup, ": with forceOlder it is given up"},
 		{restoring.ErrNoSpace, noSpace, ""},

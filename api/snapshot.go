@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node/backup"
 	"github.com/keysteward/keysteward/node/backup/making"
 	"github.com/keysteward/keysteward/node/backup/schedule"
@@ -21,9 +24,10 @@ const (
 	stallTimeout = time.Minute
 )
 
-// getSnapshot streams a backup of the state that the call reads. What is secret in it is
-// ciphertext, so it is no disclosure, and a stale one can be had without a leader; who
-// had it is in the log.
+// getSnapshot streams a backup of the state that the call reads. Who has it is in the
+// audit before its first byte is sent. What is secret in it is ciphertext, so it is no
+// disclosure, and a stale one can be had of a node that does not lead, also without any
+// leader; of that there is only this node's log.
 func (s *Server) getSnapshot(c *call) (answer, error) {
 	maker := making.Maker{Vault: s.cfg.Seal, Node: s.node.Status().NodeID, Program: s.cfg.Version}
 	b, err := maker.Prepare(c.reading.view, time.Now())
@@ -37,11 +41,15 @@ func (s *Server) getSnapshot(c *call) (answer, error) {
 		default:
 			return answer{}, newProblem(overloaded, "%d backups are being sent already", maxSnapshots)
 		}
+		if err := s.recordBackup(c, &b.Manifest); err != nil {
+			<-s.snapshots
+			return answer{}, err
+		}
 	}
 	a := streamed(backup.MediaType, func(w io.Writer) error {
 		defer func() { <-s.snapshots }()
 		n, err := b.WriteTo(&patient{out: w, deadlines: http.NewResponseController(c.echo.Response().Writer)})
-		s.log.Info("a backup was asked for", "requestId", requestID(c.echo), "caller", c.caller.Name, "remote", c.caller.Remote,
+		s.log.Info("a backup was sent", "requestId", requestID(c.echo), "caller", c.caller.Name, "remote", c.caller.Remote,
 			"file", b.Manifest.FileID, "index", b.Manifest.Index, "bytes", n, "whole", err == nil)
 		return err //nolint:wrapcheck // the caller wraps
 	})
@@ -50,6 +58,21 @@ func (s *Server) getSnapshot(c *call) (answer, error) {
 		echo.HeaderCacheControl:       {"no-store"},
 	}
 	return a, nil
+}
+
+// recordBackup puts on record who takes a backup, where this node leads.
+func (s *Server) recordBackup(c *call, m *backup.Manifest) error {
+	if !s.node.Status().IsLeader {
+		return nil
+	}
+	cmd := c.command()
+	cmd.Body = &fsmpb.Command_RecordAct{RecordAct: &fsmpb.RecordAct{
+		Action: "backup.make", Object: m.FileID, Detail: fmt.Sprintf("the state of index %d, with %d keys", m.Index, m.Counts.Keys),
+	}}
+	if _, err := s.propose(c.ctx(), cmd); err != nil && !errors.Is(err, fsm.Refused(fsm.FeatureRefused)) {
+		return err
+	}
+	return nil
 }
 
 // patient writes for as long as somebody reads: the deadline moves on with each write.

@@ -14,6 +14,7 @@ import (
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/backup"
 	"github.com/keysteward/keysteward/node/backup/schedule"
 	"github.com/keysteward/keysteward/node/seal"
@@ -62,19 +63,33 @@ func (h *harness) snapshot(v *seal.Vault, target string) (backup.Manifest, []byt
 	return m, w.Body.Bytes()
 }
 
+// requireOnRecord finds the admin's act as the newest record.
+func (h *harness) requireOnRecord(action, object string) {
+	h.Helper()
+	view := h.node.View()
+	for a := range view.Audit(view.Meta().GetNextAudit()) {
+		require.Equal(h, []string{"the-admin", action, object, "done"}, []string{a.GetCaller().GetName(), a.GetAction(), a.GetObject(), a.GetOutcome()})
+		require.NotEmpty(h, a.GetRequestId())
+		return
+	}
+	require.Fail(h, "no record")
+}
+
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	h, v := sealing(t)
 	h.held("web", "u1", 3)
-	barriers := h.node.barriers
+	h.propose(&fsmpb.Command{Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: 1}}})
+	barriers, before := h.node.barriers, h.node.View()
 	m, file := h.snapshot(v, "/v1/snapshot")
 	require.Equal(t, barriers+1, h.node.barriers, "what was acknowledged is in it")
 	require.Equal(t, "cluster-1", m.ClusterID)
-	require.Equal(t, h.node.View().Meta().GetAppliedIndex(), m.Index)
+	require.Equal(t, before.Meta().GetAppliedIndex(), m.Index)
 	require.Equal(t, backup.Counts{Keys: 3, Held: 3, Allocations: 1, Deposits: 3}, m.Counts)
 	require.Equal(t, "node-a", m.Node)
 	require.Equal(t, "v-test", m.Program)
 	require.Contains(t, h.log.String(), m.FileID, "who had it is in the log")
+	h.requireOnRecord("backup.make", m.FileID)
 
 	// The stream is the state.
 	key, err := v.OpenBackup(t.Context(), &m)
@@ -86,7 +101,14 @@ func TestSnapshot(t *testing.T) {
 	require.NoError(t, err)
 	again := fsm.New()
 	require.NoError(t, again.Restore(r))
-	require.Equal(t, h.node.View().Hash(), again.View().Hash())
+	require.Equal(t, before.Hash(), again.View().Hash())
+
+	h.node.mu.Lock()
+	h.node.onPropose = func(func() (any, error)) (any, error) { return nil, node.ErrUnknownOutcome }
+	h.node.mu.Unlock()
+	w := h.do(RoleAdmin, http.MethodGet, "/v1/snapshot", "")
+	requireProblem(t, w, kinds[outcomeUnknown].status, outcomeUnknown, "")
+	require.Empty(t, h.server.snapshots, "and its place is free")
 }
 
 func TestSnapshotOfAFollower(t *testing.T) {

@@ -118,7 +118,7 @@ func (c *Cluster) Remove(ctx context.Context, by node.Asker, id string, force bo
 			return err
 		}
 		if id == c.peers.node.ID() {
-			if _, err := c.pass(ctx, court, ""); err != nil {
+			if _, err := c.pass(ctx, by, court, ""); err != nil {
 				return err
 			}
 			return fmt.Errorf("remove %s: it has handed over: %w", id, node.ErrNotLeader)
@@ -182,7 +182,12 @@ func (c *Cluster) Promote(ctx context.Context, by node.Asker, id string) error {
 		if commit := c.peers.node.Status().CommitIndex; who.Applied+node.PromoteWithin < commit {
 			return node.Kept(node.KeptBehind, "%s catches up: it lacks %d log entries; it votes by itself once it has them", id, commit-who.Applied)
 		}
+		act := act{"member.promote", id, "it votes at " + m.Address}
+		if err := c.record(ctx, by, act); err != nil {
+			return err
+		}
 		if err := c.peers.node.Promote(id, m.Address, court.config.Index); err != nil {
+			c.failed(ctx, by, act, err)
 			return err //nolint:wrapcheck // says what it is
 		}
 		c.peers.log.Info("a member votes by an operator's word", "node", id, "caller", by.Caller.GetName())

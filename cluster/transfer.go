@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -24,11 +25,11 @@ func (c *Cluster) Transfer(ctx context.Context, by node.Asker, to string) (leade
 		return to, nil
 	}
 	c.peers.log.Info("this node hands leadership over by an operator's word", "to", to, "caller", by.Caller.GetName())
-	return c.pass(ctx, court, to)
+	return c.pass(ctx, by, court, to)
 }
 
 // pass hands over to a member, or to any if none is named.
-func (c *Cluster) pass(ctx context.Context, court *court, to string) (leader string, err error) {
+func (c *Cluster) pass(ctx context.Context, by node.Asker, court *court, to string) (leader string, err error) {
 	fit, reasons := map[string]bool{}, []string{}
 	for _, m := range court.config.Members {
 		if m.ID == c.peers.node.ID() || to != "" && m.ID != to {
@@ -46,8 +47,13 @@ func (c *Cluster) pass(ctx context.Context, court *court, to string) (leader str
 	if len(fit) == 0 {
 		return "", node.Kept(node.KeptLeader, "nobody else can lead: %s", orNone(reasons))
 	}
+	act := act{"leadership.transfer", c.peers.node.ID(), "to " + cmp.Or(to, "any that can lead")}
+	if err := c.record(ctx, by, act); err != nil {
+		return "", err
+	}
 	before := c.peers.node.Status().Term
 	if err := c.peers.node.PassOn(ctx, func(name string) bool { return fit[name] }); err != nil {
+		c.failed(ctx, by, act, err)
 		return "", node.Kept(node.KeptLeader, "this node goes on leading: %v", err)
 	}
 	return c.successor(ctx, before)

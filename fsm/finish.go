@@ -13,9 +13,11 @@ import (
 type Restored uint64
 
 // finishRestore replaces the state by the one that is staged, rewound: see
-// [write.rewind]. Whatever is wrong with the backup is a refusal, in words that do
-// not depend on the program that reads it, and what is staged stays. The restore
-// that was finished last may be repeated. After it there is no session.
+// [write.rewind]. It refuses what any version of the program sees in the same way; what
+// is staged stays then. Whether the state in the backup can be read and is sound was
+// looked at before it was proposed ([CheckBackup]). A node that can not read it all the
+// same can not read the entry. The restore that was finished last may be repeated. After
+// it there is no session.
 func (w *write) finishRestore(c *fsmpb.FinishRestore) Result {
 	if r := w.meta.GetRestore(); r.GetId() != "" && r.GetId() == c.GetRestoreId() {
 		return Result{Value: Restored(r.GetNumber())}
@@ -61,29 +63,63 @@ func (w *write) isBlank() bool {
 	return !w.any(tableKeys) && !w.any(tableDeposits) && !w.any(tableObjects)
 }
 
-// decodeStaged makes a store of what is staged. A state that contradicts itself is
-// refused as well: to go on from there could stop every node, again and again.
+// decodeStaged makes a store of what is staged.
 func (w *write) decodeStaged(c *fsmpb.FinishRestore) (*store, *Refusal) {
 	staged := func() io.Reader { return (&View{txn: w.txn}).Staged() }
 	sum := sha256.New()
 	if _, err := io.Copy(sum, staged()); err != nil || !bytes.Equal(sum.Sum(nil), c.GetSha256()) {
 		return nil, refuse(DamagedBackup, "what is staged has another SHA-256")
 	}
+	s, err := decode(staged())
+	if err != nil {
+		w.unreadable = fmt.Errorf("the backup that the leader restores: %w", err)
+		return nil, refuse(DamagedBackup, "")
+	}
+	return s, s.isOf(c.GetClusterId(), c.GetIndex(), w.meta.GetFeatureLevel())
+}
+
+func decode(in io.Reader) (*store, error) {
 	s := newStore()
 	txn := s.db.Txn(true)
-	if err := restore(txn, staged()); err != nil {
+	if err := restore(txn, in); err != nil {
 		txn.Abort()
-		return nil, refuse(DamagedBackup, "the backup can not be read, or was made by a newer version of Keysteward")
+		return nil, err
 	}
 	txn.Commit()
-	v := &View{txn: s.db.Txn(false), from: s}
-	if m := v.Meta(); m.GetClusterId() != c.GetClusterId() || m.GetAppliedIndex() != c.GetIndex() {
-		return nil, refuse(DamagedBackup, "the backup is of another cluster, or of another Raft index, than was said")
-	}
-	if v.Check() != nil {
-		return nil, refuse(DamagedBackup, "the state in the backup contradicts itself")
-	}
 	return s, nil
+}
+
+// isOf refuses a decoded state that is not what it was said to be, or of a feature level
+// that the cluster does not have yet.
+func (s *store) isOf(clusterID string, index uint64, level uint32) *Refusal {
+	m := (&View{txn: s.db.Txn(false), from: s}).Meta()
+	switch {
+	case m.GetClusterId() != clusterID || m.GetAppliedIndex() != index:
+		return refuse(DamagedBackup, "the backup is of another cluster, or of another Raft index, than was said")
+	case m.GetFeatureLevel() > level:
+		return refuse(FeatureRefused, "the state in the backup is of feature level %d, and the cluster is at %d until the programs of all members know more", m.GetFeatureLevel(), level)
+	}
+	return nil
+}
+
+// CheckBackup reads the state of a backup and looks for whatever must never be in one
+// ([View.Check]): to go on from there could stop every node, again and again. Who
+// proposes to finish a restore asks it before. It is no part of applying the command,
+// because what it finds depends on the version of the program, and replicas may have
+// different ones. The level is the cluster's feature level. Errors wrap a [*Refusal], or
+// [ErrDamaged] or [ErrUnknownCommand] where the stream can not be read.
+func CheckBackup(in io.Reader, clusterID string, index uint64, level uint32) error {
+	s, err := decode(in)
+	if err != nil {
+		return fmt.Errorf("the state in the backup: %w", err)
+	}
+	if no := s.isOf(clusterID, index, level); no != nil {
+		return no
+	}
+	if err := (&View{txn: s.db.Txn(false), from: s}).Check(); err != nil {
+		return fmt.Errorf("the state in the backup contradicts itself: %w: %w", ErrDamaged, err)
+	}
+	return nil
 }
 
 // Counters leap over whatever the history that was lost may have given out. Fences and

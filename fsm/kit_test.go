@@ -82,7 +82,9 @@ func (r *replica) apply(commands ...*fsmpb.Command) []Result {
 func (r *replica) do(body proto.Message) Result {
 	r.t.Helper()
 	r.wall++
-	return r.apply(command(r.term, r.wall, body))[0]
+	c := command(r.term, r.wall, body)
+	c.KeyringRestore = r.View().Meta().GetRestore().GetNumber()
+	return r.apply(c)[0]
 }
 
 // ok applies a command that must be accepted and returns its value.
@@ -303,7 +305,7 @@ func (r *replica) holder(pubkey []byte) string { return r.View().Key(pubkey).Get
 func TestCommandWrapsEveryKind(t *testing.T) {
 	t.Parallel()
 	fields := (&fsmpb.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
-	require.Equal(t, 46, fields.Len(), "a new kind of command: add it to the property test")
+	require.Equal(t, 47, fields.Len(), "a new kind of command: add it to the property test")
 }
 
 func sumOf(b []byte) []byte {

@@ -104,6 +104,9 @@ func (m *Machine) Apply(index, term uint64, entry []byte) ([]Result, error) {
 			return nil, err
 		}
 		results[i] = w.apply(c)
+		if w.unreadable != nil {
+			return nil, fmt.Errorf("log entry %d: %w", index, w.unreadable)
+		}
 		if no := results[i].Refusal; no != nil {
 			w.refused(no)
 		}
@@ -285,6 +288,8 @@ func (w *write) applyRestore(c *fsmpb.Command) Result {
 		return w.settleAccount(b.SettleAccount)
 	case *fsmpb.Command_ConfirmToken:
 		return w.confirmToken(b.ConfirmToken)
+	case *fsmpb.Command_RecordAct:
+		return w.recordAct(b.RecordAct)
 	}
 	return Result{Refusal: refuse(Invalid, "the command has no body")}
 }

@@ -67,6 +67,7 @@ var onRecord = map[protoreflect.Name]string{
 	"confirm_restore":     "",
 	"settle_account":      "",
 	"confirm_token":       "",
+	"record_act":          "", // that is all it does
 
 	"tick":               "time passes; what it ends is recorded",
 	"set_deposit_status": "a leader's view of why deposits wait, for people",
@@ -122,7 +123,7 @@ func requireOnRecord(t rapid.TB, before *world, c *fsmpb.Command, res Result, af
 	t.Helper()
 	left := records(v, before.meta.GetNextAudit())
 	for _, r := range left {
-		require.Equal(t, res.Refusal != nil, r.Outcome != audit.OutcomeDone, "%v of %v", r, c)
+		require.Equal(t, res.Refusal != nil || c.GetRecordAct().GetFailed() != "", r.Outcome != audit.OutcomeDone, "%v of %v", r, c)
 		require.Equal(t, v.Meta().GetAppliedIndex(), r.Index)
 		require.Equal(t, v.Meta().GetAppliedTerm(), r.Term)
 		require.Equal(t, c.GetCaller().GetName(), r.Caller[audit.CallerName])
@@ -134,7 +135,7 @@ func requireOnRecord(t rapid.TB, before *world, c *fsmpb.Command, res Result, af
 		require.LessOrEqual(t, len(left), 1)
 	case changed:
 		require.NotEmpty(t, left, "a change without a record: %v", c)
-	case c.GetBeginSession() != nil, c.GetAdoptKeys() != nil, c.GetDiscloseKubeconfig() != nil, c.GetAllocate().GetDisclose(), c.GetGenerateKeys() != nil, c.GetReseal() != nil:
+	case c.GetBeginSession() != nil, c.GetAdoptKeys() != nil, c.GetDiscloseKubeconfig() != nil, c.GetAllocate().GetDisclose(), c.GetGenerateKeys() != nil, c.GetReseal() != nil, c.GetRecordAct() != nil:
 		// what they did need not show in what is compared here
 	case c.GetObserveDeposits() != nil && len(left) > 1:
 		// what the observations of one command did may cancel out: mined and unmined

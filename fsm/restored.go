@@ -60,14 +60,16 @@ func missing(txn *memdb.Txn, meta *fsmpb.Meta, noDeposits bool) []Missing {
 }
 
 // heldBack refuses what could hand out, sign, or apply something that the history
-// which was lost handed out, signed or applied already.
+// which was lost handed out, signed or applied already. Higher fees for a deposit that
+// was signed before the backup are none of that: they go to the nonce that it has, of
+// which the chain runs one transaction, in whatever history it was signed.
 func (w *write) heldBack(c *fsmpb.Command) *Refusal {
 	if !isRestoreOpen(w.meta) {
 		return nil
 	}
 	switch c.GetBody().(type) {
 	case *fsmpb.Command_Allocate, *fsmpb.Command_RenewLease,
-		*fsmpb.Command_GenerateKeys, *fsmpb.Command_SignDeposits, *fsmpb.Command_ReplaceDeposit,
+		*fsmpb.Command_GenerateKeys, *fsmpb.Command_SignDeposits,
 		*fsmpb.Command_ActOnCloud, *fsmpb.Command_InstallCloudKey, *fsmpb.Command_RequestCertificates, *fsmpb.Command_DiscloseKubeconfig:
 		return refuse(RestoreUnconfirmed, "a backup was restored (restore %d), and no operator has confirmed it: see keysteward restore status", w.meta.GetRestore().GetNumber())
 	}

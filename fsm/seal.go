@@ -35,15 +35,29 @@ func hasSealed(k *fsmpb.Key) bool { return len(k.GetSealed()) > 0 }
 
 // checkSealed refuses a ciphertext that nobody could open: one under a data key
 // that was given up since its proposer looked, or that the keyring never had; and
-// one that a key-encryption key opens which was removed since.
+// one that a key-encryption key opens which was removed since; and one from before a
+// restore, which may have brought another data key of the same term.
 // Without a keyring there is nothing to compare with.
 func (w *write) checkSealed(sealed []byte) *Refusal {
+	if no := w.checkHistory(StaleSeal); no != nil {
+		return no
+	}
 	s, term := w.meta.GetSeal(), SealedTerm(sealed)
 	oldest := max(s.GetOldestTerm(), s.GetNewestRemoval())
 	if w.secret(SecretKeyring) == nil || term >= oldest && term <= s.GetCurrentTerm() {
 		return nil
 	}
 	return refuse(StaleSeal, "a ciphertext of term %d, taken are %d to %d", term, oldest, s.GetCurrentTerm())
+}
+
+// checkHistory refuses what was sealed under, or made of, the keyring of a history that
+// a restore gave up.
+func (w *write) checkHistory(code Code) *Refusal {
+	made, now := w.cmd.GetKeyringRestore(), w.meta.GetRestore().GetNumber()
+	if made == now {
+		return nil
+	}
+	return refuse(code, "made with the keyring of restore %d, the cluster is at restore %d", made, now)
 }
 
 // seal is the counters' part about the data keys.
@@ -135,6 +149,9 @@ var keyringChanges = map[fsmpb.UpdateKeyring_Change]string{
 // that is there, terms only grow, and no data key is given up while something is
 // under it: its bytes are the only way to those secrets.
 func (w *write) updateKeyring(c *fsmpb.UpdateKeyring) Result {
+	if no := w.checkHistory(StaleKeyring); no != nil {
+		return Result{Refusal: no}
+	}
 	s := w.meta.GetSeal()
 	action := keyringChanges[c.GetChange()]
 	oldest := w.oldestInUse()
@@ -184,6 +201,9 @@ type Resealed int
 func (w *write) reseal(c *fsmpb.Reseal) Result {
 	if n := len(c.GetRecords()); n == 0 || n > maxReseal {
 		return Result{Refusal: refuse(Invalid, "%d ciphertexts, want 1 to %d", n, maxReseal)}
+	}
+	if no := w.checkHistory(StaleSeal); no != nil {
+		return Result{Refusal: no}
 	}
 	for _, r := range c.GetRecords() {
 		if SealedTerm(r.GetSealed()) != w.meta.GetSeal().GetCurrentTerm() || w.secret(SecretKeyring) == nil {

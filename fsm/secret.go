@@ -25,6 +25,9 @@ func (w *write) installKeyring(c *fsmpb.InstallKeyring) Result {
 	if n := len(c.GetSealed()); n == 0 || n > maxKeyring {
 		return Result{Refusal: refuse(Invalid, "a keyring of %d bytes", n)}
 	}
+	if no := w.checkHistory(StaleKeyring); no != nil {
+		return Result{Refusal: no}
+	}
 	if w.secret(SecretKeyring) != nil {
 		return Result{Refusal: refuse(KeyringExists, "the cluster has a keyring")}
 	}

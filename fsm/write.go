@@ -24,6 +24,8 @@ type write struct {
 	// large says that the entry may hold a command that is too long.
 	large    bool
 	recorded recorded
+	// unreadable is why this node can not read the entry, nil if it can.
+	unreadable error
 }
 
 func beginWrite(db *memdb.MemDB, index, term uint64) *write {

@@ -85,6 +85,7 @@ func Open(cfg Config, link *Link) (opened *Node, err error) {
 		return nil, err
 	}
 	sweepSnapshots(filepath.Join(cfg.DataDir, snapshotsFolder), n.log)
+	setSnapshotsAside(cfg.DataDir, n.log)
 	if n.store, err = raftlog.Open(cfg.DataDir, n.log, n.unwritable); err != nil {
 		return nil, err //nolint:wrapcheck // names the folder
 	}

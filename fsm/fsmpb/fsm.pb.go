@@ -378,7 +378,7 @@ func (x UpdateKeyring_Change) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpdateKeyring_Change.Descriptor instead.
 func (UpdateKeyring_Change) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type PodObservation_Kind int32
@@ -434,7 +434,7 @@ func (x PodObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PodObservation_Kind.Descriptor instead.
 func (PodObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type Observation_Kind int32
@@ -496,7 +496,7 @@ func (x Observation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Observation_Kind.Descriptor instead.
 func (Observation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29, 0}
 }
 
 type Proof_Kind int32
@@ -559,7 +559,7 @@ func (x Proof_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Proof_Kind.Descriptor instead.
 func (Proof_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69, 0}
 }
 
 type ActOnCloud_Action int32
@@ -614,7 +614,7 @@ func (x ActOnCloud_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ActOnCloud_Action.Descriptor instead.
 func (ActOnCloud_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{95, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{96, 0}
 }
 
 type CertificateObservation_Kind int32
@@ -693,7 +693,7 @@ func (x CertificateObservation_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateObservation_Kind.Descriptor instead.
 func (CertificateObservation_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{100, 0}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{101, 0}
 }
 
 // Batch is one Raft log entry: commands that waited together, each decided on its own.
@@ -754,6 +754,9 @@ type Command struct {
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Wall clock of the proposer in milliseconds since 1970, for people only.
 	WallMs int64 `protobuf:"varint,5,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	// Number of the restore that the keyring is of under which the command's ciphertexts
+	// are, or of which it is made; 0 before there was any. Only such commands are asked.
+	KeyringRestore uint64 `protobuf:"varint,6,opt,name=keyring_restore,json=keyringRestore,proto3" json:"keyring_restore,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Command_BeginSession
@@ -802,6 +805,7 @@ type Command struct {
 	//	*Command_ConfirmRestore
 	//	*Command_SettleAccount
 	//	*Command_ConfirmToken
+	//	*Command_RecordAct
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -868,6 +872,13 @@ func (x *Command) GetRequestId() string {
 func (x *Command) GetWallMs() int64 {
 	if x != nil {
 		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Command) GetKeyringRestore() uint64 {
+	if x != nil {
+		return x.KeyringRestore
 	}
 	return 0
 }
@@ -1293,6 +1304,15 @@ func (x *Command) GetConfirmToken() *ConfirmToken {
 	return nil
 }
 
+func (x *Command) GetRecordAct() *RecordAct {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RecordAct); ok {
+			return x.RecordAct
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1481,6 +1501,10 @@ type Command_ConfirmToken struct {
 	ConfirmToken *ConfirmToken `protobuf:"bytes,125,opt,name=confirm_token,json=confirmToken,proto3,oneof"`
 }
 
+type Command_RecordAct struct {
+	RecordAct *RecordAct `protobuf:"bytes,126,opt,name=record_act,json=recordAct,proto3,oneof"`
+}
+
 func (*Command_BeginSession) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -1572,6 +1596,8 @@ func (*Command_ConfirmRestore) isCommand_Body() {}
 func (*Command_SettleAccount) isCommand_Body() {}
 
 func (*Command_ConfirmToken) isCommand_Body() {}
+
+func (*Command_RecordAct) isCommand_Body() {}
 
 // RaiseFeatureLevel lets commands be proposed that older programs do not know. A node
 // whose program does not know the level stops.
@@ -1935,6 +1961,78 @@ func (x *ConfirmToken) GetId() string {
 	return ""
 }
 
+// RecordAct leaves an audit record about what an operator has the leader do, where that
+// is no command, and changes nothing. It comes before the act.
+type RecordAct struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is done, such as "member.promote", and to what.
+	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	Object string `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Code of why it came to nothing after all, in a second record; empty in the first.
+	Failed        string `protobuf:"bytes,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordAct) Reset() {
+	*x = RecordAct{}
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordAct) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordAct) ProtoMessage() {}
+
+func (x *RecordAct) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordAct.ProtoReflect.Descriptor instead.
+func (*RecordAct) Descriptor() ([]byte, []int) {
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RecordAct) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *RecordAct) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *RecordAct) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RecordAct) GetFailed() string {
+	if x != nil {
+		return x.Failed
+	}
+	return ""
+}
+
 // BeginSession opens the leadership session whose number is the entry's log term.
 type BeginSession struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1947,7 +2045,7 @@ type BeginSession struct {
 
 func (x *BeginSession) Reset() {
 	*x = BeginSession{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2057,7 @@ func (x *BeginSession) String() string {
 func (*BeginSession) ProtoMessage() {}
 
 func (x *BeginSession) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[9]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2070,7 @@ func (x *BeginSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginSession.ProtoReflect.Descriptor instead.
 func (*BeginSession) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{9}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BeginSession) GetNodeId() string {
@@ -1999,7 +2097,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2109,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[10]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2122,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{10}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Tick) GetElapsedMs() uint64 {
@@ -2043,7 +2141,7 @@ type SetMember struct {
 
 func (x *SetMember) Reset() {
 	*x = SetMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2153,7 @@ func (x *SetMember) String() string {
 func (*SetMember) ProtoMessage() {}
 
 func (x *SetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[11]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2166,7 @@ func (x *SetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
 func (*SetMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{11}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetMember) GetMember() *Member {
@@ -2087,7 +2185,7 @@ type RemoveMember struct {
 
 func (x *RemoveMember) Reset() {
 	*x = RemoveMember{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2197,7 @@ func (x *RemoveMember) String() string {
 func (*RemoveMember) ProtoMessage() {}
 
 func (x *RemoveMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[12]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2210,7 @@ func (x *RemoveMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMember.ProtoReflect.Descriptor instead.
 func (*RemoveMember) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{12}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemoveMember) GetNodeId() string {
@@ -2132,7 +2230,7 @@ type InstallKeyring struct {
 
 func (x *InstallKeyring) Reset() {
 	*x = InstallKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2242,7 @@ func (x *InstallKeyring) String() string {
 func (*InstallKeyring) ProtoMessage() {}
 
 func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[13]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2255,7 @@ func (x *InstallKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallKeyring.ProtoReflect.Descriptor instead.
 func (*InstallKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{13}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *InstallKeyring) GetSealed() []byte {
@@ -2185,7 +2283,7 @@ type UpdateKeyring struct {
 
 func (x *UpdateKeyring) Reset() {
 	*x = UpdateKeyring{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2295,7 @@ func (x *UpdateKeyring) String() string {
 func (*UpdateKeyring) ProtoMessage() {}
 
 func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[14]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2308,7 @@ func (x *UpdateKeyring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateKeyring.ProtoReflect.Descriptor instead.
 func (*UpdateKeyring) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{14}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateKeyring) GetSealed() []byte {
@@ -2265,7 +2363,7 @@ type Reseal struct {
 
 func (x *Reseal) Reset() {
 	*x = Reseal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2375,7 @@ func (x *Reseal) String() string {
 func (*Reseal) ProtoMessage() {}
 
 func (x *Reseal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[15]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2388,7 @@ func (x *Reseal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
 func (*Reseal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{15}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Reseal) GetRecords() []*Resealed {
@@ -2318,7 +2416,7 @@ type Resealed struct {
 
 func (x *Resealed) Reset() {
 	*x = Resealed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2428,7 @@ func (x *Resealed) String() string {
 func (*Resealed) ProtoMessage() {}
 
 func (x *Resealed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[16]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2441,7 @@ func (x *Resealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resealed.ProtoReflect.Descriptor instead.
 func (*Resealed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{16}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Resealed) GetSecret() string {
@@ -2399,7 +2497,7 @@ type InstallSeed struct {
 
 func (x *InstallSeed) Reset() {
 	*x = InstallSeed{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2509,7 @@ func (x *InstallSeed) String() string {
 func (*InstallSeed) ProtoMessage() {}
 
 func (x *InstallSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[17]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2522,7 @@ func (x *InstallSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSeed.ProtoReflect.Descriptor instead.
 func (*InstallSeed) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{17}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InstallSeed) GetSealed() []byte {
@@ -2459,7 +2557,7 @@ type Allocate struct {
 
 func (x *Allocate) Reset() {
 	*x = Allocate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2569,7 @@ func (x *Allocate) String() string {
 func (*Allocate) ProtoMessage() {}
 
 func (x *Allocate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[18]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2582,7 @@ func (x *Allocate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocate.ProtoReflect.Descriptor instead.
 func (*Allocate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{18}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Allocate) GetPod() *Pod {
@@ -2543,7 +2641,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2653,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[19]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2666,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{19}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Release) GetNamespace() string {
@@ -2640,7 +2738,7 @@ type ObservePods struct {
 
 func (x *ObservePods) Reset() {
 	*x = ObservePods{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2750,7 @@ func (x *ObservePods) String() string {
 func (*ObservePods) ProtoMessage() {}
 
 func (x *ObservePods) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[20]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2763,7 @@ func (x *ObservePods) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservePods.ProtoReflect.Descriptor instead.
 func (*ObservePods) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{20}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ObservePods) GetKubernetesUid() string {
@@ -2706,7 +2804,7 @@ type PodObservation struct {
 
 func (x *PodObservation) Reset() {
 	*x = PodObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2816,7 @@ func (x *PodObservation) String() string {
 func (*PodObservation) ProtoMessage() {}
 
 func (x *PodObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[21]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2829,7 @@ func (x *PodObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodObservation.ProtoReflect.Descriptor instead.
 func (*PodObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{21}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PodObservation) GetKind() PodObservation_Kind {
@@ -2814,7 +2912,7 @@ type RenewLease struct {
 
 func (x *RenewLease) Reset() {
 	*x = RenewLease{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2924,7 @@ func (x *RenewLease) String() string {
 func (*RenewLease) ProtoMessage() {}
 
 func (x *RenewLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[22]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2937,7 @@ func (x *RenewLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLease.ProtoReflect.Descriptor instead.
 func (*RenewLease) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{22}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RenewLease) GetPod() *Pod {
@@ -2881,7 +2979,7 @@ type GenerateKeys struct {
 
 func (x *GenerateKeys) Reset() {
 	*x = GenerateKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +2991,7 @@ func (x *GenerateKeys) String() string {
 func (*GenerateKeys) ProtoMessage() {}
 
 func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[23]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3004,7 @@ func (x *GenerateKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateKeys.ProtoReflect.Descriptor instead.
 func (*GenerateKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{23}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GenerateKeys) GetFirstIndex() uint64 {
@@ -2933,7 +3031,7 @@ type OpenAccount struct {
 
 func (x *OpenAccount) Reset() {
 	*x = OpenAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3043,7 @@ func (x *OpenAccount) String() string {
 func (*OpenAccount) ProtoMessage() {}
 
 func (x *OpenAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[24]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3056,7 @@ func (x *OpenAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccount.ProtoReflect.Descriptor instead.
 func (*OpenAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{24}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OpenAccount) GetAccount() *Account {
@@ -2980,7 +3078,7 @@ type SignDeposits struct {
 
 func (x *SignDeposits) Reset() {
 	*x = SignDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3090,7 @@ func (x *SignDeposits) String() string {
 func (*SignDeposits) ProtoMessage() {}
 
 func (x *SignDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[25]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3103,7 @@ func (x *SignDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignDeposits.ProtoReflect.Descriptor instead.
 func (*SignDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{25}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SignDeposits) GetChainId() uint64 {
@@ -3042,7 +3140,7 @@ type SignedDeposit struct {
 
 func (x *SignedDeposit) Reset() {
 	*x = SignedDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3054,7 +3152,7 @@ func (x *SignedDeposit) String() string {
 func (*SignedDeposit) ProtoMessage() {}
 
 func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[26]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3067,7 +3165,7 @@ func (x *SignedDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedDeposit.ProtoReflect.Descriptor instead.
 func (*SignedDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{26}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SignedDeposit) GetPubkey() []byte {
@@ -3115,7 +3213,7 @@ type ObserveDeposits struct {
 
 func (x *ObserveDeposits) Reset() {
 	*x = ObserveDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3225,7 @@ func (x *ObserveDeposits) String() string {
 func (*ObserveDeposits) ProtoMessage() {}
 
 func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[27]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3238,7 @@ func (x *ObserveDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveDeposits.ProtoReflect.Descriptor instead.
 func (*ObserveDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{27}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ObserveDeposits) GetObservations() []*Observation {
@@ -3167,7 +3265,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3277,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[28]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3290,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{28}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Observation) GetPubkey() []byte {
@@ -3257,7 +3355,7 @@ type SetDepositStatus struct {
 
 func (x *SetDepositStatus) Reset() {
 	*x = SetDepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +3367,7 @@ func (x *SetDepositStatus) String() string {
 func (*SetDepositStatus) ProtoMessage() {}
 
 func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[29]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +3380,7 @@ func (x *SetDepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDepositStatus.ProtoReflect.Descriptor instead.
 func (*SetDepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{29}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetDepositStatus) GetCode() string {
@@ -3317,7 +3415,7 @@ type SetSpareKeys struct {
 
 func (x *SetSpareKeys) Reset() {
 	*x = SetSpareKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3427,7 @@ func (x *SetSpareKeys) String() string {
 func (*SetSpareKeys) ProtoMessage() {}
 
 func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[30]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3440,7 @@ func (x *SetSpareKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSpareKeys.ProtoReflect.Descriptor instead.
 func (*SetSpareKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{30}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetSpareKeys) GetKeys() uint32 {
@@ -3365,7 +3463,7 @@ type StopAccount struct {
 
 func (x *StopAccount) Reset() {
 	*x = StopAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +3475,7 @@ func (x *StopAccount) String() string {
 func (*StopAccount) ProtoMessage() {}
 
 func (x *StopAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[31]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +3488,7 @@ func (x *StopAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAccount.ProtoReflect.Descriptor instead.
 func (*StopAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{31}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopAccount) GetChainId() uint64 {
@@ -3428,7 +3526,7 @@ type ResumeDeposits struct {
 
 func (x *ResumeDeposits) Reset() {
 	*x = ResumeDeposits{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3440,7 +3538,7 @@ func (x *ResumeDeposits) String() string {
 func (*ResumeDeposits) ProtoMessage() {}
 
 func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[32]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3453,7 +3551,7 @@ func (x *ResumeDeposits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeDeposits.ProtoReflect.Descriptor instead.
 func (*ResumeDeposits) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{32}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeDeposits) GetChainId() uint64 {
@@ -3492,7 +3590,7 @@ type AdvanceNonce struct {
 
 func (x *AdvanceNonce) Reset() {
 	*x = AdvanceNonce{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3602,7 @@ func (x *AdvanceNonce) String() string {
 func (*AdvanceNonce) ProtoMessage() {}
 
 func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[33]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3615,7 @@ func (x *AdvanceNonce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceNonce.ProtoReflect.Descriptor instead.
 func (*AdvanceNonce) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{33}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AdvanceNonce) GetChainId() uint64 {
@@ -3560,7 +3658,7 @@ type ReplaceDeposit struct {
 
 func (x *ReplaceDeposit) Reset() {
 	*x = ReplaceDeposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3572,7 +3670,7 @@ func (x *ReplaceDeposit) String() string {
 func (*ReplaceDeposit) ProtoMessage() {}
 
 func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[34]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3585,7 +3683,7 @@ func (x *ReplaceDeposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceDeposit.ProtoReflect.Descriptor instead.
 func (*ReplaceDeposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{34}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReplaceDeposit) GetPubkey() []byte {
@@ -3613,7 +3711,7 @@ type ImportKeys struct {
 
 func (x *ImportKeys) Reset() {
 	*x = ImportKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3723,7 @@ func (x *ImportKeys) String() string {
 func (*ImportKeys) ProtoMessage() {}
 
 func (x *ImportKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[35]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3736,7 @@ func (x *ImportKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportKeys.ProtoReflect.Descriptor instead.
 func (*ImportKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{35}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ImportKeys) GetKeys() []*ImportedKey {
@@ -3659,7 +3757,7 @@ type ImportedKey struct {
 
 func (x *ImportedKey) Reset() {
 	*x = ImportedKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3671,7 +3769,7 @@ func (x *ImportedKey) String() string {
 func (*ImportedKey) ProtoMessage() {}
 
 func (x *ImportedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[36]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3684,7 +3782,7 @@ func (x *ImportedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedKey.ProtoReflect.Descriptor instead.
 func (*ImportedKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{36}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ImportedKey) GetPubkey() []byte {
@@ -3717,7 +3815,7 @@ type ConfirmStopped struct {
 
 func (x *ConfirmStopped) Reset() {
 	*x = ConfirmStopped{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3827,7 @@ func (x *ConfirmStopped) String() string {
 func (*ConfirmStopped) ProtoMessage() {}
 
 func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[37]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3840,7 @@ func (x *ConfirmStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmStopped.ProtoReflect.Descriptor instead.
 func (*ConfirmStopped) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{37}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ConfirmStopped) GetPubkey() []byte {
@@ -3789,7 +3887,7 @@ type RetireKeys struct {
 
 func (x *RetireKeys) Reset() {
 	*x = RetireKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3899,7 @@ func (x *RetireKeys) String() string {
 func (*RetireKeys) ProtoMessage() {}
 
 func (x *RetireKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[38]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +3912,7 @@ func (x *RetireKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireKeys.ProtoReflect.Descriptor instead.
 func (*RetireKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{38}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RetireKeys) GetPubkeys() [][]byte {
@@ -3855,7 +3953,7 @@ type ObserveValidators struct {
 
 func (x *ObserveValidators) Reset() {
 	*x = ObserveValidators{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3867,7 +3965,7 @@ func (x *ObserveValidators) String() string {
 func (*ObserveValidators) ProtoMessage() {}
 
 func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[39]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3880,7 +3978,7 @@ func (x *ObserveValidators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveValidators.ProtoReflect.Descriptor instead.
 func (*ObserveValidators) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{39}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ObserveValidators) GetValidators() []*Validator {
@@ -3904,7 +4002,7 @@ type Validator struct {
 
 func (x *Validator) Reset() {
 	*x = Validator{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3916,7 +4014,7 @@ func (x *Validator) String() string {
 func (*Validator) ProtoMessage() {}
 
 func (x *Validator) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[40]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3929,7 +4027,7 @@ func (x *Validator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Validator.ProtoReflect.Descriptor instead.
 func (*Validator) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{40}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Validator) GetPubkey() []byte {
@@ -3977,7 +4075,7 @@ type AdoptKeys struct {
 
 func (x *AdoptKeys) Reset() {
 	*x = AdoptKeys{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3989,7 +4087,7 @@ func (x *AdoptKeys) String() string {
 func (*AdoptKeys) ProtoMessage() {}
 
 func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[41]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4002,7 +4100,7 @@ func (x *AdoptKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptKeys.ProtoReflect.Descriptor instead.
 func (*AdoptKeys) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{41}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AdoptKeys) GetFirstIndex() uint64 {
@@ -4037,7 +4135,7 @@ type FoundKey struct {
 
 func (x *FoundKey) Reset() {
 	*x = FoundKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4147,7 @@ func (x *FoundKey) String() string {
 func (*FoundKey) ProtoMessage() {}
 
 func (x *FoundKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[42]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4160,7 @@ func (x *FoundKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundKey.ProtoReflect.Descriptor instead.
 func (*FoundKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{42}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FoundKey) GetPubkey() []byte {
@@ -4101,7 +4199,7 @@ type StageRestore struct {
 
 func (x *StageRestore) Reset() {
 	*x = StageRestore{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4113,7 +4211,7 @@ func (x *StageRestore) String() string {
 func (*StageRestore) ProtoMessage() {}
 
 func (x *StageRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[43]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4126,7 +4224,7 @@ func (x *StageRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRestore.ProtoReflect.Descriptor instead.
 func (*StageRestore) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{43}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StageRestore) GetRestoreId() string {
@@ -4160,7 +4258,7 @@ type AbandonRestore struct {
 
 func (x *AbandonRestore) Reset() {
 	*x = AbandonRestore{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4172,7 +4270,7 @@ func (x *AbandonRestore) String() string {
 func (*AbandonRestore) ProtoMessage() {}
 
 func (x *AbandonRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[44]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4185,7 +4283,7 @@ func (x *AbandonRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonRestore.ProtoReflect.Descriptor instead.
 func (*AbandonRestore) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{44}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AbandonRestore) GetRestoreId() string {
@@ -4216,7 +4314,7 @@ type FinishRestore struct {
 
 func (x *FinishRestore) Reset() {
 	*x = FinishRestore{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4326,7 @@ func (x *FinishRestore) String() string {
 func (*FinishRestore) ProtoMessage() {}
 
 func (x *FinishRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[45]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4339,7 @@ func (x *FinishRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRestore.ProtoReflect.Descriptor instead.
 func (*FinishRestore) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{45}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FinishRestore) GetRestoreId() string {
@@ -4311,7 +4409,7 @@ type ConfirmRestore struct {
 
 func (x *ConfirmRestore) Reset() {
 	*x = ConfirmRestore{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4323,7 +4421,7 @@ func (x *ConfirmRestore) String() string {
 func (*ConfirmRestore) ProtoMessage() {}
 
 func (x *ConfirmRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[46]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4336,7 +4434,7 @@ func (x *ConfirmRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRestore.ProtoReflect.Descriptor instead.
 func (*ConfirmRestore) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{46}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ConfirmRestore) GetNumber() uint64 {
@@ -4382,7 +4480,7 @@ type SettleAccount struct {
 
 func (x *SettleAccount) Reset() {
 	*x = SettleAccount{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4492,7 @@ func (x *SettleAccount) String() string {
 func (*SettleAccount) ProtoMessage() {}
 
 func (x *SettleAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[47]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4505,7 @@ func (x *SettleAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleAccount.ProtoReflect.Descriptor instead.
 func (*SettleAccount) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{47}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SettleAccount) GetChainId() uint64 {
@@ -4448,7 +4546,7 @@ type SeeFinal struct {
 
 func (x *SeeFinal) Reset() {
 	*x = SeeFinal{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4460,7 +4558,7 @@ func (x *SeeFinal) String() string {
 func (*SeeFinal) ProtoMessage() {}
 
 func (x *SeeFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[48]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4473,7 +4571,7 @@ func (x *SeeFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeeFinal.ProtoReflect.Descriptor instead.
 func (*SeeFinal) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{48}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SeeFinal) GetBlock() *FinalBlock {
@@ -4511,7 +4609,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4621,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[49]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4634,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{49}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -4799,7 +4897,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4811,7 +4909,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[50]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4824,7 +4922,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{50}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Header) GetFormat() uint32 {
@@ -4845,7 +4943,7 @@ type Trailer struct {
 
 func (x *Trailer) Reset() {
 	*x = Trailer{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4857,7 +4955,7 @@ func (x *Trailer) String() string {
 func (*Trailer) ProtoMessage() {}
 
 func (x *Trailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[51]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4870,7 +4968,7 @@ func (x *Trailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trailer.ProtoReflect.Descriptor instead.
 func (*Trailer) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{51}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Trailer) GetRecords() uint64 {
@@ -4946,7 +5044,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4958,7 +5056,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[52]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4971,7 +5069,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{52}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -5216,7 +5314,7 @@ type Restore struct {
 
 func (x *Restore) Reset() {
 	*x = Restore{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5228,7 +5326,7 @@ func (x *Restore) String() string {
 func (*Restore) ProtoMessage() {}
 
 func (x *Restore) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[53]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5241,7 +5339,7 @@ func (x *Restore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restore.ProtoReflect.Descriptor instead.
 func (*Restore) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{53}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Restore) GetNumber() uint64 {
@@ -5375,7 +5473,7 @@ type Staging struct {
 
 func (x *Staging) Reset() {
 	*x = Staging{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5387,7 +5485,7 @@ func (x *Staging) String() string {
 func (*Staging) ProtoMessage() {}
 
 func (x *Staging) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[54]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5400,7 +5498,7 @@ func (x *Staging) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Staging.ProtoReflect.Descriptor instead.
 func (*Staging) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{54}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Staging) GetRestoreId() string {
@@ -5435,7 +5533,7 @@ type Staged struct {
 
 func (x *Staged) Reset() {
 	*x = Staged{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5447,7 +5545,7 @@ func (x *Staged) String() string {
 func (*Staged) ProtoMessage() {}
 
 func (x *Staged) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[55]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5460,7 +5558,7 @@ func (x *Staged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Staged.ProtoReflect.Descriptor instead.
 func (*Staged) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{55}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Staged) GetSequence() uint32 {
@@ -5498,7 +5596,7 @@ type SealState struct {
 
 func (x *SealState) Reset() {
 	*x = SealState{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5510,7 +5608,7 @@ func (x *SealState) String() string {
 func (*SealState) ProtoMessage() {}
 
 func (x *SealState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[56]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5523,7 +5621,7 @@ func (x *SealState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealState.ProtoReflect.Descriptor instead.
 func (*SealState) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{56}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SealState) GetRevision() uint64 {
@@ -5588,7 +5686,7 @@ type SealTerm struct {
 
 func (x *SealTerm) Reset() {
 	*x = SealTerm{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5600,7 +5698,7 @@ func (x *SealTerm) String() string {
 func (*SealTerm) ProtoMessage() {}
 
 func (x *SealTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[57]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5613,7 +5711,7 @@ func (x *SealTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealTerm.ProtoReflect.Descriptor instead.
 func (*SealTerm) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{57}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SealTerm) GetTerm() uint32 {
@@ -5661,7 +5759,7 @@ type SeedSearch struct {
 
 func (x *SeedSearch) Reset() {
 	*x = SeedSearch{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5673,7 +5771,7 @@ func (x *SeedSearch) String() string {
 func (*SeedSearch) ProtoMessage() {}
 
 func (x *SeedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[58]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5686,7 +5784,7 @@ func (x *SeedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeedSearch.ProtoReflect.Descriptor instead.
 func (*SeedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{58}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SeedSearch) GetChainId() uint64 {
@@ -5758,7 +5856,7 @@ type FinalBlock struct {
 
 func (x *FinalBlock) Reset() {
 	*x = FinalBlock{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5770,7 +5868,7 @@ func (x *FinalBlock) String() string {
 func (*FinalBlock) ProtoMessage() {}
 
 func (x *FinalBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[59]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5783,7 +5881,7 @@ func (x *FinalBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalBlock.ProtoReflect.Descriptor instead.
 func (*FinalBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{59}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FinalBlock) GetChainId() uint64 {
@@ -5827,7 +5925,7 @@ type Stake struct {
 
 func (x *Stake) Reset() {
 	*x = Stake{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5839,7 +5937,7 @@ func (x *Stake) String() string {
 func (*Stake) ProtoMessage() {}
 
 func (x *Stake) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[60]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5852,7 +5950,7 @@ func (x *Stake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stake.ProtoReflect.Descriptor instead.
 func (*Stake) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{60}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Stake) GetTxHash() []byte {
@@ -5900,7 +5998,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5912,7 +6010,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[61]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5925,7 +6023,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{61}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Member) GetNodeId() string {
@@ -5983,7 +6081,7 @@ type KeyEncryptionKey struct {
 
 func (x *KeyEncryptionKey) Reset() {
 	*x = KeyEncryptionKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5995,7 +6093,7 @@ func (x *KeyEncryptionKey) String() string {
 func (*KeyEncryptionKey) ProtoMessage() {}
 
 func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[62]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6008,7 +6106,7 @@ func (x *KeyEncryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEncryptionKey.ProtoReflect.Descriptor instead.
 func (*KeyEncryptionKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{62}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyEncryptionKey) GetId() string {
@@ -6038,7 +6136,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6050,7 +6148,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[63]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6063,7 +6161,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{63}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Secret) GetName() string {
@@ -6113,7 +6211,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6125,7 +6223,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[64]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6138,7 +6236,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{64}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Token) GetId() string {
@@ -6222,7 +6320,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6234,7 +6332,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[65]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6247,7 +6345,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{65}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -6320,7 +6418,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6332,7 +6430,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[66]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6345,7 +6443,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{66}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Key) GetPubkey() []byte {
@@ -6512,7 +6610,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6524,7 +6622,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[67]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6537,7 +6635,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{67}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Request) GetPod() *Pod {
@@ -6618,7 +6716,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6630,7 +6728,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[68]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6643,7 +6741,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{68}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Proof) GetKind() Proof_Kind {
@@ -6708,7 +6806,7 @@ type Allocation struct {
 
 func (x *Allocation) Reset() {
 	*x = Allocation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6720,7 +6818,7 @@ func (x *Allocation) String() string {
 func (*Allocation) ProtoMessage() {}
 
 func (x *Allocation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[69]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6733,7 +6831,7 @@ func (x *Allocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allocation.ProtoReflect.Descriptor instead.
 func (*Allocation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{69}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Allocation) GetPod() *Pod {
@@ -6862,7 +6960,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6874,7 +6972,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[70]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6887,7 +6985,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{70}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Deposit) GetPubkey() []byte {
@@ -7007,7 +7105,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7019,7 +7117,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[71]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7032,7 +7130,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{71}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Attempt) GetNonce() uint64 {
@@ -7097,7 +7195,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7109,7 +7207,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[72]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7122,7 +7220,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{72}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Loss) GetNonce() uint64 {
@@ -7186,7 +7284,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7198,7 +7296,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[73]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7211,7 +7309,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{73}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Account) GetChainId() uint64 {
@@ -7288,7 +7386,7 @@ type NonceRange struct {
 
 func (x *NonceRange) Reset() {
 	*x = NonceRange{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7300,7 +7398,7 @@ func (x *NonceRange) String() string {
 func (*NonceRange) ProtoMessage() {}
 
 func (x *NonceRange) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[74]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7313,7 +7411,7 @@ func (x *NonceRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NonceRange.ProtoReflect.Descriptor instead.
 func (*NonceRange) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{74}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NonceRange) GetFirst() uint64 {
@@ -7343,7 +7441,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7355,7 +7453,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[75]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7368,7 +7466,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{75}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Stop) GetReason() string {
@@ -7406,7 +7504,7 @@ type DepositStatus struct {
 
 func (x *DepositStatus) Reset() {
 	*x = DepositStatus{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7418,7 +7516,7 @@ func (x *DepositStatus) String() string {
 func (*DepositStatus) ProtoMessage() {}
 
 func (x *DepositStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[76]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7431,7 +7529,7 @@ func (x *DepositStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositStatus.ProtoReflect.Descriptor instead.
 func (*DepositStatus) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{76}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DepositStatus) GetCode() string {
@@ -7499,7 +7597,7 @@ type Funds struct {
 
 func (x *Funds) Reset() {
 	*x = Funds{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7511,7 +7609,7 @@ func (x *Funds) String() string {
 func (*Funds) ProtoMessage() {}
 
 func (x *Funds) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[77]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7524,7 +7622,7 @@ func (x *Funds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funds.ProtoReflect.Descriptor instead.
 func (*Funds) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{77}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Funds) GetChainId() uint64 {
@@ -7636,7 +7734,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7648,7 +7746,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[78]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7661,7 +7759,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{78}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Audit) GetSeq() uint64 {
@@ -7761,7 +7859,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7773,7 +7871,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[79]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7786,7 +7884,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{79}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Metadata) GetName() string {
@@ -7840,7 +7938,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7852,7 +7950,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[80]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7865,7 +7963,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{80}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Object) GetKind() isObject_Kind {
@@ -8022,7 +8120,7 @@ type Project struct {
 
 func (x *Project) Reset() {
 	*x = Project{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8034,7 +8132,7 @@ func (x *Project) String() string {
 func (*Project) ProtoMessage() {}
 
 func (x *Project) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[81]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8047,7 +8145,7 @@ func (x *Project) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Project.ProtoReflect.Descriptor instead.
 func (*Project) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{81}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Project) GetMetadata() *Metadata {
@@ -8066,7 +8164,7 @@ type ClusterProvider struct {
 
 func (x *ClusterProvider) Reset() {
 	*x = ClusterProvider{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8078,7 +8176,7 @@ func (x *ClusterProvider) String() string {
 func (*ClusterProvider) ProtoMessage() {}
 
 func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[82]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8091,7 +8189,7 @@ func (x *ClusterProvider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterProvider.ProtoReflect.Descriptor instead.
 func (*ClusterProvider) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{82}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ClusterProvider) GetMetadata() *Metadata {
@@ -8122,7 +8220,7 @@ type KubernetesCluster struct {
 
 func (x *KubernetesCluster) Reset() {
 	*x = KubernetesCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8134,7 +8232,7 @@ func (x *KubernetesCluster) String() string {
 func (*KubernetesCluster) ProtoMessage() {}
 
 func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[83]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8147,7 +8245,7 @@ func (x *KubernetesCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KubernetesCluster.ProtoReflect.Descriptor instead.
 func (*KubernetesCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{83}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *KubernetesCluster) GetProvider() string {
@@ -8229,7 +8327,7 @@ type LogicalCloud struct {
 
 func (x *LogicalCloud) Reset() {
 	*x = LogicalCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8241,7 +8339,7 @@ func (x *LogicalCloud) String() string {
 func (*LogicalCloud) ProtoMessage() {}
 
 func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[84]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8254,7 +8352,7 @@ func (x *LogicalCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogicalCloud.ProtoReflect.Descriptor instead.
 func (*LogicalCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{84}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *LogicalCloud) GetProject() string {
@@ -8362,7 +8460,7 @@ type CloudPlan struct {
 
 func (x *CloudPlan) Reset() {
 	*x = CloudPlan{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8374,7 +8472,7 @@ func (x *CloudPlan) String() string {
 func (*CloudPlan) ProtoMessage() {}
 
 func (x *CloudPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[85]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8387,7 +8485,7 @@ func (x *CloudPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudPlan.ProtoReflect.Descriptor instead.
 func (*CloudPlan) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{85}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *CloudPlan) GetRevision() uint64 {
@@ -8434,7 +8532,7 @@ type CloudKey struct {
 
 func (x *CloudKey) Reset() {
 	*x = CloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8446,7 +8544,7 @@ func (x *CloudKey) String() string {
 func (*CloudKey) ProtoMessage() {}
 
 func (x *CloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[86]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8459,7 +8557,7 @@ func (x *CloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudKey.ProtoReflect.Descriptor instead.
 func (*CloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{86}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *CloudKey) GetSealed() []byte {
@@ -8503,7 +8601,7 @@ type CloudAction struct {
 
 func (x *CloudAction) Reset() {
 	*x = CloudAction{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8515,7 +8613,7 @@ func (x *CloudAction) String() string {
 func (*CloudAction) ProtoMessage() {}
 
 func (x *CloudAction) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[87]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8528,7 +8626,7 @@ func (x *CloudAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloudAction.ProtoReflect.Descriptor instead.
 func (*CloudAction) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{87}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *CloudAction) GetAction() string {
@@ -8580,7 +8678,7 @@ type ClusterReference struct {
 
 func (x *ClusterReference) Reset() {
 	*x = ClusterReference{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8592,7 +8690,7 @@ func (x *ClusterReference) String() string {
 func (*ClusterReference) ProtoMessage() {}
 
 func (x *ClusterReference) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[88]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8605,7 +8703,7 @@ func (x *ClusterReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReference.ProtoReflect.Descriptor instead.
 func (*ClusterReference) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{88}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ClusterReference) GetProject() string {
@@ -8666,7 +8764,7 @@ type UserPermission struct {
 
 func (x *UserPermission) Reset() {
 	*x = UserPermission{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8678,7 +8776,7 @@ func (x *UserPermission) String() string {
 func (*UserPermission) ProtoMessage() {}
 
 func (x *UserPermission) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[89]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8691,7 +8789,7 @@ func (x *UserPermission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserPermission.ProtoReflect.Descriptor instead.
 func (*UserPermission) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{89}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *UserPermission) GetProject() string {
@@ -8756,7 +8854,7 @@ type ClusterQuota struct {
 
 func (x *ClusterQuota) Reset() {
 	*x = ClusterQuota{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8768,7 +8866,7 @@ func (x *ClusterQuota) String() string {
 func (*ClusterQuota) ProtoMessage() {}
 
 func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[90]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8781,7 +8879,7 @@ func (x *ClusterQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterQuota.ProtoReflect.Descriptor instead.
 func (*ClusterQuota) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{90}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ClusterQuota) GetProject() string {
@@ -8825,7 +8923,7 @@ type KeyValues struct {
 
 func (x *KeyValues) Reset() {
 	*x = KeyValues{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8837,7 +8935,7 @@ func (x *KeyValues) String() string {
 func (*KeyValues) ProtoMessage() {}
 
 func (x *KeyValues) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[91]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8850,7 +8948,7 @@ func (x *KeyValues) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyValues.ProtoReflect.Descriptor instead.
 func (*KeyValues) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{91}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *KeyValues) GetProject() string {
@@ -8919,7 +9017,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8931,7 +9029,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[92]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8944,7 +9042,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{92}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Certificate) GetProject() string {
@@ -9113,7 +9211,7 @@ type PutObject struct {
 
 func (x *PutObject) Reset() {
 	*x = PutObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9125,7 +9223,7 @@ func (x *PutObject) String() string {
 func (*PutObject) ProtoMessage() {}
 
 func (x *PutObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[93]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9138,7 +9236,7 @@ func (x *PutObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObject.ProtoReflect.Descriptor instead.
 func (*PutObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{93}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *PutObject) GetObject() *Object {
@@ -9165,7 +9263,7 @@ type DeleteObject struct {
 
 func (x *DeleteObject) Reset() {
 	*x = DeleteObject{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[94]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9177,7 +9275,7 @@ func (x *DeleteObject) String() string {
 func (*DeleteObject) ProtoMessage() {}
 
 func (x *DeleteObject) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[94]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9190,7 +9288,7 @@ func (x *DeleteObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObject.ProtoReflect.Descriptor instead.
 func (*DeleteObject) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{94}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *DeleteObject) GetObject() *Object {
@@ -9215,7 +9313,7 @@ type ActOnCloud struct {
 
 func (x *ActOnCloud) Reset() {
 	*x = ActOnCloud{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[95]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9227,7 +9325,7 @@ func (x *ActOnCloud) String() string {
 func (*ActOnCloud) ProtoMessage() {}
 
 func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[95]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9240,7 +9338,7 @@ func (x *ActOnCloud) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActOnCloud.ProtoReflect.Descriptor instead.
 func (*ActOnCloud) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{95}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ActOnCloud) GetProject() string {
@@ -9285,7 +9383,7 @@ type InstallCloudKey struct {
 
 func (x *InstallCloudKey) Reset() {
 	*x = InstallCloudKey{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[96]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9297,7 +9395,7 @@ func (x *InstallCloudKey) String() string {
 func (*InstallCloudKey) ProtoMessage() {}
 
 func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[96]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9310,7 +9408,7 @@ func (x *InstallCloudKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallCloudKey.ProtoReflect.Descriptor instead.
 func (*InstallCloudKey) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{96}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *InstallCloudKey) GetProject() string {
@@ -9358,7 +9456,7 @@ type RequestCertificates struct {
 
 func (x *RequestCertificates) Reset() {
 	*x = RequestCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[97]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9370,7 +9468,7 @@ func (x *RequestCertificates) String() string {
 func (*RequestCertificates) ProtoMessage() {}
 
 func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[97]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9383,7 +9481,7 @@ func (x *RequestCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCertificates.ProtoReflect.Descriptor instead.
 func (*RequestCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{97}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *RequestCertificates) GetRequests() []*CertificateRequest {
@@ -9408,7 +9506,7 @@ type CertificateRequest struct {
 
 func (x *CertificateRequest) Reset() {
 	*x = CertificateRequest{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[98]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9420,7 +9518,7 @@ func (x *CertificateRequest) String() string {
 func (*CertificateRequest) ProtoMessage() {}
 
 func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[98]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9433,7 +9531,7 @@ func (x *CertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateRequest.ProtoReflect.Descriptor instead.
 func (*CertificateRequest) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{98}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *CertificateRequest) GetProject() string {
@@ -9488,7 +9586,7 @@ type ObserveCertificates struct {
 
 func (x *ObserveCertificates) Reset() {
 	*x = ObserveCertificates{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[99]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9500,7 +9598,7 @@ func (x *ObserveCertificates) String() string {
 func (*ObserveCertificates) ProtoMessage() {}
 
 func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[99]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9513,7 +9611,7 @@ func (x *ObserveCertificates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveCertificates.ProtoReflect.Descriptor instead.
 func (*ObserveCertificates) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{99}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ObserveCertificates) GetObservations() []*CertificateObservation {
@@ -9548,7 +9646,7 @@ type CertificateObservation struct {
 
 func (x *CertificateObservation) Reset() {
 	*x = CertificateObservation{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[100]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9560,7 +9658,7 @@ func (x *CertificateObservation) String() string {
 func (*CertificateObservation) ProtoMessage() {}
 
 func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[100]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9573,7 +9671,7 @@ func (x *CertificateObservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateObservation.ProtoReflect.Descriptor instead.
 func (*CertificateObservation) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{100}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *CertificateObservation) GetKind() CertificateObservation_Kind {
@@ -9686,7 +9784,7 @@ type IdentifyCluster struct {
 
 func (x *IdentifyCluster) Reset() {
 	*x = IdentifyCluster{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[101]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9698,7 +9796,7 @@ func (x *IdentifyCluster) String() string {
 func (*IdentifyCluster) ProtoMessage() {}
 
 func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[101]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9711,7 +9809,7 @@ func (x *IdentifyCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifyCluster.ProtoReflect.Descriptor instead.
 func (*IdentifyCluster) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{101}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *IdentifyCluster) GetProvider() string {
@@ -9748,7 +9846,7 @@ type DiscloseKubeconfig struct {
 
 func (x *DiscloseKubeconfig) Reset() {
 	*x = DiscloseKubeconfig{}
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[102]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -9760,7 +9858,7 @@ func (x *DiscloseKubeconfig) String() string {
 func (*DiscloseKubeconfig) ProtoMessage() {}
 
 func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[102]
+	mi := &file_fsm_fsmpb_fsm_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -9773,7 +9871,7 @@ func (x *DiscloseKubeconfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscloseKubeconfig.ProtoReflect.Descriptor instead.
 func (*DiscloseKubeconfig) Descriptor() ([]byte, []int) {
-	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{102}
+	return file_fsm_fsmpb_fsm_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *DiscloseKubeconfig) GetProject() string {
@@ -9810,14 +9908,15 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\n" +
 	"\x13fsm/fsmpb/fsm.proto\x12\x11keysteward.fsm.v1\"?\n" +
 	"\x05Batch\x126\n" +
-	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\xb2\x1b\n" +
+	"\bcommands\x18\x01 \x03(\v2\x1a.keysteward.fsm.v1.CommandR\bcommands\"\x9a\x1c\n" +
 	"\aCommand\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x121\n" +
 	"\x06caller\x18\x03 \x01(\v2\x19.keysteward.fsm.v1.CallerR\x06caller\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x17\n" +
-	"\awall_ms\x18\x05 \x01(\x03R\x06wallMs\x12F\n" +
+	"\awall_ms\x18\x05 \x01(\x03R\x06wallMs\x12'\n" +
+	"\x0fkeyring_restore\x18\x06 \x01(\x04R\x0ekeyringRestore\x12F\n" +
 	"\rbegin_session\x18\x10 \x01(\v2\x1f.keysteward.fsm.v1.BeginSessionH\x00R\fbeginSession\x12-\n" +
 	"\x04tick\x18\x11 \x01(\v2\x17.keysteward.fsm.v1.TickH\x00R\x04tick\x12=\n" +
 	"\n" +
@@ -9872,7 +9971,9 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\x0fabandon_restore\x18z \x01(\v2!.keysteward.fsm.v1.AbandonRestoreH\x00R\x0eabandonRestore\x12L\n" +
 	"\x0fconfirm_restore\x18{ \x01(\v2!.keysteward.fsm.v1.ConfirmRestoreH\x00R\x0econfirmRestore\x12I\n" +
 	"\x0esettle_account\x18| \x01(\v2 .keysteward.fsm.v1.SettleAccountH\x00R\rsettleAccount\x12F\n" +
-	"\rconfirm_token\x18} \x01(\v2\x1f.keysteward.fsm.v1.ConfirmTokenH\x00R\fconfirmTokenB\x06\n" +
+	"\rconfirm_token\x18} \x01(\v2\x1f.keysteward.fsm.v1.ConfirmTokenH\x00R\fconfirmToken\x12=\n" +
+	"\n" +
+	"record_act\x18~ \x01(\v2\x1c.keysteward.fsm.v1.RecordActH\x00R\trecordActB\x06\n" +
 	"\x04body\")\n" +
 	"\x11RaiseFeatureLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\"C\n" +
@@ -9896,7 +9997,12 @@ const file_fsm_fsmpb_fsm_proto_rawDesc = "" +
 	"\vRevokeToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x1e\n" +
 	"\fConfirmToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"M\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"k\n" +
+	"\tRecordAct\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x16\n" +
+	"\x06object\x18\x02 \x01(\tR\x06object\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\tR\x06failed\"M\n" +
 	"\fBeginSession\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12$\n" +
 	"\x0enew_cluster_id\x18\x02 \x01(\tR\fnewClusterId\"%\n" +
@@ -10700,7 +10806,7 @@ func file_fsm_fsmpb_fsm_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_fsmpb_fsm_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
+var file_fsm_fsmpb_fsm_proto_msgTypes = make([]protoimpl.MessageInfo, 106)
 var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(KeyState)(0),                    // 0: keysteward.fsm.v1.KeyState
 	(AllocationState)(0),             // 1: keysteward.fsm.v1.AllocationState
@@ -10722,259 +10828,261 @@ var file_fsm_fsmpb_fsm_proto_goTypes = []any{
 	(*CreateToken)(nil),              // 17: keysteward.fsm.v1.CreateToken
 	(*RevokeToken)(nil),              // 18: keysteward.fsm.v1.RevokeToken
 	(*ConfirmToken)(nil),             // 19: keysteward.fsm.v1.ConfirmToken
-	(*BeginSession)(nil),             // 20: keysteward.fsm.v1.BeginSession
-	(*Tick)(nil),                     // 21: keysteward.fsm.v1.Tick
-	(*SetMember)(nil),                // 22: keysteward.fsm.v1.SetMember
-	(*RemoveMember)(nil),             // 23: keysteward.fsm.v1.RemoveMember
-	(*InstallKeyring)(nil),           // 24: keysteward.fsm.v1.InstallKeyring
-	(*UpdateKeyring)(nil),            // 25: keysteward.fsm.v1.UpdateKeyring
-	(*Reseal)(nil),                   // 26: keysteward.fsm.v1.Reseal
-	(*Resealed)(nil),                 // 27: keysteward.fsm.v1.Resealed
-	(*InstallSeed)(nil),              // 28: keysteward.fsm.v1.InstallSeed
-	(*Allocate)(nil),                 // 29: keysteward.fsm.v1.Allocate
-	(*Release)(nil),                  // 30: keysteward.fsm.v1.Release
-	(*ObservePods)(nil),              // 31: keysteward.fsm.v1.ObservePods
-	(*PodObservation)(nil),           // 32: keysteward.fsm.v1.PodObservation
-	(*RenewLease)(nil),               // 33: keysteward.fsm.v1.RenewLease
-	(*GenerateKeys)(nil),             // 34: keysteward.fsm.v1.GenerateKeys
-	(*OpenAccount)(nil),              // 35: keysteward.fsm.v1.OpenAccount
-	(*SignDeposits)(nil),             // 36: keysteward.fsm.v1.SignDeposits
-	(*SignedDeposit)(nil),            // 37: keysteward.fsm.v1.SignedDeposit
-	(*ObserveDeposits)(nil),          // 38: keysteward.fsm.v1.ObserveDeposits
-	(*Observation)(nil),              // 39: keysteward.fsm.v1.Observation
-	(*SetDepositStatus)(nil),         // 40: keysteward.fsm.v1.SetDepositStatus
-	(*SetSpareKeys)(nil),             // 41: keysteward.fsm.v1.SetSpareKeys
-	(*StopAccount)(nil),              // 42: keysteward.fsm.v1.StopAccount
-	(*ResumeDeposits)(nil),           // 43: keysteward.fsm.v1.ResumeDeposits
-	(*AdvanceNonce)(nil),             // 44: keysteward.fsm.v1.AdvanceNonce
-	(*ReplaceDeposit)(nil),           // 45: keysteward.fsm.v1.ReplaceDeposit
-	(*ImportKeys)(nil),               // 46: keysteward.fsm.v1.ImportKeys
-	(*ImportedKey)(nil),              // 47: keysteward.fsm.v1.ImportedKey
-	(*ConfirmStopped)(nil),           // 48: keysteward.fsm.v1.ConfirmStopped
-	(*RetireKeys)(nil),               // 49: keysteward.fsm.v1.RetireKeys
-	(*ObserveValidators)(nil),        // 50: keysteward.fsm.v1.ObserveValidators
-	(*Validator)(nil),                // 51: keysteward.fsm.v1.Validator
-	(*AdoptKeys)(nil),                // 52: keysteward.fsm.v1.AdoptKeys
-	(*FoundKey)(nil),                 // 53: keysteward.fsm.v1.FoundKey
-	(*StageRestore)(nil),             // 54: keysteward.fsm.v1.StageRestore
-	(*AbandonRestore)(nil),           // 55: keysteward.fsm.v1.AbandonRestore
-	(*FinishRestore)(nil),            // 56: keysteward.fsm.v1.FinishRestore
-	(*ConfirmRestore)(nil),           // 57: keysteward.fsm.v1.ConfirmRestore
-	(*SettleAccount)(nil),            // 58: keysteward.fsm.v1.SettleAccount
-	(*SeeFinal)(nil),                 // 59: keysteward.fsm.v1.SeeFinal
-	(*Record)(nil),                   // 60: keysteward.fsm.v1.Record
-	(*Header)(nil),                   // 61: keysteward.fsm.v1.Header
-	(*Trailer)(nil),                  // 62: keysteward.fsm.v1.Trailer
-	(*Meta)(nil),                     // 63: keysteward.fsm.v1.Meta
-	(*Restore)(nil),                  // 64: keysteward.fsm.v1.Restore
-	(*Staging)(nil),                  // 65: keysteward.fsm.v1.Staging
-	(*Staged)(nil),                   // 66: keysteward.fsm.v1.Staged
-	(*SealState)(nil),                // 67: keysteward.fsm.v1.SealState
-	(*SealTerm)(nil),                 // 68: keysteward.fsm.v1.SealTerm
-	(*SeedSearch)(nil),               // 69: keysteward.fsm.v1.SeedSearch
-	(*FinalBlock)(nil),               // 70: keysteward.fsm.v1.FinalBlock
-	(*Stake)(nil),                    // 71: keysteward.fsm.v1.Stake
-	(*Member)(nil),                   // 72: keysteward.fsm.v1.Member
-	(*KeyEncryptionKey)(nil),         // 73: keysteward.fsm.v1.KeyEncryptionKey
-	(*Secret)(nil),                   // 74: keysteward.fsm.v1.Secret
-	(*Token)(nil),                    // 75: keysteward.fsm.v1.Token
-	(*Pod)(nil),                      // 76: keysteward.fsm.v1.Pod
-	(*Key)(nil),                      // 77: keysteward.fsm.v1.Key
-	(*Request)(nil),                  // 78: keysteward.fsm.v1.Request
-	(*Proof)(nil),                    // 79: keysteward.fsm.v1.Proof
-	(*Allocation)(nil),               // 80: keysteward.fsm.v1.Allocation
-	(*Deposit)(nil),                  // 81: keysteward.fsm.v1.Deposit
-	(*Attempt)(nil),                  // 82: keysteward.fsm.v1.Attempt
-	(*Loss)(nil),                     // 83: keysteward.fsm.v1.Loss
-	(*Account)(nil),                  // 84: keysteward.fsm.v1.Account
-	(*NonceRange)(nil),               // 85: keysteward.fsm.v1.NonceRange
-	(*Stop)(nil),                     // 86: keysteward.fsm.v1.Stop
-	(*DepositStatus)(nil),            // 87: keysteward.fsm.v1.DepositStatus
-	(*Funds)(nil),                    // 88: keysteward.fsm.v1.Funds
-	(*Audit)(nil),                    // 89: keysteward.fsm.v1.Audit
-	(*Metadata)(nil),                 // 90: keysteward.fsm.v1.Metadata
-	(*Object)(nil),                   // 91: keysteward.fsm.v1.Object
-	(*Project)(nil),                  // 92: keysteward.fsm.v1.Project
-	(*ClusterProvider)(nil),          // 93: keysteward.fsm.v1.ClusterProvider
-	(*KubernetesCluster)(nil),        // 94: keysteward.fsm.v1.KubernetesCluster
-	(*LogicalCloud)(nil),             // 95: keysteward.fsm.v1.LogicalCloud
-	(*CloudPlan)(nil),                // 96: keysteward.fsm.v1.CloudPlan
-	(*CloudKey)(nil),                 // 97: keysteward.fsm.v1.CloudKey
-	(*CloudAction)(nil),              // 98: keysteward.fsm.v1.CloudAction
-	(*ClusterReference)(nil),         // 99: keysteward.fsm.v1.ClusterReference
-	(*UserPermission)(nil),           // 100: keysteward.fsm.v1.UserPermission
-	(*ClusterQuota)(nil),             // 101: keysteward.fsm.v1.ClusterQuota
-	(*KeyValues)(nil),                // 102: keysteward.fsm.v1.KeyValues
-	(*Certificate)(nil),              // 103: keysteward.fsm.v1.Certificate
-	(*PutObject)(nil),                // 104: keysteward.fsm.v1.PutObject
-	(*DeleteObject)(nil),             // 105: keysteward.fsm.v1.DeleteObject
-	(*ActOnCloud)(nil),               // 106: keysteward.fsm.v1.ActOnCloud
-	(*InstallCloudKey)(nil),          // 107: keysteward.fsm.v1.InstallCloudKey
-	(*RequestCertificates)(nil),      // 108: keysteward.fsm.v1.RequestCertificates
-	(*CertificateRequest)(nil),       // 109: keysteward.fsm.v1.CertificateRequest
-	(*ObserveCertificates)(nil),      // 110: keysteward.fsm.v1.ObserveCertificates
-	(*CertificateObservation)(nil),   // 111: keysteward.fsm.v1.CertificateObservation
-	(*IdentifyCluster)(nil),          // 112: keysteward.fsm.v1.IdentifyCluster
-	(*DiscloseKubeconfig)(nil),       // 113: keysteward.fsm.v1.DiscloseKubeconfig
-	nil,                              // 114: keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	nil,                              // 115: keysteward.fsm.v1.ClusterQuota.HardEntry
+	(*RecordAct)(nil),                // 20: keysteward.fsm.v1.RecordAct
+	(*BeginSession)(nil),             // 21: keysteward.fsm.v1.BeginSession
+	(*Tick)(nil),                     // 22: keysteward.fsm.v1.Tick
+	(*SetMember)(nil),                // 23: keysteward.fsm.v1.SetMember
+	(*RemoveMember)(nil),             // 24: keysteward.fsm.v1.RemoveMember
+	(*InstallKeyring)(nil),           // 25: keysteward.fsm.v1.InstallKeyring
+	(*UpdateKeyring)(nil),            // 26: keysteward.fsm.v1.UpdateKeyring
+	(*Reseal)(nil),                   // 27: keysteward.fsm.v1.Reseal
+	(*Resealed)(nil),                 // 28: keysteward.fsm.v1.Resealed
+	(*InstallSeed)(nil),              // 29: keysteward.fsm.v1.InstallSeed
+	(*Allocate)(nil),                 // 30: keysteward.fsm.v1.Allocate
+	(*Release)(nil),                  // 31: keysteward.fsm.v1.Release
+	(*ObservePods)(nil),              // 32: keysteward.fsm.v1.ObservePods
+	(*PodObservation)(nil),           // 33: keysteward.fsm.v1.PodObservation
+	(*RenewLease)(nil),               // 34: keysteward.fsm.v1.RenewLease
+	(*GenerateKeys)(nil),             // 35: keysteward.fsm.v1.GenerateKeys
+	(*OpenAccount)(nil),              // 36: keysteward.fsm.v1.OpenAccount
+	(*SignDeposits)(nil),             // 37: keysteward.fsm.v1.SignDeposits
+	(*SignedDeposit)(nil),            // 38: keysteward.fsm.v1.SignedDeposit
+	(*ObserveDeposits)(nil),          // 39: keysteward.fsm.v1.ObserveDeposits
+	(*Observation)(nil),              // 40: keysteward.fsm.v1.Observation
+	(*SetDepositStatus)(nil),         // 41: keysteward.fsm.v1.SetDepositStatus
+	(*SetSpareKeys)(nil),             // 42: keysteward.fsm.v1.SetSpareKeys
+	(*StopAccount)(nil),              // 43: keysteward.fsm.v1.StopAccount
+	(*ResumeDeposits)(nil),           // 44: keysteward.fsm.v1.ResumeDeposits
+	(*AdvanceNonce)(nil),             // 45: keysteward.fsm.v1.AdvanceNonce
+	(*ReplaceDeposit)(nil),           // 46: keysteward.fsm.v1.ReplaceDeposit
+	(*ImportKeys)(nil),               // 47: keysteward.fsm.v1.ImportKeys
+	(*ImportedKey)(nil),              // 48: keysteward.fsm.v1.ImportedKey
+	(*ConfirmStopped)(nil),           // 49: keysteward.fsm.v1.ConfirmStopped
+	(*RetireKeys)(nil),               // 50: keysteward.fsm.v1.RetireKeys
+	(*ObserveValidators)(nil),        // 51: keysteward.fsm.v1.ObserveValidators
+	(*Validator)(nil),                // 52: keysteward.fsm.v1.Validator
+	(*AdoptKeys)(nil),                // 53: keysteward.fsm.v1.AdoptKeys
+	(*FoundKey)(nil),                 // 54: keysteward.fsm.v1.FoundKey
+	(*StageRestore)(nil),             // 55: keysteward.fsm.v1.StageRestore
+	(*AbandonRestore)(nil),           // 56: keysteward.fsm.v1.AbandonRestore
+	(*FinishRestore)(nil),            // 57: keysteward.fsm.v1.FinishRestore
+	(*ConfirmRestore)(nil),           // 58: keysteward.fsm.v1.ConfirmRestore
+	(*SettleAccount)(nil),            // 59: keysteward.fsm.v1.SettleAccount
+	(*SeeFinal)(nil),                 // 60: keysteward.fsm.v1.SeeFinal
+	(*Record)(nil),                   // 61: keysteward.fsm.v1.Record
+	(*Header)(nil),                   // 62: keysteward.fsm.v1.Header
+	(*Trailer)(nil),                  // 63: keysteward.fsm.v1.Trailer
+	(*Meta)(nil),                     // 64: keysteward.fsm.v1.Meta
+	(*Restore)(nil),                  // 65: keysteward.fsm.v1.Restore
+	(*Staging)(nil),                  // 66: keysteward.fsm.v1.Staging
+	(*Staged)(nil),                   // 67: keysteward.fsm.v1.Staged
+	(*SealState)(nil),                // 68: keysteward.fsm.v1.SealState
+	(*SealTerm)(nil),                 // 69: keysteward.fsm.v1.SealTerm
+	(*SeedSearch)(nil),               // 70: keysteward.fsm.v1.SeedSearch
+	(*FinalBlock)(nil),               // 71: keysteward.fsm.v1.FinalBlock
+	(*Stake)(nil),                    // 72: keysteward.fsm.v1.Stake
+	(*Member)(nil),                   // 73: keysteward.fsm.v1.Member
+	(*KeyEncryptionKey)(nil),         // 74: keysteward.fsm.v1.KeyEncryptionKey
+	(*Secret)(nil),                   // 75: keysteward.fsm.v1.Secret
+	(*Token)(nil),                    // 76: keysteward.fsm.v1.Token
+	(*Pod)(nil),                      // 77: keysteward.fsm.v1.Pod
+	(*Key)(nil),                      // 78: keysteward.fsm.v1.Key
+	(*Request)(nil),                  // 79: keysteward.fsm.v1.Request
+	(*Proof)(nil),                    // 80: keysteward.fsm.v1.Proof
+	(*Allocation)(nil),               // 81: keysteward.fsm.v1.Allocation
+	(*Deposit)(nil),                  // 82: keysteward.fsm.v1.Deposit
+	(*Attempt)(nil),                  // 83: keysteward.fsm.v1.Attempt
+	(*Loss)(nil),                     // 84: keysteward.fsm.v1.Loss
+	(*Account)(nil),                  // 85: keysteward.fsm.v1.Account
+	(*NonceRange)(nil),               // 86: keysteward.fsm.v1.NonceRange
+	(*Stop)(nil),                     // 87: keysteward.fsm.v1.Stop
+	(*DepositStatus)(nil),            // 88: keysteward.fsm.v1.DepositStatus
+	(*Funds)(nil),                    // 89: keysteward.fsm.v1.Funds
+	(*Audit)(nil),                    // 90: keysteward.fsm.v1.Audit
+	(*Metadata)(nil),                 // 91: keysteward.fsm.v1.Metadata
+	(*Object)(nil),                   // 92: keysteward.fsm.v1.Object
+	(*Project)(nil),                  // 93: keysteward.fsm.v1.Project
+	(*ClusterProvider)(nil),          // 94: keysteward.fsm.v1.ClusterProvider
+	(*KubernetesCluster)(nil),        // 95: keysteward.fsm.v1.KubernetesCluster
+	(*LogicalCloud)(nil),             // 96: keysteward.fsm.v1.LogicalCloud
+	(*CloudPlan)(nil),                // 97: keysteward.fsm.v1.CloudPlan
+	(*CloudKey)(nil),                 // 98: keysteward.fsm.v1.CloudKey
+	(*CloudAction)(nil),              // 99: keysteward.fsm.v1.CloudAction
+	(*ClusterReference)(nil),         // 100: keysteward.fsm.v1.ClusterReference
+	(*UserPermission)(nil),           // 101: keysteward.fsm.v1.UserPermission
+	(*ClusterQuota)(nil),             // 102: keysteward.fsm.v1.ClusterQuota
+	(*KeyValues)(nil),                // 103: keysteward.fsm.v1.KeyValues
+	(*Certificate)(nil),              // 104: keysteward.fsm.v1.Certificate
+	(*PutObject)(nil),                // 105: keysteward.fsm.v1.PutObject
+	(*DeleteObject)(nil),             // 106: keysteward.fsm.v1.DeleteObject
+	(*ActOnCloud)(nil),               // 107: keysteward.fsm.v1.ActOnCloud
+	(*InstallCloudKey)(nil),          // 108: keysteward.fsm.v1.InstallCloudKey
+	(*RequestCertificates)(nil),      // 109: keysteward.fsm.v1.RequestCertificates
+	(*CertificateRequest)(nil),       // 110: keysteward.fsm.v1.CertificateRequest
+	(*ObserveCertificates)(nil),      // 111: keysteward.fsm.v1.ObserveCertificates
+	(*CertificateObservation)(nil),   // 112: keysteward.fsm.v1.CertificateObservation
+	(*IdentifyCluster)(nil),          // 113: keysteward.fsm.v1.IdentifyCluster
+	(*DiscloseKubeconfig)(nil),       // 114: keysteward.fsm.v1.DiscloseKubeconfig
+	nil,                              // 115: keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	nil,                              // 116: keysteward.fsm.v1.ClusterQuota.HardEntry
 }
 var file_fsm_fsmpb_fsm_proto_depIdxs = []int32{
 	12,  // 0: keysteward.fsm.v1.Batch.commands:type_name -> keysteward.fsm.v1.Command
 	16,  // 1: keysteward.fsm.v1.Command.caller:type_name -> keysteward.fsm.v1.Caller
-	20,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
-	21,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
-	22,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
-	23,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
-	24,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
-	28,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
-	29,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
-	30,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
-	34,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
-	35,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
-	36,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
-	38,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
-	40,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
-	42,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
-	43,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
-	44,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
-	45,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
-	41,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
-	49,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
-	52,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
-	59,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
-	46,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
-	48,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
-	50,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
-	25,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
-	26,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
+	21,  // 2: keysteward.fsm.v1.Command.begin_session:type_name -> keysteward.fsm.v1.BeginSession
+	22,  // 3: keysteward.fsm.v1.Command.tick:type_name -> keysteward.fsm.v1.Tick
+	23,  // 4: keysteward.fsm.v1.Command.set_member:type_name -> keysteward.fsm.v1.SetMember
+	24,  // 5: keysteward.fsm.v1.Command.remove_member:type_name -> keysteward.fsm.v1.RemoveMember
+	25,  // 6: keysteward.fsm.v1.Command.install_keyring:type_name -> keysteward.fsm.v1.InstallKeyring
+	29,  // 7: keysteward.fsm.v1.Command.install_seed:type_name -> keysteward.fsm.v1.InstallSeed
+	30,  // 8: keysteward.fsm.v1.Command.allocate:type_name -> keysteward.fsm.v1.Allocate
+	31,  // 9: keysteward.fsm.v1.Command.release:type_name -> keysteward.fsm.v1.Release
+	35,  // 10: keysteward.fsm.v1.Command.generate_keys:type_name -> keysteward.fsm.v1.GenerateKeys
+	36,  // 11: keysteward.fsm.v1.Command.open_account:type_name -> keysteward.fsm.v1.OpenAccount
+	37,  // 12: keysteward.fsm.v1.Command.sign_deposits:type_name -> keysteward.fsm.v1.SignDeposits
+	39,  // 13: keysteward.fsm.v1.Command.observe_deposits:type_name -> keysteward.fsm.v1.ObserveDeposits
+	41,  // 14: keysteward.fsm.v1.Command.set_deposit_status:type_name -> keysteward.fsm.v1.SetDepositStatus
+	43,  // 15: keysteward.fsm.v1.Command.stop_account:type_name -> keysteward.fsm.v1.StopAccount
+	44,  // 16: keysteward.fsm.v1.Command.resume_deposits:type_name -> keysteward.fsm.v1.ResumeDeposits
+	45,  // 17: keysteward.fsm.v1.Command.advance_nonce:type_name -> keysteward.fsm.v1.AdvanceNonce
+	46,  // 18: keysteward.fsm.v1.Command.replace_deposit:type_name -> keysteward.fsm.v1.ReplaceDeposit
+	42,  // 19: keysteward.fsm.v1.Command.set_spare_keys:type_name -> keysteward.fsm.v1.SetSpareKeys
+	50,  // 20: keysteward.fsm.v1.Command.retire_keys:type_name -> keysteward.fsm.v1.RetireKeys
+	53,  // 21: keysteward.fsm.v1.Command.adopt_keys:type_name -> keysteward.fsm.v1.AdoptKeys
+	60,  // 22: keysteward.fsm.v1.Command.see_final:type_name -> keysteward.fsm.v1.SeeFinal
+	47,  // 23: keysteward.fsm.v1.Command.import_keys:type_name -> keysteward.fsm.v1.ImportKeys
+	49,  // 24: keysteward.fsm.v1.Command.confirm_stopped:type_name -> keysteward.fsm.v1.ConfirmStopped
+	51,  // 25: keysteward.fsm.v1.Command.observe_validators:type_name -> keysteward.fsm.v1.ObserveValidators
+	26,  // 26: keysteward.fsm.v1.Command.update_keyring:type_name -> keysteward.fsm.v1.UpdateKeyring
+	27,  // 27: keysteward.fsm.v1.Command.reseal:type_name -> keysteward.fsm.v1.Reseal
 	17,  // 28: keysteward.fsm.v1.Command.create_token:type_name -> keysteward.fsm.v1.CreateToken
 	18,  // 29: keysteward.fsm.v1.Command.revoke_token:type_name -> keysteward.fsm.v1.RevokeToken
-	104, // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
-	105, // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
-	106, // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
-	107, // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	108, // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
-	110, // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
-	113, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
-	112, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
-	31,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
-	33,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
+	105, // 30: keysteward.fsm.v1.Command.put_object:type_name -> keysteward.fsm.v1.PutObject
+	106, // 31: keysteward.fsm.v1.Command.delete_object:type_name -> keysteward.fsm.v1.DeleteObject
+	107, // 32: keysteward.fsm.v1.Command.act_on_cloud:type_name -> keysteward.fsm.v1.ActOnCloud
+	108, // 33: keysteward.fsm.v1.Command.install_cloud_key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	109, // 34: keysteward.fsm.v1.Command.request_certificates:type_name -> keysteward.fsm.v1.RequestCertificates
+	111, // 35: keysteward.fsm.v1.Command.observe_certificates:type_name -> keysteward.fsm.v1.ObserveCertificates
+	114, // 36: keysteward.fsm.v1.Command.disclose_kubeconfig:type_name -> keysteward.fsm.v1.DiscloseKubeconfig
+	113, // 37: keysteward.fsm.v1.Command.identify_cluster:type_name -> keysteward.fsm.v1.IdentifyCluster
+	32,  // 38: keysteward.fsm.v1.Command.observe_pods:type_name -> keysteward.fsm.v1.ObservePods
+	34,  // 39: keysteward.fsm.v1.Command.renew_lease:type_name -> keysteward.fsm.v1.RenewLease
 	13,  // 40: keysteward.fsm.v1.Command.raise_feature_level:type_name -> keysteward.fsm.v1.RaiseFeatureLevel
 	14,  // 41: keysteward.fsm.v1.Command.checkpoint:type_name -> keysteward.fsm.v1.Checkpoint
-	54,  // 42: keysteward.fsm.v1.Command.stage_restore:type_name -> keysteward.fsm.v1.StageRestore
-	56,  // 43: keysteward.fsm.v1.Command.finish_restore:type_name -> keysteward.fsm.v1.FinishRestore
-	55,  // 44: keysteward.fsm.v1.Command.abandon_restore:type_name -> keysteward.fsm.v1.AbandonRestore
-	57,  // 45: keysteward.fsm.v1.Command.confirm_restore:type_name -> keysteward.fsm.v1.ConfirmRestore
-	58,  // 46: keysteward.fsm.v1.Command.settle_account:type_name -> keysteward.fsm.v1.SettleAccount
+	55,  // 42: keysteward.fsm.v1.Command.stage_restore:type_name -> keysteward.fsm.v1.StageRestore
+	57,  // 43: keysteward.fsm.v1.Command.finish_restore:type_name -> keysteward.fsm.v1.FinishRestore
+	56,  // 44: keysteward.fsm.v1.Command.abandon_restore:type_name -> keysteward.fsm.v1.AbandonRestore
+	58,  // 45: keysteward.fsm.v1.Command.confirm_restore:type_name -> keysteward.fsm.v1.ConfirmRestore
+	59,  // 46: keysteward.fsm.v1.Command.settle_account:type_name -> keysteward.fsm.v1.SettleAccount
 	19,  // 47: keysteward.fsm.v1.Command.confirm_token:type_name -> keysteward.fsm.v1.ConfirmToken
-	15,  // 48: keysteward.fsm.v1.Checkpoint.confirmed:type_name -> keysteward.fsm.v1.Mark
-	75,  // 49: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
-	72,  // 50: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
-	5,   // 51: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
-	27,  // 52: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
-	76,  // 53: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
-	79,  // 54: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
-	32,  // 55: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
-	6,   // 56: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
-	76,  // 57: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
-	79,  // 58: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
-	76,  // 59: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
-	84,  // 60: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
-	37,  // 61: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
-	82,  // 62: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	39,  // 63: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
-	7,   // 64: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
-	88,  // 65: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	86,  // 66: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
-	82,  // 67: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
-	47,  // 68: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
-	79,  // 69: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
-	51,  // 70: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
-	69,  // 71: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
-	53,  // 72: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
-	71,  // 73: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
-	79,  // 74: keysteward.fsm.v1.ConfirmRestore.proof:type_name -> keysteward.fsm.v1.Proof
-	70,  // 75: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
-	61,  // 76: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
-	63,  // 77: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
-	72,  // 78: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
-	74,  // 79: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
-	77,  // 80: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
-	78,  // 81: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
-	80,  // 82: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
-	81,  // 83: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
-	84,  // 84: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
-	87,  // 85: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
-	89,  // 86: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
-	62,  // 87: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
-	75,  // 88: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
-	91,  // 89: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
-	103, // 90: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
-	66,  // 91: keysteward.fsm.v1.Record.staged:type_name -> keysteward.fsm.v1.Staged
-	69,  // 92: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
-	70,  // 93: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
-	67,  // 94: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
-	15,  // 95: keysteward.fsm.v1.Meta.mark:type_name -> keysteward.fsm.v1.Mark
-	64,  // 96: keysteward.fsm.v1.Meta.restore:type_name -> keysteward.fsm.v1.Restore
-	65,  // 97: keysteward.fsm.v1.Meta.staging:type_name -> keysteward.fsm.v1.Staging
-	68,  // 98: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
-	73,  // 99: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
-	0,   // 100: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
-	76,  // 101: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
-	79,  // 102: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
-	71,  // 103: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
-	76,  // 104: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
-	8,   // 105: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
-	76,  // 106: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
-	1,   // 107: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
-	79,  // 108: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
-	2,   // 109: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
-	82,  // 110: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
-	83,  // 111: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
-	86,  // 112: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
-	85,  // 113: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
-	88,  // 114: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
-	16,  // 115: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
-	92,  // 116: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
-	93,  // 117: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
-	94,  // 118: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
-	95,  // 119: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
-	99,  // 120: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
-	100, // 121: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
-	101, // 122: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
-	102, // 123: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
-	90,  // 124: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
-	90,  // 125: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
-	90,  // 126: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
-	90,  // 127: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
-	114, // 128: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
-	3,   // 129: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
-	96,  // 130: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
-	97,  // 131: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
-	98,  // 132: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
-	100, // 133: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
-	101, // 134: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
-	90,  // 135: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
-	90,  // 136: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
-	90,  // 137: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
-	115, // 138: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
-	90,  // 139: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
-	4,   // 140: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
-	91,  // 141: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
-	91,  // 142: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
-	9,   // 143: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
-	107, // 144: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
-	97,  // 145: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
-	109, // 146: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	109, // 147: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
-	111, // 148: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
-	10,  // 149: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
-	150, // [150:150] is the sub-list for method output_type
-	150, // [150:150] is the sub-list for method input_type
-	150, // [150:150] is the sub-list for extension type_name
-	150, // [150:150] is the sub-list for extension extendee
-	0,   // [0:150] is the sub-list for field type_name
+	20,  // 48: keysteward.fsm.v1.Command.record_act:type_name -> keysteward.fsm.v1.RecordAct
+	15,  // 49: keysteward.fsm.v1.Checkpoint.confirmed:type_name -> keysteward.fsm.v1.Mark
+	76,  // 50: keysteward.fsm.v1.CreateToken.token:type_name -> keysteward.fsm.v1.Token
+	73,  // 51: keysteward.fsm.v1.SetMember.member:type_name -> keysteward.fsm.v1.Member
+	5,   // 52: keysteward.fsm.v1.UpdateKeyring.change:type_name -> keysteward.fsm.v1.UpdateKeyring.Change
+	28,  // 53: keysteward.fsm.v1.Reseal.records:type_name -> keysteward.fsm.v1.Resealed
+	77,  // 54: keysteward.fsm.v1.Allocate.pod:type_name -> keysteward.fsm.v1.Pod
+	80,  // 55: keysteward.fsm.v1.Release.proof:type_name -> keysteward.fsm.v1.Proof
+	33,  // 56: keysteward.fsm.v1.ObservePods.pods:type_name -> keysteward.fsm.v1.PodObservation
+	6,   // 57: keysteward.fsm.v1.PodObservation.kind:type_name -> keysteward.fsm.v1.PodObservation.Kind
+	77,  // 58: keysteward.fsm.v1.PodObservation.pod:type_name -> keysteward.fsm.v1.Pod
+	80,  // 59: keysteward.fsm.v1.PodObservation.proof:type_name -> keysteward.fsm.v1.Proof
+	77,  // 60: keysteward.fsm.v1.RenewLease.pod:type_name -> keysteward.fsm.v1.Pod
+	85,  // 61: keysteward.fsm.v1.OpenAccount.account:type_name -> keysteward.fsm.v1.Account
+	38,  // 62: keysteward.fsm.v1.SignDeposits.deposits:type_name -> keysteward.fsm.v1.SignedDeposit
+	83,  // 63: keysteward.fsm.v1.SignedDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	40,  // 64: keysteward.fsm.v1.ObserveDeposits.observations:type_name -> keysteward.fsm.v1.Observation
+	7,   // 65: keysteward.fsm.v1.Observation.kind:type_name -> keysteward.fsm.v1.Observation.Kind
+	89,  // 66: keysteward.fsm.v1.SetDepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	87,  // 67: keysteward.fsm.v1.StopAccount.stop:type_name -> keysteward.fsm.v1.Stop
+	83,  // 68: keysteward.fsm.v1.ReplaceDeposit.attempt:type_name -> keysteward.fsm.v1.Attempt
+	48,  // 69: keysteward.fsm.v1.ImportKeys.keys:type_name -> keysteward.fsm.v1.ImportedKey
+	80,  // 70: keysteward.fsm.v1.ConfirmStopped.proof:type_name -> keysteward.fsm.v1.Proof
+	52,  // 71: keysteward.fsm.v1.ObserveValidators.validators:type_name -> keysteward.fsm.v1.Validator
+	70,  // 72: keysteward.fsm.v1.AdoptKeys.search:type_name -> keysteward.fsm.v1.SeedSearch
+	54,  // 73: keysteward.fsm.v1.AdoptKeys.found:type_name -> keysteward.fsm.v1.FoundKey
+	72,  // 74: keysteward.fsm.v1.FoundKey.stake:type_name -> keysteward.fsm.v1.Stake
+	80,  // 75: keysteward.fsm.v1.ConfirmRestore.proof:type_name -> keysteward.fsm.v1.Proof
+	71,  // 76: keysteward.fsm.v1.SeeFinal.block:type_name -> keysteward.fsm.v1.FinalBlock
+	62,  // 77: keysteward.fsm.v1.Record.header:type_name -> keysteward.fsm.v1.Header
+	64,  // 78: keysteward.fsm.v1.Record.meta:type_name -> keysteward.fsm.v1.Meta
+	73,  // 79: keysteward.fsm.v1.Record.member:type_name -> keysteward.fsm.v1.Member
+	75,  // 80: keysteward.fsm.v1.Record.secret:type_name -> keysteward.fsm.v1.Secret
+	78,  // 81: keysteward.fsm.v1.Record.key:type_name -> keysteward.fsm.v1.Key
+	79,  // 82: keysteward.fsm.v1.Record.request:type_name -> keysteward.fsm.v1.Request
+	81,  // 83: keysteward.fsm.v1.Record.allocation:type_name -> keysteward.fsm.v1.Allocation
+	82,  // 84: keysteward.fsm.v1.Record.deposit:type_name -> keysteward.fsm.v1.Deposit
+	85,  // 85: keysteward.fsm.v1.Record.account:type_name -> keysteward.fsm.v1.Account
+	88,  // 86: keysteward.fsm.v1.Record.deposit_status:type_name -> keysteward.fsm.v1.DepositStatus
+	90,  // 87: keysteward.fsm.v1.Record.audit:type_name -> keysteward.fsm.v1.Audit
+	63,  // 88: keysteward.fsm.v1.Record.trailer:type_name -> keysteward.fsm.v1.Trailer
+	76,  // 89: keysteward.fsm.v1.Record.token:type_name -> keysteward.fsm.v1.Token
+	92,  // 90: keysteward.fsm.v1.Record.object:type_name -> keysteward.fsm.v1.Object
+	104, // 91: keysteward.fsm.v1.Record.certificate:type_name -> keysteward.fsm.v1.Certificate
+	67,  // 92: keysteward.fsm.v1.Record.staged:type_name -> keysteward.fsm.v1.Staged
+	70,  // 93: keysteward.fsm.v1.Meta.seed_search:type_name -> keysteward.fsm.v1.SeedSearch
+	71,  // 94: keysteward.fsm.v1.Meta.final_block:type_name -> keysteward.fsm.v1.FinalBlock
+	68,  // 95: keysteward.fsm.v1.Meta.seal:type_name -> keysteward.fsm.v1.SealState
+	15,  // 96: keysteward.fsm.v1.Meta.mark:type_name -> keysteward.fsm.v1.Mark
+	65,  // 97: keysteward.fsm.v1.Meta.restore:type_name -> keysteward.fsm.v1.Restore
+	66,  // 98: keysteward.fsm.v1.Meta.staging:type_name -> keysteward.fsm.v1.Staging
+	69,  // 99: keysteward.fsm.v1.SealState.terms:type_name -> keysteward.fsm.v1.SealTerm
+	74,  // 100: keysteward.fsm.v1.Member.keys:type_name -> keysteward.fsm.v1.KeyEncryptionKey
+	0,   // 101: keysteward.fsm.v1.Key.state:type_name -> keysteward.fsm.v1.KeyState
+	77,  // 102: keysteward.fsm.v1.Key.holder:type_name -> keysteward.fsm.v1.Pod
+	80,  // 103: keysteward.fsm.v1.Key.proof:type_name -> keysteward.fsm.v1.Proof
+	72,  // 104: keysteward.fsm.v1.Key.adopted:type_name -> keysteward.fsm.v1.Stake
+	77,  // 105: keysteward.fsm.v1.Request.pod:type_name -> keysteward.fsm.v1.Pod
+	8,   // 106: keysteward.fsm.v1.Proof.kind:type_name -> keysteward.fsm.v1.Proof.Kind
+	77,  // 107: keysteward.fsm.v1.Allocation.pod:type_name -> keysteward.fsm.v1.Pod
+	1,   // 108: keysteward.fsm.v1.Allocation.state:type_name -> keysteward.fsm.v1.AllocationState
+	80,  // 109: keysteward.fsm.v1.Allocation.proof:type_name -> keysteward.fsm.v1.Proof
+	2,   // 110: keysteward.fsm.v1.Deposit.state:type_name -> keysteward.fsm.v1.DepositState
+	83,  // 111: keysteward.fsm.v1.Deposit.attempts:type_name -> keysteward.fsm.v1.Attempt
+	84,  // 112: keysteward.fsm.v1.Deposit.losses:type_name -> keysteward.fsm.v1.Loss
+	87,  // 113: keysteward.fsm.v1.Account.stop:type_name -> keysteward.fsm.v1.Stop
+	86,  // 114: keysteward.fsm.v1.Account.given_up:type_name -> keysteward.fsm.v1.NonceRange
+	89,  // 115: keysteward.fsm.v1.DepositStatus.funds:type_name -> keysteward.fsm.v1.Funds
+	16,  // 116: keysteward.fsm.v1.Audit.caller:type_name -> keysteward.fsm.v1.Caller
+	93,  // 117: keysteward.fsm.v1.Object.project:type_name -> keysteward.fsm.v1.Project
+	94,  // 118: keysteward.fsm.v1.Object.provider:type_name -> keysteward.fsm.v1.ClusterProvider
+	95,  // 119: keysteward.fsm.v1.Object.cluster:type_name -> keysteward.fsm.v1.KubernetesCluster
+	96,  // 120: keysteward.fsm.v1.Object.cloud:type_name -> keysteward.fsm.v1.LogicalCloud
+	100, // 121: keysteward.fsm.v1.Object.reference:type_name -> keysteward.fsm.v1.ClusterReference
+	101, // 122: keysteward.fsm.v1.Object.permission:type_name -> keysteward.fsm.v1.UserPermission
+	102, // 123: keysteward.fsm.v1.Object.quota:type_name -> keysteward.fsm.v1.ClusterQuota
+	103, // 124: keysteward.fsm.v1.Object.key_values:type_name -> keysteward.fsm.v1.KeyValues
+	91,  // 125: keysteward.fsm.v1.Project.metadata:type_name -> keysteward.fsm.v1.Metadata
+	91,  // 126: keysteward.fsm.v1.ClusterProvider.metadata:type_name -> keysteward.fsm.v1.Metadata
+	91,  // 127: keysteward.fsm.v1.KubernetesCluster.metadata:type_name -> keysteward.fsm.v1.Metadata
+	91,  // 128: keysteward.fsm.v1.LogicalCloud.metadata:type_name -> keysteward.fsm.v1.Metadata
+	115, // 129: keysteward.fsm.v1.LogicalCloud.labels:type_name -> keysteward.fsm.v1.LogicalCloud.LabelsEntry
+	3,   // 130: keysteward.fsm.v1.LogicalCloud.state:type_name -> keysteward.fsm.v1.CloudState
+	97,  // 131: keysteward.fsm.v1.LogicalCloud.plan:type_name -> keysteward.fsm.v1.CloudPlan
+	98,  // 132: keysteward.fsm.v1.LogicalCloud.key:type_name -> keysteward.fsm.v1.CloudKey
+	99,  // 133: keysteward.fsm.v1.LogicalCloud.actions:type_name -> keysteward.fsm.v1.CloudAction
+	101, // 134: keysteward.fsm.v1.CloudPlan.permissions:type_name -> keysteward.fsm.v1.UserPermission
+	102, // 135: keysteward.fsm.v1.CloudPlan.quotas:type_name -> keysteward.fsm.v1.ClusterQuota
+	91,  // 136: keysteward.fsm.v1.ClusterReference.metadata:type_name -> keysteward.fsm.v1.Metadata
+	91,  // 137: keysteward.fsm.v1.UserPermission.metadata:type_name -> keysteward.fsm.v1.Metadata
+	91,  // 138: keysteward.fsm.v1.ClusterQuota.metadata:type_name -> keysteward.fsm.v1.Metadata
+	116, // 139: keysteward.fsm.v1.ClusterQuota.hard:type_name -> keysteward.fsm.v1.ClusterQuota.HardEntry
+	91,  // 140: keysteward.fsm.v1.KeyValues.metadata:type_name -> keysteward.fsm.v1.Metadata
+	4,   // 141: keysteward.fsm.v1.Certificate.state:type_name -> keysteward.fsm.v1.CertificateState
+	92,  // 142: keysteward.fsm.v1.PutObject.object:type_name -> keysteward.fsm.v1.Object
+	92,  // 143: keysteward.fsm.v1.DeleteObject.object:type_name -> keysteward.fsm.v1.Object
+	9,   // 144: keysteward.fsm.v1.ActOnCloud.action:type_name -> keysteward.fsm.v1.ActOnCloud.Action
+	108, // 145: keysteward.fsm.v1.ActOnCloud.key:type_name -> keysteward.fsm.v1.InstallCloudKey
+	98,  // 146: keysteward.fsm.v1.InstallCloudKey.key:type_name -> keysteward.fsm.v1.CloudKey
+	110, // 147: keysteward.fsm.v1.InstallCloudKey.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	110, // 148: keysteward.fsm.v1.RequestCertificates.requests:type_name -> keysteward.fsm.v1.CertificateRequest
+	112, // 149: keysteward.fsm.v1.ObserveCertificates.observations:type_name -> keysteward.fsm.v1.CertificateObservation
+	10,  // 150: keysteward.fsm.v1.CertificateObservation.kind:type_name -> keysteward.fsm.v1.CertificateObservation.Kind
+	151, // [151:151] is the sub-list for method output_type
+	151, // [151:151] is the sub-list for method input_type
+	151, // [151:151] is the sub-list for extension type_name
+	151, // [151:151] is the sub-list for extension extendee
+	0,   // [0:151] is the sub-list for field type_name
 }
 
 func init() { file_fsm_fsmpb_fsm_proto_init() }
@@ -11029,8 +11137,9 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Command_ConfirmRestore)(nil),
 		(*Command_SettleAccount)(nil),
 		(*Command_ConfirmToken)(nil),
+		(*Command_RecordAct)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[49].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[50].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Meta)(nil),
 		(*Record_Member)(nil),
@@ -11048,7 +11157,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 		(*Record_Certificate)(nil),
 		(*Record_Staged)(nil),
 	}
-	file_fsm_fsmpb_fsm_proto_msgTypes[80].OneofWrappers = []any{
+	file_fsm_fsmpb_fsm_proto_msgTypes[81].OneofWrappers = []any{
 		(*Object_Project)(nil),
 		(*Object_Provider)(nil),
 		(*Object_Cluster)(nil),
@@ -11064,7 +11173,7 @@ func file_fsm_fsmpb_fsm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_fsmpb_fsm_proto_rawDesc), len(file_fsm_fsmpb_fsm_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   105,
+			NumMessages:   106,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

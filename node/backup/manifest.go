@@ -2,6 +2,7 @@ package backup
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,9 @@ type Manifest struct {
 	FileID string `json:"fileId"`
 	// ClusterID is the cluster whose state this is.
 	ClusterID string `json:"clusterId"`
+	// History tells clusters of one ID apart, of which one was restored from a backup of
+	// the other; see [HistoryOf]. Empty in a cluster that was never restored.
+	History string `json:"history,omitempty"`
 	// MadeAt is when the state was read, by the clock of the node that did.
 	MadeAt time.Time `json:"madeAt"`
 	// Node that made it, and the version of its program.
@@ -78,22 +82,41 @@ func NewFileID() string {
 // Name is a file name that tells when the backup was made, and sorts by it: among
 // those of one cluster, the last name is the newest backup.
 func (m *Manifest) Name() string {
-	return fmt.Sprintf("keysteward-%s-%s-%d%s", m.ClusterID, m.MadeAt.UTC().Format(nameTime), m.Index, Suffix)
+	return fmt.Sprintf("keysteward-%s-%s-%d%s", Lineage(m.ClusterID, m.History), m.MadeAt.UTC().Format(nameTime), m.Index, Suffix)
+}
+
+// HistoryOf names the history that begins with a restore, by the restore's random name:
+// 8 hex digits, none if there was no restore.
+func HistoryOf(restoreID string) string {
+	if restoreID == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(restoreID))
+	return hex.EncodeToString(sum[:4])
+}
+
+// Lineage is what the backups of one cluster have in common in their names, and those of
+// a rehearsal of it, or of the time before a restore, have not.
+func Lineage(clusterID, history string) string {
+	if history == "" {
+		return clusterID
+	}
+	return clusterID + "." + history
 }
 
 const nameTime = "20060102T150405Z"
 
-// ParseName tells of which cluster, and of what time, the backup with a [Manifest.Name]
-// is; false if the name is none.
-func ParseName(name string) (clusterID string, madeAt time.Time, ok bool) {
+// ParseName tells of which [Lineage], and of what time, the backup with a
+// [Manifest.Name] is; false if the name is none.
+func ParseName(name string) (lineage string, madeAt time.Time, ok bool) {
 	rest, ends := strings.CutSuffix(name, Suffix)
 	rest, begins := strings.CutPrefix(rest, "keysteward-")
 	rest, index, has := cutLast(rest)
-	clusterID, stamp, also := cutLast(rest)
+	lineage, stamp, also := cutLast(rest)
 	madeAt, err := time.Parse(nameTime, stamp)
 	digits := strings.Trim(index, "0123456789") == ""
-	ok = ends && begins && has && also && clusterID != "" && index != "" && digits && err == nil
-	return clusterID, madeAt, ok
+	ok = ends && begins && has && also && lineage != "" && index != "" && digits && err == nil
+	return lineage, madeAt, ok
 }
 
 func cutLast(s string) (before, after string, ok bool) {

@@ -11,12 +11,16 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 )
 
-// steps are those of a pass on a chain, in order. While a restore is open nothing is
-// signed, lost or foreign, because the history that was lost may be behind it; what is
-// signed is sent again, and what it needs to be confirmed is found out.
+// steps are those of a pass on a chain, in order. While a restore is open no deposit is
+// begun, lost or foreign, because the history that was lost may be behind it; what was
+// signed is sent again, with higher fees at its nonce if it is stuck, because accounts
+// are settled only when it is final; and what it needs to be confirmed is found out.
 func (p *pass) steps() []func(context.Context) error {
 	if p.view.RestoreOpen() {
-		return []func(context.Context) error{p.look, p.watch, p.send, p.openAccount, p.settleAccounts, p.readEvents, p.searchSeed, p.recordFinal, p.tellUnconfirmed}
+		return []func(context.Context) error{
+			p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.settleAccounts, p.readEvents,
+			p.searchSeed, p.recordFinal, p.tellUnconfirmed,
+		}
 	}
 	return []func(context.Context) error{
 		p.look, p.watch, p.replaceStuck, p.send, p.openAccount, p.settleAccounts, p.mindForeign,
@@ -90,7 +94,7 @@ func (n *nonces) unsettled() *waiting {
 	case n.pending != n.latest:
 		return waitFor(RestoreUnsettled, "a backup was restored, and the funding account %s has transactions from nonce %d to %d under way: all of them have to be final", address, n.latest, n.pending-1)
 	case uint64(n.latest) < next:
-		return waitFor(RestoreUnsettled, "a backup was restored, and the funding account %s has a transaction with nonce %d in it that is not in a block yet: it is sent again", address, n.latest)
+		return waitFor(RestoreUnsettled, "a backup was restored, and the funding account %s has a deposit with nonce %d that is not in a block yet: it is sent again, and offered more for if it is stuck (--max-fee-gwei)", address, n.latest)
 	case n.final != n.latest:
 		return waitFor(RestoreUnsettled, "a backup was restored, and the transactions of the funding account %s from nonce %d to %d are not final yet", address, n.final, n.latest-1)
 	}

@@ -79,7 +79,7 @@ func (v *Vault) changeOnce(ctx context.Context, p Proposer, ask Asker, kind fsmp
 		v.mu.Unlock()
 	}
 	_, err = p.Propose(ctx, &fsmpb.Command{
-		Caller: ask.Caller, RequestId: ask.RequestID,
+		Caller: ask.Caller, RequestId: ask.RequestID, KeyringRestore: RestoreOf(view),
 		Body: &fsmpb.Command_UpdateKeyring{UpdateKeyring: &fsmpb.UpdateKeyring{
 			Sealed: record, Revision: view.Meta().GetSeal().GetRevision(), Change: kind, Key: key,
 			CurrentTerm: r.current, OldestTerm: r.keys.terms()[0],

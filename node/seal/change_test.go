@@ -70,7 +70,7 @@ func (s *solo) bring(ring *Keyring, n byte) {
 	s.t.Helper()
 	sealed, err := ring.Seal(KindKey, hex.EncodeToString(pubkeyOf(n)), []byte{n, n, n})
 	require.NoError(s.t, err)
-	s.do(&fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{
+	s.do(&fsmpb.Command{KeyringRestore: RestoreOf(s.View()), Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{
 		Keys: []*fsmpb.ImportedKey{{Pubkey: pubkeyOf(n), Sealed: sealed}},
 	}}})
 }

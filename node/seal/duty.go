@@ -95,13 +95,14 @@ func (v *Vault) pass(ctx context.Context, p Proposer) (more bool, err error) {
 
 // found gives a new cluster its first keyring.
 func (v *Vault) found(ctx context.Context, p Proposer) error {
-	record, err := NewKeyring(ctx, p.View().Meta().GetClusterId(), v.keks...)
+	view := p.View()
+	record, err := NewKeyring(ctx, view.Meta().GetClusterId(), v.keks...)
 	if err != nil {
 		return err
 	}
 	_, err = p.Propose(ctx, &fsmpb.Command{
-		Caller: dutyAsker().Caller,
-		Body:   &fsmpb.Command_InstallKeyring{InstallKeyring: &fsmpb.InstallKeyring{Sealed: record}},
+		Caller: dutyAsker().Caller, KeyringRestore: RestoreOf(view),
+		Body: &fsmpb.Command_InstallKeyring{InstallKeyring: &fsmpb.InstallKeyring{Sealed: record}},
 	})
 	if err != nil && !errors.Is(err, fsm.Refused(fsm.KeyringExists)) {
 		return fmt.Errorf("install keyring: %w", err)
@@ -172,7 +173,9 @@ func (v *Vault) reseal(ctx context.Context, p Proposer) error {
 		}
 		c.Records = append(c.Records, r)
 	}
-	_, err = p.Propose(ctx, &fsmpb.Command{Caller: dutyAsker().Caller, Body: &fsmpb.Command_Reseal{Reseal: c}})
+	_, err = p.Propose(ctx, &fsmpb.Command{
+		Caller: dutyAsker().Caller, KeyringRestore: RestoreOf(view), Body: &fsmpb.Command_Reseal{Reseal: c},
+	})
 	if err != nil {
 		return fmt.Errorf("seal again: %w", err)
 	}

@@ -23,13 +23,18 @@ type Opener interface {
 	Keyring(view *fsm.View) (*Keyring, error)
 }
 
+// RestoreOf is what a command has to say that was sealed under, or made of, the keyring
+// of this state: the state machine refuses it once a restore has replaced that.
+func RestoreOf(view *fsm.View) uint64 { return view.Meta().GetRestore().GetNumber() }
+
 // ProposeSealed proposes a command with ciphertexts, which build seals under the
-// data key of the moment, again if that was given up meanwhile. Errors wrap
-// [node.ErrSealed] where nothing can be sealed; else they are those of build and
-// of the proposal.
+// data key of the moment, again if that was given up meanwhile, or if a backup was
+// restored. Errors wrap [node.ErrSealed] where nothing can be sealed; else they are
+// those of build and of the proposal.
 func ProposeSealed(ctx context.Context, v Opener, p Proposer, build func(*Keyring) (*fsmpb.Command, error)) (any, error) {
 	for tried := 1; ; tried++ {
-		ring, err := v.Keyring(p.View())
+		view := p.View()
+		ring, err := v.Keyring(view)
 		if err != nil {
 			return nil, err //nolint:wrapcheck // says why the node is sealed
 		}
@@ -37,6 +42,7 @@ func ProposeSealed(ctx context.Context, v Opener, p Proposer, build func(*Keyrin
 		if err != nil {
 			return nil, err
 		}
+		cmd.KeyringRestore = RestoreOf(view)
 		value, err := p.Propose(ctx, cmd)
 		if !errors.Is(err, fsm.Refused(fsm.StaleSeal)) {
 			return value, err //nolint:wrapcheck // the caller says what it was about

@@ -43,7 +43,7 @@ func (m *Maker) Prepare(view *fsm.View, now time.Time) (*Backup, error) {
 	}
 	meta := view.Meta()
 	return &Backup{view: view, key: key, Manifest: backup.Manifest{
-		FileID: id, ClusterID: meta.GetClusterId(), MadeAt: now.UTC().Truncate(time.Second), Node: m.Node, Program: m.Program,
+		FileID: id, ClusterID: meta.GetClusterId(), History: backup.HistoryOf(meta.GetRestore().GetId()), MadeAt: now.UTC().Truncate(time.Second), Node: m.Node, Program: m.Program,
 		Index: meta.GetAppliedIndex(), Term: meta.GetAppliedTerm(), SnapshotFormat: fsm.SnapshotFormat,
 		FeatureLevel: meta.GetFeatureLevel(), ClusterTimeMs: meta.GetClusterTimeMs(), AuditSeq: meta.GetNextAudit(),
 		Counts: count(view), Keyring: view.Secret(fsm.SecretKeyring).GetSealed(),

@@ -184,6 +184,9 @@ func (c *cluster) restore(file []byte, w restoring.Wish) error {
 	if err := f.Check(leader.View(), w); err != nil {
 		return err
 	}
+	if err := f.Examine(leader.View()); err != nil {
+		return err
+	}
 	_, err = f.Restore(c.t.Context(), leader, restoring.Ask{Caller: &fsmpb.Caller{Name: "admin"}, RequestID: "r1"}, w)
 	return err
 }
@@ -242,6 +245,10 @@ func TestBackupUnderLoadAndBack(t *testing.T) {
 			require.Equal(t, uint64(h.Counts.Keys), keysOf(view))
 			require.Equal(t, h.ClusterID, view.Meta().GetClusterId())
 			require.True(t, view.RestoreOpen())
+			again, err := backup.ReadHeader(bytes.NewReader(to.backup(to.leader())))
+			require.NoError(t, err)
+			require.Equal(t, h.ClusterID, again.ClusterID)
+			require.NotEqual(t, h.History, again.History, "backups of a rehearsal are told apart")
 			to.lives()
 			require.ErrorIs(t, to.restore(files[0], restoring.Wish{}), restoring.ErrOlder, "it is that cluster now")
 		}

@@ -66,8 +66,9 @@ type Restorer struct {
 	Folder string
 	Logger *slog.Logger
 
-	busy atomic.Bool
-	free func() (uint64, error) // of tests
+	busy   atomic.Bool
+	free   func() (uint64, error) // of tests
+	memory func() uint64          // of this process, at most; 0 without a limit
 }
 
 // New removes what a process left that was killed.
@@ -79,7 +80,7 @@ func New(folder string, log *slog.Logger) *Restorer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Restorer{Folder: folder, Logger: log}
+	return &Restorer{Folder: folder, Logger: log, memory: memoryLimit}
 }
 
 // File is a backup that was received and is genuine. Close it.
@@ -88,9 +89,10 @@ type File struct {
 	Manifest backup.Manifest
 	Trailer  backup.Trailer
 
-	of   *Restorer
-	file *os.File
-	key  backup.Key
+	of       *Restorer
+	file     *os.File
+	key      backup.Key
+	examined bool
 }
 
 // Receive reads a backup to its end and checks that it is whole and genuine: that one

@@ -41,6 +41,8 @@ type Done struct {
 	Number uint64
 }
 
+var errNotExamined = errors.New("the state in the backup was not examined")
+
 // Ask is who restores, for the audit record.
 type Ask struct {
 	Caller    *fsmpb.Caller
@@ -51,6 +53,9 @@ type Ask struct {
 // [node.ErrUnknownOutcome] it may still have happened; otherwise the state is what it
 // was. Repeating it with the same file is another restore.
 func (f *File) Restore(ctx context.Context, p Proposer, ask Ask, w Wish) (Done, error) {
+	if !f.examined {
+		return Done{}, errNotExamined
+	}
 	id := backup.NewFileID()
 	log := f.of.Logger.With("restore", id, "file", f.Manifest.FileID)
 	log.Warn("a backup is being restored", "cluster", f.Manifest.ClusterID, "index", f.Manifest.Index, "madeAt", f.Manifest.MadeAt,

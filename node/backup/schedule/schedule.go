@@ -172,14 +172,14 @@ func (s *Schedule) step(ctx context.Context, view *fsm.View) (due time.Time, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(max(s.cfg.Every, attemptLeast), attemptMost))
 	defer cancel()
-	clusterID := view.Meta().GetClusterId()
+	lineage := backup.Lineage(view.Meta().GetClusterId(), backup.HistoryOf(view.Meta().GetRestore().GetId()))
 	all, err := s.cfg.Store.List(ctx)
 	if err != nil {
 		return due, fmt.Errorf("look for backups in %s: %w", s.cfg.Store, err)
 	}
 	all = slices.DeleteFunc(all, func(e Entry) bool { return s.unproven[e.Name] })
 	now := time.Now()
-	if last, ok := newest(ours(all, clusterID), now); ok {
+	if last, ok := newest(ours(all, lineage), now); ok {
 		s.know(last)
 		if due := last.MadeAt.Add(s.cfg.Every); due.After(now) {
 			return due, nil
@@ -191,7 +191,7 @@ func (s *Schedule) step(ctx context.Context, view *fsm.View) (due time.Time, err
 	}
 	s.know(made)
 	s.log.Info("made a backup", "to", s.cfg.Store.String(), "name", made.Name, "bytes", made.Bytes, "took", time.Since(now).Round(time.Millisecond))
-	s.prune(ctx, append(all, made), clusterID, made.Name, now)
+	s.prune(ctx, append(all, made), lineage, made.Name, now)
 	return now.Add(s.cfg.Every), nil
 }
 
@@ -241,11 +241,11 @@ func (s *Schedule) readBack(ctx context.Context, name string, b *making.Backup) 
 	return counted.n, nil
 }
 
-// prune removes the oldest backups of this cluster beyond those that are kept. What it
+// prune removes the oldest backups of this lineage beyond those that are kept. What it
 // can not remove is tried again after the next backup.
-func (s *Schedule) prune(ctx context.Context, all []Entry, clusterID, made string, now time.Time) {
+func (s *Schedule) prune(ctx context.Context, all []Entry, lineage, made string, now time.Time) {
 	// One that a clock which was ahead made tells nothing of what is new.
-	list := slices.DeleteFunc(ours(all, clusterID), func(e Entry) bool { return e.MadeAt.After(now.Add(ahead)) })
+	list := slices.DeleteFunc(ours(all, lineage), func(e Entry) bool { return e.MadeAt.After(now.Add(ahead)) })
 	if s.cfg.Keep == 0 || len(list) <= s.cfg.Keep {
 		return
 	}

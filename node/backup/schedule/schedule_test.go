@@ -87,6 +87,27 @@ func TestOthersFilesAreLeftAlone(t *testing.T) {
 	})
 }
 
+// A rehearsal has the ID of the cluster whose backup it was made of. Its backups neither
+// pass for those of the real one, nor push them out, nor the other way round.
+func TestRehearsalInTheSamePlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		genuine := made(t, "c1", time.Now()).Manifest
+		rehearsal := genuine
+		rehearsal.MadeAt, rehearsal.History = time.Now().Add(time.Minute).UTC(), backup.HistoryOf("some restore")
+		m.files[genuine.Name()], m.files[rehearsal.Name()] = []byte{1}, []byte{2}
+		require.Equal(t, []string{rehearsal.Name()}, m.names(backup.Lineage("c1", rehearsal.History)))
+		wait(30 * time.Minute)
+		s, stop := run(t, Config{Store: m, Every: 20 * time.Minute, Keep: 1}, "c1")
+		defer stop()
+		wait(time.Second)
+		require.Contains(t, m.names("c1"), s.Status().Last.Name)
+		require.NotContains(t, m.files, genuine.Name(), "its own is removed")
+		require.Contains(t, m.files, rehearsal.Name(), "the rehearsal's is left alone")
+	})
+}
+
 // A file of the future, of a clock that was wrong, does not stop backups, and does not
 // push the new ones out.
 func TestFileOfTheFuture(t *testing.T) {

@@ -34,11 +34,11 @@ type Store interface {
 	Reason(err error) error
 }
 
-// ours are the entries of this cluster, the newest first.
-func ours(all []Entry, clusterID string) []Entry {
+// ours are the entries of this lineage, the newest first.
+func ours(all []Entry, lineage string) []Entry {
 	var list []Entry
 	for _, e := range all {
-		if id, at, ok := backup.ParseName(e.Name); ok && id == clusterID {
+		if id, at, ok := backup.ParseName(e.Name); ok && id == lineage {
 			e.MadeAt = at
 			list = append(list, e)
 		}
