@@ -148,7 +148,7 @@ func (c *court) mayNotVote(m node.Member, id Identity, err error, commit uint64)
 	case id.ID != m.ID:
 		return fmt.Sprintf("does not answer: %s is at %s", id.ID, m.Address)
 	case id.ClusterID != c.clusterID:
-		return fmt.Sprintf("does not know yet that it is of cluster %s", c.clusterID)
+		return "does not know yet that it is of cluster " + c.clusterID
 	case id.Applied+node.PromoteWithin < commit:
 		return fmt.Sprintf("catches up: it lacks %d log entries", commit-id.Applied)
 	}
