@@ -167,13 +167,13 @@ func showInspection(w io.Writer, i node.Inspection) {
 }
 
 func counts(v *fsm.View) string {
-	keys, held := uint64(0), v.Meta().GetKeyCounts()
-	for _, n := range held {
+	keys, byState := uint64(0), v.Meta().GetKeyCounts()
+	for _, n := range byState {
 		keys += n
 	}
 	at := func(s fsmpb.KeyState) uint64 {
-		if int(s) < len(held) {
-			return held[s]
+		if int(s) < len(byState) {
+			return byState[s]
 		}
 		return 0
 	}

@@ -58,7 +58,7 @@ func (s *Server) getKubeconfig(c *call) (answer, error) {
 		if left <= 0 || over || s.ends() {
 			return stillPending(got.pending), nil
 		}
-		changed, err := turn.hold(c.ctx(), s.stopping, view.WatchCloud(wish.project, wish.cloud), left)
+		changed, err := turn.hold(c.ctx(), s.stopping, view.WatchClouds(), left)
 		if err != nil {
 			return answer{}, err
 		}

@@ -57,7 +57,7 @@ func (s *Server) changeMembers(c *call, change func(context.Context, node.Asker)
 	cmd := c.command()
 	a, err := change(ctx, node.Asker{Caller: cmd.GetCaller(), RequestID: cmd.GetRequestId()})
 	log := s.log.With("caller", c.caller.Name, "remote", c.caller.Remote, "method", routeOf(c.echo).method,
-		"path", c.echo.Request().URL.Path, "requestId", requestID(c.echo))
+		"path", c.echo.Request().URL.Path, "request_id", requestID(c.echo))
 	if err != nil {
 		log.Warn("members were not changed as was asked", "reason", err)
 		return answer{}, err

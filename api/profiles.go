@@ -39,8 +39,8 @@ func (s *Server) profile(c *call) (answer, error) {
 		return answer{}, badField("seconds", "want 1 to %d", mostProfiled/time.Second)
 	}
 	return answer{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { <-s.profiling }()
 		take(w, r)
-		<-s.profiling
 	})}, s.beginProfile()
 }
 

@@ -49,7 +49,7 @@ func (s *Server) getSnapshot(c *call) (answer, error) {
 	a := streamed(backup.MediaType, func(w io.Writer) error {
 		defer func() { <-s.snapshots }()
 		n, err := b.WriteTo(&patient{out: w, deadlines: http.NewResponseController(c.echo.Response().Writer)})
-		s.log.Info("a backup was sent", "requestId", requestID(c.echo), "caller", c.caller.Name, "remote", c.caller.Remote,
+		s.log.Info("a backup was sent", "request_id", requestID(c.echo), "caller", c.caller.Name, "remote", c.caller.Remote,
 			"file", b.Manifest.FileID, "index", b.Manifest.Index, "bytes", n, "whole", err == nil)
 		return err //nolint:wrapcheck // the caller wraps
 	})

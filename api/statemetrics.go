@@ -8,37 +8,34 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/gauge"
 )
 
 var (
-	descKeys      = describe("keys", "Keys by state.", "state")
-	descDeposits  = describe("deposits", "Deposits by state.", "state")
-	descWaiting   = describe("deposits_waiting", "1 while deposits wait, by reason.", "reason")
-	descSpares    = describe("spare_keys", "Keys that no request reserves: free, on their way, planned, and how many are wanted in all.", "state")
-	descToday     = describe("deposits_signed_today", "Deposits signed within the last 24 hours of cluster time.")
-	descTime      = describe("cluster_time_seconds", "Cluster time, in which rests and leases count.")
-	descSealed    = describe("sealed", "1 while this node has no usable key-encryption key.")
-	descDataKey   = describe("seal_data_key_age_seconds", "How long the data key that seals has been in use, in cluster time.")
-	descOutdated  = describe("seal_outdated_records", "Secrets that are sealed under older data keys, and are being sealed again.")
-	descLeader    = describe("leader", "1 while this node leads.")
-	descApplied   = describe("applied_index", "Raft index of the state of this node.")
-	descTolerance = describe("failure_tolerance", "How many voters may be lost before the cluster stops; the leader leaves out those that do not answer it.")
-	descAudit     = describe("audit_last_seq", "Sequence number of the newest audit record.")
-	descAuditKept = describe("audit_records", "Audit records that are kept in the state.")
-	descAllocated = describe("allocations", "Allocations by state: held, or resting until there is proof that the holder can no longer sign, and some time after that.", "state")
-	descRequests  = describe("requests_waiting", "Pods that wait for keys.")
-	descOldest    = describe("oldest_request_age_seconds", "How long the pod has waited that has waited for longest, by this machine's clock; 0 while none waits.")
-	descTokens    = describe("tokens", "Tokens in the state of the cluster.")
-	descFeatures  = describe("feature_level", "Feature level of the state: what every member's program knew when it was raised.")
-	descReady     = describe("ready", "1 while a check of /readyz is well, for each check.", "check")
-	descRestore   = describe("restore_open", "1 while a restored backup is not confirmed: no key changes its holder and no deposit is signed.")
-	descLacking   = describe("restore_missing", "What has to be found out before a restored backup can be confirmed, by kind.", "code")
-	descBuild     = describe("build_info", "1; the version of the program.", "version")
+	descKeys      = gauge.Desc("keys", "Keys by state.", "state")
+	descDeposits  = gauge.Desc("deposits", "Deposits by state.", "state")
+	descWaiting   = gauge.Desc("deposits_waiting", "1 while deposits wait, by reason.", "reason")
+	descSpares    = gauge.Desc("spare_keys", "Keys that no request reserves: free, on their way, planned, and how many are wanted in all.", "state")
+	descToday     = gauge.Desc("deposits_signed_today", "Deposits signed within the last 24 hours of cluster time.")
+	descTime      = gauge.Desc("cluster_time_seconds", "Cluster time, in which rests and leases count.")
+	descSealed    = gauge.Desc("sealed", "1 while this node has no usable key-encryption key.")
+	descDataKey   = gauge.Desc("seal_data_key_age_seconds", "How long the data key that seals has been in use, in cluster time.")
+	descOutdated  = gauge.Desc("seal_outdated_records", "Secrets that are sealed under older data keys, and are being sealed again.")
+	descLeader    = gauge.Desc("leader", "1 while this node leads.")
+	descApplied   = gauge.Desc("applied_index", "Raft index of the state of this node.")
+	descTolerance = gauge.Desc("failure_tolerance", "How many voters may be lost before the cluster stops; the leader leaves out those that do not answer it.")
+	descAudit     = gauge.Desc("audit_last_seq", "Sequence number of the newest audit record.")
+	descAuditKept = gauge.Desc("audit_records", "Audit records that are kept in the state.")
+	descAllocated = gauge.Desc("allocations", "Allocations by state: held, or resting until there is proof that the holder can no longer sign, and some time after that.", "state")
+	descRequests  = gauge.Desc("requests_waiting", "Pods that wait for keys.")
+	descOldest    = gauge.Desc("oldest_request_age_seconds", "How long the pod has waited that has waited for longest, by this machine's clock; 0 while none waits.")
+	descTokens    = gauge.Desc("tokens", "Tokens in the state of the cluster.")
+	descFeatures  = gauge.Desc("feature_level", "Feature level of the state: what every member's program knew when it was raised.")
+	descReady     = gauge.Desc("ready", "1 while a check of /readyz is well, for each check.", "check")
+	descRestore   = gauge.Desc("restore_open", "1 while a restored backup is not confirmed: no key changes its holder and no deposit is signed.")
+	descLacking   = gauge.Desc("restore_missing", "What has to be found out before a restored backup can be confirmed, by kind.", "code")
+	descBuild     = gauge.Desc("build_info", "1; the version of the program.", "version")
 )
-
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("keysteward_"+name, help, labels, nil)
-}
 
 // stateCollector reads status and state at the moment of a scrape.
 type stateCollector struct {
@@ -60,59 +57,57 @@ func (*stateCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
+	tell := gauge.To(ch)
 	status, view := c.s.node.Status(), c.s.node.View()
 	m := view.Meta()
 	for state, n := range keyCounts(m) {
-		gauge(descKeys, float64(n), state)
+		tell(descKeys, float64(n), state)
 	}
 	for state, n := range depositCounts(m) {
-		gauge(descDeposits, float64(n), state)
+		tell(descDeposits, float64(n), state)
 	}
-	c.collectRestore(view, gauge)
+	c.collectRestore(view, tell)
 	if code := view.DepositStatus().GetCode(); code != "" {
-		gauge(descWaiting, 1, code)
+		tell(descWaiting, 1, code)
 	}
 	spares := view.Spares()
 	for state, n := range map[string]int{"wanted": spares.Wanted, "free": spares.Free, "on-their-way": spares.OnTheirWay, "planned": spares.Planned} {
-		gauge(descSpares, float64(n), state)
+		tell(descSpares, float64(n), state)
 	}
-	gauge(descToday, float64(paceOf(view).SignedToday))
+	tell(descToday, float64(paceOf(view).SignedToday))
 	_, isSealed := c.s.vault.Sealed()
-	gauge(descTime, float64(m.GetClusterTimeMs())/1000)
-	gauge(descSealed, oneIf(isSealed))
+	tell(descTime, float64(m.GetClusterTimeMs())/1000)
+	tell(descSealed, gauge.OneIf(isSealed))
 	outdated, age := sealAges(m)
-	gauge(descDataKey, age)
-	gauge(descOutdated, outdated)
-	gauge(descLeader, oneIf(status.IsLeader))
-	gauge(descApplied, float64(m.GetAppliedIndex()))
-	gauge(descTolerance, float64(status.FailureTolerance()))
-	gauge(descAudit, float64(m.GetNextAudit()))
-	gauge(descAuditKept, float64(m.GetNextAudit()-view.AuditAnchor().Seq))
+	tell(descDataKey, age)
+	tell(descOutdated, outdated)
+	tell(descLeader, gauge.OneIf(status.IsLeader))
+	tell(descApplied, float64(m.GetAppliedIndex()))
+	tell(descTolerance, float64(status.FailureTolerance()))
+	tell(descAudit, float64(m.GetNextAudit()))
+	tell(descAuditKept, float64(m.GetNextAudit()-view.AuditAnchor().Seq))
 	now := c.count(view, time.Now())
-	gauge(descAllocated, float64(now.held), "held")
-	gauge(descAllocated, float64(now.resting), "resting")
-	gauge(descRequests, float64(now.waiting))
-	gauge(descOldest, now.age(time.Now()))
-	gauge(descTokens, float64(now.tokens))
-	gauge(descFeatures, float64(m.GetFeatureLevel()))
+	tell(descAllocated, float64(now.held), "held")
+	tell(descAllocated, float64(now.resting), "resting")
+	tell(descRequests, float64(now.waiting))
+	tell(descOldest, now.age(time.Now()))
+	tell(descTokens, float64(now.tokens))
+	tell(descFeatures, float64(m.GetFeatureLevel()))
 	for _, check := range c.s.node.Checks() {
-		gauge(descReady, oneIf(check.OK), check.Name)
+		tell(descReady, gauge.OneIf(check.OK), check.Name)
 	}
-	gauge(descBuild, 1, c.s.cfg.Version)
+	tell(descBuild, 1, c.s.cfg.Version)
 }
 
 // collectRestore tells of a restore that is open.
-func (*stateCollector) collectRestore(view *fsm.View, gauge func(*prometheus.Desc, float64, ...string)) {
-	gauge(descRestore, oneIf(view.RestoreOpen()))
+func (*stateCollector) collectRestore(view *fsm.View, tell gauge.Tell) {
+	tell(descRestore, gauge.OneIf(view.RestoreOpen()))
 	lacking := make(map[string]int)
 	for _, m := range view.RestoreMissing() {
 		lacking[m.Code]++
 	}
 	for code, n := range lacking {
-		gauge(descLacking, float64(n), code)
+		tell(descLacking, float64(n), code)
 	}
 }
 
@@ -162,13 +157,6 @@ func (n census) age(now time.Time) float64 {
 		return 0
 	}
 	return max(0, now.Sub(n.oldest).Seconds())
-}
-
-func oneIf(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // sealAges are how many secrets are under older data keys, and how old, in seconds,

@@ -50,11 +50,11 @@ func agree(ctx context.Context, p *peers) error {
 				err = p.compare(ctx, status, c)
 			}
 			reason := ""
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, node.ErrNotLeader) { // the next leader goes on
 				reason = err.Error()
 			}
 			if reason != "" && reason != said {
-				p.log.Error("members can not be compared", "reason", reason)
+				p.log.Error("members can not be compared, or brought to a higher feature level", "reason", reason)
 			}
 			said = reason
 		}
@@ -104,10 +104,11 @@ func (p *peers) compare(ctx context.Context, status node.Status, c *comparison) 
 		return nil
 	}
 	confirmed, undecided := mostHave(meta.GetMark(), status.Peers)
-	if p.report.differ(""); undecided != "" {
+	if undecided != "" {
 		p.report.differ("members differ, and nobody can tell which of them is right: " + undecided)
 		return fmt.Errorf("%w: %s", errUndecided, undecided)
 	}
+	p.report.differ("")
 	if confirmed == nil && meta.GetMark() != nil && c.waits < heardAfter {
 		c.waits++
 		return nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/pki"
 )
 
 // Peer is a node that belongs to the cluster when it is founded.
@@ -85,7 +86,7 @@ const notFounded = "the cluster is not founded yet: "
 // question to the next.
 func silence(err error) string {
 	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "does not prove to be there: " + wrong.Error()
+		return "does not prove to be there: " + pki.Complaint(wrong)
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {

@@ -137,3 +137,40 @@ func (c *court) canLose(m node.Member) string {
 	}
 	return ""
 }
+
+// mayNotVote says why a member can not be let vote yet, by what answered at its address
+// when everything up to commit was committed; empty if it can. A vote that nobody gives
+// only makes majorities harder to come by.
+func (c *court) mayNotVote(m node.Member, id Identity, err error, commit uint64) string {
+	switch {
+	case err != nil:
+		return silence(err)
+	case id.ID != m.ID:
+		return fmt.Sprintf("does not answer: %s is at %s", id.ID, m.Address)
+	case id.ClusterID != c.clusterID:
+		return "does not know yet that it is of cluster " + c.clusterID
+	case id.Applied+node.PromoteWithin < commit:
+		return fmt.Sprintf("catches up: it lacks %d log entries", commit-id.Applied)
+	}
+	return ""
+}
+
+// canNotLead says why a member should not be handed the leadership, by what answered at
+// its address; empty if it should.
+func canNotLead(m node.Member, id Identity, err error) string {
+	switch {
+	case !m.Voter:
+		return "does not vote"
+	case err != nil:
+		return silence(err)
+	case id.ID != m.ID:
+		return fmt.Sprintf("lost its disk: %s is at %s", id.ID, m.Address)
+	case id.Sealed:
+		return "is sealed: it has no usable key-encryption key"
+	case id.LowDisk:
+		return "has too little free space on its disk"
+	case id.Unfit:
+		return "should not lead: its /readyz says why"
+	}
+	return ""
+}

@@ -176,11 +176,8 @@ func (c *Cluster) Promote(ctx context.Context, by node.Asker, id string) error {
 			return nil
 		}
 		who, err := c.peers.identity(ctx, m.Address)
-		if err != nil || who.ID != id {
-			return node.Kept(node.KeptBehind, "%s does not answer at %s, and would have a vote that nobody gives", id, m.Address)
-		}
-		if commit := c.peers.node.Status().CommitIndex; who.Applied+node.PromoteWithin < commit {
-			return node.Kept(node.KeptBehind, "%s catches up: it lacks %d log entries; it votes by itself once it has them", id, commit-who.Applied)
+		if why := court.mayNotVote(m, who, err, c.peers.node.Status().CommitIndex); why != "" {
+			return node.Kept(node.KeptBehind, "%s %s; it votes by itself once it has caught up", id, why)
 		}
 		act := act{"member.promote", id, "it votes at " + m.Address}
 		if err := c.record(ctx, by, act); err != nil {

@@ -108,7 +108,7 @@ func (t *tender) promote(ctx context.Context, c *court, status node.Status) (cha
 			continue
 		}
 		id, err := t.identity(ctx, m.Address)
-		if err != nil || id.ID != m.ID || id.ClusterID != c.clusterID || id.Applied+node.PromoteWithin < status.CommitIndex {
+		if c.mayNotVote(m, id, err, status.CommitIndex) != "" {
 			delete(t.ready, m.ID)
 			continue
 		}

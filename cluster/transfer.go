@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -35,7 +34,8 @@ func (c *Cluster) pass(ctx context.Context, by node.Asker, court *court, to stri
 		if m.ID == c.peers.node.ID() || to != "" && m.ID != to {
 			continue
 		}
-		if why := c.canNotLead(ctx, m); why != "" {
+		id, err := c.peers.identity(ctx, m.Address)
+		if why := canNotLead(m, id, err); why != "" {
 			reasons = append(reasons, m.ID+" "+why)
 			continue
 		}
@@ -64,25 +64,6 @@ func orNone(reasons []string) string {
 		return "there is no other voter"
 	}
 	return strings.Join(reasons, "; ")
-}
-
-// canNotLead says why a member should not be handed the leadership, empty if it should.
-func (c *Cluster) canNotLead(ctx context.Context, m node.Member) string {
-	if !m.Voter {
-		return "does not vote"
-	}
-	id, err := c.peers.identity(ctx, m.Address)
-	switch {
-	case err != nil:
-		return silence(err)
-	case id.ID != m.ID:
-		return fmt.Sprintf("lost its disk: %s is at %s", id.ID, m.Address)
-	case id.Sealed:
-		return "is sealed: it has no usable key-encryption key"
-	case id.LowDisk:
-		return "has too little free space on its disk"
-	}
-	return ""
 }
 
 // successor waits for the session of the leader after the one of a term.

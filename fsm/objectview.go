@@ -143,12 +143,8 @@ func (v *View) Renewals() iter.Seq[*fsmpb.Certificate] {
 	return rows[*fsmpb.Certificate](v.txn, tableCertificates, indexRenew)
 }
 
-// WatchClouds returns what changes when the leader may have something new to do
-// for logical clouds.
+// WatchClouds returns what changes when anything of a logical cloud does.
 func (v *View) WatchClouds() Changes { return v.watch(tableObjects, tableCertificates) }
-
-// WatchCloud returns what changes when anything of one cloud does, or of another.
-func (v *View) WatchCloud(string, string) Changes { return v.WatchClouds() }
 
 // SealedObjectsBelow iterates over the Kubernetes clusters and logical clouds whose
 // ciphertext is under an older term than this one, oldest term first.

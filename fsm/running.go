@@ -61,9 +61,8 @@ func numbers(h hash.Hash, list ...uint64) {
 	_, _ = h.Write(b)
 }
 
-// checkpoint compares the mark before with what most voters had there, and makes a new
-// one. What differs is no refusal but an error of this node: what it would answer from
-// now on is not what the cluster decided.
+// checkpoint makes a new mark. Whether this replica had at the mark before what most
+// voters had was asked already, by [write.differs].
 func (w *write) checkpoint() Result {
 	if no := w.needs(1); no != nil {
 		return Result{Refusal: no}
@@ -73,7 +72,8 @@ func (w *write) checkpoint() Result {
 }
 
 // differs returns an error that wraps [ErrDiverged] if a checkpoint of the entry
-// confirms another hash than this replica had at that mark.
+// confirms another hash than this replica had at that mark. That is no refusal: what
+// this node would answer from now on is not what the cluster decided.
 func (w *write) differs(c *fsmpb.Command) error {
 	confirmed, mark := c.GetCheckpoint().GetConfirmed(), w.meta.GetMark()
 	if confirmed == nil || mark == nil || c.GetSession() != w.term || w.meta.GetSession() != w.term {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/keysteward/keysteward/node/gauge"
 	"github.com/keysteward/keysteward/node/raftlog"
 )
 
@@ -48,9 +49,9 @@ type Disk struct {
 }
 
 var (
-	diskFree = prometheus.NewDesc("keysteward_disk_free_bytes", "Free space on the disk of the data folder.", nil, nil)
-	diskSize = prometheus.NewDesc("keysteward_disk_size_bytes", "Size of the disk of the data folder.", nil, nil)
-	diskLow  = prometheus.NewDesc("keysteward_disk_low", "1 while less than --min-free-disk is free.", nil, nil)
+	diskFree = gauge.Desc("disk_free_bytes", "Free space on the disk of the data folder.")
+	diskSize = gauge.Desc("disk_size_bytes", "Size of the disk of the data folder.")
+	diskLow  = gauge.Desc("disk_low", "1 while less than --min-free-disk is free.")
 )
 
 func newDisk(cfg Config) *Disk {
@@ -123,13 +124,10 @@ func (d *Disk) Describe(ch chan<- *prometheus.Desc) {
 func (d *Disk) Collect(ch chan<- prometheus.Metric) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	low := 0.0
-	if d.low {
-		low = 1
-	}
-	ch <- prometheus.MustNewConstMetric(diskFree, prometheus.GaugeValue, float64(d.last.free))
-	ch <- prometheus.MustNewConstMetric(diskSize, prometheus.GaugeValue, float64(d.last.all))
-	ch <- prometheus.MustNewConstMetric(diskLow, prometheus.GaugeValue, low)
+	tell := gauge.To(ch)
+	tell(diskFree, float64(d.last.free))
+	tell(diskSize, float64(d.last.all))
+	tell(diskLow, gauge.OneIf(d.low))
 }
 
 // Disk is that of the node's data folder.

@@ -8,10 +8,10 @@ import (
 // patienceInterval is how often a node looks whether it became sealed or unsealed.
 const patienceInterval = 500 * time.Millisecond
 
-// heedSeal lets a sealed node wait longer between its candidacies, for as long as
-// it is sealed, and one that should not lead for another reason. It does not wait longer
-// for a dead leader: a node that believes in one refuses the others its vote. One that becomes sealed while it leads hands
-// over, if it is sealed at two looks.
+// heedSeal lets a node that is sealed, or should not lead for another reason, wait longer
+// between its candidacies for as long as that is so. It does not wait longer for a dead
+// leader: a node that believes in one refuses the others its vote. One that becomes sealed
+// while it leads hands over, if it is sealed at two looks.
 func (n *Node) heedSeal(ctx context.Context) {
 	for sealed := 0; ; {
 		reason, usable := n.cfg.Vault.Usable(n.View())

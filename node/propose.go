@@ -188,9 +188,9 @@ func applied(future raft.ApplyFuture, want int) ([]fsm.Result, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	results, ok := resultsOf(future.Response())
-	if !ok || len(results) != want {
+	entry, ok := future.Response().(appliedEntry)
+	if !ok || len(entry.results) != want {
 		return nil, fmt.Errorf("%w: answer of type %T", ErrUnknownOutcome, future.Response())
 	}
-	return results, nil
+	return entry.results, nil
 }

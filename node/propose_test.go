@@ -191,8 +191,8 @@ func TestOutcomes(t *testing.T) {
 		"disk":            {fakeFuture{err: errCut}, ErrUnknownOutcome},
 		"not applied":     {fakeFuture{response: errBroken}, ErrUnknownOutcome},
 		"no answer":       {fakeFuture{}, ErrUnknownOutcome},
-		"too few answers": {fakeFuture{response: []fsm.Result{{}}}, ErrUnknownOutcome},
-		"applied":         {fakeFuture{response: []fsm.Result{{}, {}}}, nil},
+		"too few answers": {fakeFuture{response: appliedEntry{results: []fsm.Result{{}}}}, ErrUnknownOutcome},
+		"applied":         {fakeFuture{response: appliedEntry{results: []fsm.Result{{}, {}}}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

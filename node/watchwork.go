@@ -22,17 +22,6 @@ type appliedEntry struct {
 	began, ended time.Time
 }
 
-// resultsOf are those of a log entry, not ok if it could not be applied.
-func resultsOf(response any) (results []fsm.Result, ok bool) {
-	switch r := response.(type) {
-	case appliedEntry:
-		return r.results, true
-	case []fsm.Result:
-		return r, true
-	}
-	return nil, false
-}
-
 // passage is the way of one log entry, as its leader saw it.
 type passage struct {
 	index    uint64

@@ -49,7 +49,7 @@ func restoreNotes(g *grid, r wire.Restore) {
 		g.note("%s that the backup does not know or have paid: once their validators are stopped, keysteward keys confirm-stopped --all-adopted", adoptedKeys(r.AdoptedKeys))
 	}
 	if r.SuspendedTokens > 0 {
-		g.note("%s until keysteward tokens confirm: it may have been revoked after the backup", suspendedTokens(r.SuspendedTokens))
+		g.note("%s until keysteward tokens confirm: what was revoked after the backup is not known", suspendedTokens(r.SuspendedTokens))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/chaos/books"
 	"github.com/keysteward/keysteward/cluster/chaos/history"
 )
@@ -93,7 +94,7 @@ func dump(w *workload, dir string) []string {
 // settle waits until all nodes say the same and the books agree with it. It returns what
 // is not so, and what they say.
 func (s *stage) settle(ctx context.Context) (found []string, said answers.Testimony) {
-	err := await(ctx, settleTime, errUnsettled, func() bool {
+	err := await.For(ctx, settleTime, errUnsettled, func() bool {
 		found, said = s.look(ctx)
 		return len(found) == 0
 	})

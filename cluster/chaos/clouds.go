@@ -17,6 +17,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client"
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 )
 
 const (
@@ -196,7 +197,7 @@ func (c *clouds) note(name string, status wire.LogicalCloudStatus, kubeconfig []
 // although his cloud is gone.
 func (c *clouds) violations(ctx context.Context) []string {
 	var left []string
-	err := await(ctx, settleTime, errUnsettled, func() bool {
+	err := await.For(ctx, settleTime, errUnsettled, func() bool {
 		left = c.leftOver(ctx)
 		return len(left) == 0
 	})

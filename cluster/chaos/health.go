@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 )
 
 // healthTime is how long a cluster may take to be whole after the last fault was healed.
@@ -65,7 +66,7 @@ func (s *stage) court(ctx context.Context, api string) (c wire.Cluster, leads bo
 
 // awaitVoter returns when a node is ready and votes.
 func (s *stage) awaitVoter(ctx context.Context, member int) error {
-	return await(ctx, backTime, errNotBack, func() bool {
+	return await.For(ctx, backTime, errNotBack, func() bool {
 		n := s.node(ctx, member)
 		return n != nil && n.Voter && s.ready(ctx, member)
 	})
@@ -73,7 +74,7 @@ func (s *stage) awaitVoter(ctx context.Context, member int) error {
 
 // awaitHealth returns when all nodes are ready and vote, and nobody else does.
 func (s *stage) awaitHealth(ctx context.Context) error {
-	return await(ctx, healthTime, errUnhealthy, func() bool {
+	return await.For(ctx, healthTime, errUnhealthy, func() bool {
 		for i := range s.count {
 			if !s.ready(ctx, i) {
 				return false

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 )
 
@@ -91,7 +92,7 @@ func kindsNamed(names string) ([]kind, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		at := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
 		if at < 0 {
-			return nil, fmt.Errorf("%w: %w: %q, there are %s", errUsage, errNoKind, name, kindNames())
+			return nil, fmt.Errorf("%w: %w: %q, there are %s", command.ErrUsage, errNoKind, name, kindNames())
 		}
 		some = append(some, kinds()[at])
 	}

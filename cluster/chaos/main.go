@@ -2,40 +2,27 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 	"github.com/keysteward/keysteward/cluster/chaos/netns"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	p, err := parse(os.Args[1:])
-	switch {
-	case err != nil:
-	case p.network == networkNamespaces && !netns.Inside():
-		err = netns.Enter(ctx, os.Args[1:]...)
-	default:
-		err = p.run(ctx, os.Stdout)
-	}
-	stop()
-	switch {
-	case err == nil:
-		return
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "chaos: interrupted")
-	case !errors.Is(err, errViolations): // those were told
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-	}
-	os.Exit(1)
+	command.Main("chaos", func(ctx context.Context, args []string) error {
+		p, err := parse(args)
+		switch {
+		case err != nil:
+			return err
+		case p.network == networkNamespaces && !netns.Inside():
+			return netns.Enter(ctx, args...) //nolint:wrapcheck // says what it is
+		}
+		return p.run(ctx, os.Stdout)
+	})
 }
-
-var errUsage = errors.New("wrong usage")
 
 // program is what the command line asks for.
 type program struct {
@@ -71,20 +58,20 @@ func parse(args []string) (program, error) {
 	f.BoolVar(&p.disks, "disks", mayMount(), "give each node a disk in memory, which can be full (root, Linux)")
 	f.StringVar(&p.keep, "dir", "", "folder for data, logs and what was found, which must not exist (default: a temporary one, removed if nothing is wrong)")
 	if err := f.Parse(args); err != nil {
-		return p, fmt.Errorf("%w: %w", errUsage, err)
+		return p, fmt.Errorf("%w: %w", command.ErrUsage, err)
 	}
 	if p.nodes != 3 && p.nodes != 5 {
-		return p, fmt.Errorf("%w: %d nodes, there can be 3 or 5", errUsage, p.nodes)
+		return p, fmt.Errorf("%w: %d nodes, there can be 3 or 5", command.ErrUsage, p.nodes)
 	}
 	switch p.network {
 	case networkWires:
 	case networkNamespaces:
 		p.kubernetes = "" // its API server listens on loopback
 	default:
-		return p, fmt.Errorf("%w: --network %s, there are %s and %s", errUsage, p.network, networkWires, networkNamespaces)
+		return p, fmt.Errorf("%w: --network %s, there are %s and %s", command.ErrUsage, p.network, networkWires, networkNamespaces)
 	}
 	if p.duration <= 0 || p.gap <= 0 || p.think <= 0 {
-		return p, fmt.Errorf("%w: times must be positive", errUsage)
+		return p, fmt.Errorf("%w: times must be positive", command.ErrUsage)
 	}
 	_, err := kindsNamed(p.only)
 	return p, err

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 )
 
 func someProgram() program {
@@ -78,7 +80,7 @@ func TestParse(t *testing.T) {
 	require.Len(t, some, 2)
 	for _, args := range [][]string{{"--nodes", "4"}, {"--duration", "0s"}, {"--gap", "-1s"}, {"--only", "flood"}} {
 		_, err := parse(args)
-		require.ErrorIs(t, err, errUsage, "%v", args)
+		require.ErrorIs(t, err, command.ErrUsage, "%v", args)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/ethereum"
@@ -35,7 +36,7 @@ func (s *stage) catch(ctx context.Context, point failpoint.Name) (member int, ok
 		return 0, false, err //nolint:wrapcheck // says what it is
 	}
 	pid := 0
-	err = await(ctx, comeTime, errNotHit, func() bool {
+	err = await.For(ctx, comeTime, errNotHit, func() bool {
 		var failure error
 		pid, failure = s.Points.Caught(point)
 		return failure != nil || pid != 0

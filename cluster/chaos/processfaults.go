@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
@@ -135,7 +136,7 @@ func (s *stage) rolled(_ int, _ *rand.Rand) faults.Fault {
 				return nil, fmt.Errorf("start %s again: %w", faults.NodeName(i), err)
 			}
 			// Links may be cut meanwhile; who rolls on without looking loses the quorum.
-			_ = await(ctx, backTime/6, errNotBack, func() bool { return s.ready(ctx, i) })
+			_ = await.For(ctx, backTime/6, errNotBack, func() bool { return s.ready(ctx, i) })
 		}
 		return func(context.Context) error { return nil }, nil
 	})

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 )
 
-var (
-	errViolations = errors.New("there were violations")
-	errNoWork     = errors.New("nothing could be changed any more after all was healed")
-)
+var errNoWork = errors.New("nothing could be changed any more after all was healed")
 
 const (
 	// afterTime is for how long clients go on when everything is healed.
@@ -67,7 +67,7 @@ func (p program) inFolder(ctx context.Context, out io.Writer, dir string) (err e
 	}
 	if len(found) > 0 {
 		fmt.Fprintf(out, "chaos: SEED=%d: %d VIOLATIONS\n    %s\n", p.seed, len(found), strings.Join(found, "\n    "))
-		return errViolations
+		return command.ErrViolations
 	}
 	fmt.Fprintf(out, "chaos: SEED=%d: no violation\n", p.seed)
 	return nil
@@ -131,7 +131,7 @@ func (p program) chaos(ctx context.Context, w *workload, t *torment, k *keeper, 
 	}
 	t.say("the cluster is healthy")
 	before := w.seen.changes.Load()
-	if err := await(ctx, workTime, errNoWork, func() bool { return w.seen.changes.Load() > before+pods }); err != nil {
+	if err := await.For(ctx, workTime, errNoWork, func() bool { return w.seen.changes.Load() > before+pods }); err != nil {
 		return []string{err.Error()}
 	}
 	_ = pause(ctx, afterTime)

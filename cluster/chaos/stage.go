@@ -121,19 +121,6 @@ func (s *stage) close(ctx context.Context) error {
 	return nil
 }
 
-// await calls check until it answers true. After the limit it returns what was late, or
-// why the context ended.
-func await(ctx context.Context, limit time.Duration, late error, check func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
-	defer cancel()
-	for !check() {
-		if err := pause(ctx, pollTime); err != nil {
-			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
-		}
-	}
-	return nil
-}
-
 // pause returns an error if the context ends before so much time has passed.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -36,31 +36,36 @@ func (t *Txn) table(name string) (*table, int, error) {
 	return t.tables[n], n, nil
 }
 
-// First returns the row with this key in the index, nil if there is none.
-func (t *Txn) First(tableName, index string, key []byte) (any, error) {
-	tab, _, err := t.table(tableName)
+// index returns an index as the transaction sees it, and whether it is its own.
+func (t *Txn) index(tableName, index string) (rows *tree, own bool, err error) {
+	tab, at, err := t.table(tableName)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	n, err := tab.layout.number(index)
 	if err != nil {
+		return nil, false, err
+	}
+	return tab.indexes[n], t.write != nil && t.write[at] != nil && t.write[at].own[n], nil
+}
+
+// First returns the row with this key in the index, nil if there is none.
+func (t *Txn) First(tableName, index string, key []byte) (any, error) {
+	rows, _, err := t.index(tableName, index)
+	if err != nil {
 		return nil, err
 	}
-	e, _ := tab.indexes[n].Get(entryOf(key, nil))
+	e, _ := rows.Get(entryOf(key, nil))
 	return e.row, nil
 }
 
 // Lowest returns the first row of an index, nil if it is empty.
 func (t *Txn) Lowest(tableName, index string) (any, error) {
-	tab, _, err := t.table(tableName)
+	rows, _, err := t.index(tableName, index)
 	if err != nil {
 		return nil, err
 	}
-	n, err := tab.layout.number(index)
-	if err != nil {
-		return nil, err
-	}
-	e, _ := tab.indexes[n].Min()
+	e, _ := rows.Min()
 	return e.row, nil
 }
 
@@ -77,19 +82,14 @@ func (t *Txn) Prefix(tableName, index string, prefix []byte, yield func(row any)
 }
 
 func (t *Txn) ascend(tableName, index string, from []byte, yield func(entry) bool) error {
-	tab, at, err := t.table(tableName)
+	rows, own, err := t.index(tableName, index)
 	if err != nil {
 		return err
 	}
-	n, err := tab.layout.number(index)
-	if err != nil {
-		return err
-	}
-	rows := tab.indexes[n]
 	if rows.Len() == 0 {
 		return nil
 	}
-	if t.write != nil && t.write[at] != nil && t.write[at].own[n] {
+	if own {
 		rows = rows.Clone() // that stays as it is
 	}
 	rows.AscendGreaterOrEqual(entryOf(from, nil), yield)
@@ -99,15 +99,11 @@ func (t *Txn) ascend(tableName, index string, from []byte, yield func(entry) boo
 // Insert adds a row, in the place of one with the same ID if there is one. The row must
 // not be changed any more.
 func (t *Txn) Insert(tableName string, row any) error {
-	c, err := t.change(tableName)
+	c, id, err := t.changeOf(tableName, row)
 	if err != nil {
 		return err
 	}
 	s := c.table.layout
-	id, _, err := s.indexes[0].key(s.name, row)
-	if err != nil {
-		return err
-	}
 	before, _ := c.table.indexes[0].Get(entryOf(id, nil))
 	for n, x := range s.indexes {
 		key, in, err := x.key(s.name, row)
@@ -142,15 +138,11 @@ func (c *change) leave(n int, old any, key []byte, in bool) error {
 
 // Delete removes the row with the ID that this one has. It is an error if there is none.
 func (t *Txn) Delete(tableName string, row any) error {
-	c, err := t.change(tableName)
+	c, id, err := t.changeOf(tableName, row)
 	if err != nil {
 		return err
 	}
 	s := c.table.layout
-	id, _, err := s.indexes[0].key(s.name, row)
-	if err != nil {
-		return err
-	}
 	old, ok := c.index(0).Delete(entryOf(id, nil))
 	if !ok {
 		return fmt.Errorf("delete from %s: %w", s.name, ErrMissed)
@@ -162,6 +154,15 @@ func (t *Txn) Delete(tableName string, row any) error {
 	}
 	t.touch(c, id)
 	return nil
+}
+
+// changeOf makes the row's table the transaction's own, and returns the row's ID.
+func (t *Txn) changeOf(tableName string, row any) (c *change, id []byte, err error) {
+	if c, err = t.change(tableName); err != nil {
+		return nil, nil, err
+	}
+	id, _, err = c.table.layout.indexes[0].key(tableName, row)
+	return c, id, err
 }
 
 // change makes a table the transaction's own.

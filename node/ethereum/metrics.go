@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keysteward/keysteward/node/gauge"
 )
 
 // metrics shows what the duty sees. Only a node whose duty runs exports values.
@@ -21,17 +23,17 @@ type metrics struct {
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+	byLabel := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "keysteward", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		balance: gauge("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
-		gas:     gauge("deposit_gas_price_wei", "Price of a unit of gas in wei: base fee and tip."),
-		costs:   gauge("deposit_cost_wei", "Wei that deposits in flight still take, that those which wait will take, and that the balance lacks for all of them.", "account", "of"),
-		client:  gauge("execution_client_up", "1 if the execution client answers and is on the right chain."),
-		clients: gauge("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
-		used:    gauge("execution_client_used", "1 for the execution client that is used.", "client"),
-		paid:    gauge("deposit_keys_paid_by_others", "Public keys of this cluster that somebody else paid for, on the leader; with a signature by the key's secret where signature is valid.", "signature"),
+		balance: byLabel("deposit_account_balance_wei", "Balance of the funding account in wei, rounded.", "account"),
+		gas:     byLabel("deposit_gas_price_wei", "Price of a unit of gas in wei: base fee and tip."),
+		costs:   byLabel("deposit_cost_wei", "Wei that deposits in flight still take, that those which wait will take, and that the balance lacks for all of them.", "account", "of"),
+		client:  byLabel("execution_client_up", "1 if the execution client answers and is on the right chain."),
+		clients: byLabel("execution_client_well", "1 for every execution client that may be used, 0 if it is passed over; a sole one is not listed.", "client"),
+		used:    byLabel("execution_client_used", "1 for the execution client that is used.", "client"),
+		paid:    byLabel("deposit_keys_paid_by_others", "Public keys of this cluster that somebody else paid for, on the leader; with a signature by the key's secret where signature is valid.", "signature"),
 		passes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "keysteward", Name: "deposit_pass_duration_seconds",
 			Help: "Duration of the deposit duty's passes.", Buckets: prometheus.ExponentialBuckets(0.002, 4, 8),
@@ -53,28 +55,21 @@ func (m *metrics) reset() {
 }
 
 func (m *metrics) up(up bool) {
-	m.client.WithLabelValues().Set(oneIf(up))
+	m.client.WithLabelValues().Set(gauge.OneIf(up))
 }
 
 // sees shows which execution clients are well.
 func (m *metrics) sees(list []*endpoint) {
 	for _, e := range list {
-		m.clients.WithLabelValues(e.client.host).Set(oneIf(e.well()))
+		m.clients.WithLabelValues(e.client.host).Set(gauge.OneIf(e.well()))
 	}
 }
 
 // uses shows which execution client is used.
 func (m *metrics) uses(list []*endpoint, used *endpoint) {
 	for _, e := range list {
-		m.used.WithLabelValues(e.client.host).Set(oneIf(e == used))
+		m.used.WithLabelValues(e.client.host).Set(gauge.OneIf(e == used))
 	}
-}
-
-func oneIf(yes bool) float64 {
-	if yes {
-		return 1
-	}
-	return 0
 }
 
 // paidByOthers counts the keys that somebody else paid for, by whether the deposit
@@ -133,13 +128,10 @@ func (x *Indexer) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector: how far this node's index has come.
 func (x *Indexer) Collect(ch chan<- prometheus.Metric) {
 	s := x.Status()
-	complete := 0.0
-	if s.Complete {
-		complete = 1
-	}
+	tell := gauge.To(ch)
 	for d, value := range map[*prometheus.Desc]float64{
-		descIndexed: float64(s.NextBlock), descHead: float64(s.Head), descEvents: float64(s.Events), descComplete: complete,
+		descIndexed: float64(s.NextBlock), descHead: float64(s.Head), descEvents: float64(s.Events), descComplete: gauge.OneIf(s.Complete),
 	} {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value)
+		tell(d, value)
 	}
 }

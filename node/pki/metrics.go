@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keysteward/keysteward/node/gauge"
 )
 
 var (
@@ -29,7 +31,7 @@ func (s *Source) Collect(ch chan<- prometheus.Metric) {
 	failing, reloads := s.failure != nil, s.reloads
 	s.mu.Unlock()
 	_, usable := s.State()
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+	tell := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{s.cfg.Port}, labels...)...)
 	}
 	told := make(map[string]bool) // a bundle may hold a certificate twice
@@ -37,18 +39,11 @@ func (s *Source) Collect(ch chan<- prometheus.Metric) {
 		for _, c := range list {
 			if id := kind + string(c.Raw); !told[id] {
 				told[id] = true
-				gauge(descNotAfter, float64(c.NotAfter.Unix()), kind, c.Subject.String(), c.SerialNumber.Text(16))
+				tell(descNotAfter, float64(c.NotAfter.Unix()), kind, c.Subject.String(), c.SerialNumber.Text(16))
 			}
 		}
 	}
-	gauge(descUsable, oneIf(usable))
-	gauge(descFailing, oneIf(failing))
+	tell(descUsable, gauge.OneIf(usable))
+	tell(descFailing, gauge.OneIf(failing))
 	ch <- prometheus.MustNewConstMetric(descReloads, prometheus.CounterValue, float64(reloads), s.cfg.Port)
-}
-
-func oneIf(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

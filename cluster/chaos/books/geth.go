@@ -13,6 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/ethclient"
 
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 )
@@ -21,7 +22,6 @@ const (
 	blockPeriod = "1"  // seconds, the shortest of geth
 	gethCache   = "64" // megabytes
 	gethTime    = 30 * time.Second
-	pollTime    = 20 * time.Millisecond
 )
 
 var errGeth = errors.New("geth does not run")
@@ -56,7 +56,7 @@ func StartGeth(ctx context.Context, geth, dir string, nodes *local.Nodes) (*ethc
 	if err != nil {
 		return nil, fmt.Errorf("geth: %w", err)
 	}
-	return chain, await(ctx, gethTime, errGeth, func() (bool, error) {
+	return chain, await.Until(ctx, gethTime, errGeth, func() (bool, error) {
 		select {
 		case <-ended:
 			return false, fmt.Errorf("%w: it ended, see %s", errGeth, filepath.Join(dir, "geth", "log"))
@@ -79,22 +79,4 @@ func ChainOf(nodes *local.Nodes) local.ClusterChain {
 // Withdrawals are the credentials of every deposit of such a cluster.
 func Withdrawals() string {
 	return "0x010000000000000000000000" + common.Bytes2Hex(common.HexToAddress(local.WithdrawalAddress).Bytes())
-}
-
-// await calls check until it answers true or fails, or the limit is over.
-func await(ctx context.Context, limit time.Duration, late error, check func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
-	defer cancel()
-	ticker := time.NewTicker(pollTime)
-	defer ticker.Stop()
-	for {
-		if done, err := check(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
-		case <-ticker.C:
-		}
-	}
 }

@@ -10,13 +10,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 // mostFailures is after how many trials with violations nothing more is tried.
 const mostFailures = 3
-
-var errViolations = errors.New("there were violations")
 
 // campaign is all runs.
 type campaign struct {
@@ -60,7 +59,7 @@ func (c *campaign) wage(ctx context.Context, out io.Writer) (err error) {
 	fmt.Fprintf(out, "crash: %d points x %d faults x %d runs = %d cases, %d keys, %d violations\n",
 		points, faults, c.runs, c.tried, c.keys, c.violations)
 	if c.violations > 0 || c.tried != points*faults*c.runs {
-		return errViolations
+		return command.ErrViolations
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 )
 
 const (
@@ -28,7 +29,7 @@ var (
 // catch waits until a member is held at the trial's point and returns it.
 func (s *stage) catch(ctx context.Context, t trial) (member int, err error) {
 	pid := 0
-	err = await(ctx, hitTime, errNotHit, func() (bool, error) {
+	err = await.Until(ctx, hitTime, errNotHit, func() (bool, error) {
 		pid, err = s.points.Caught(t.point)
 		return pid != 0, err
 	})
@@ -88,7 +89,7 @@ func (s *stage) heal(ctx context.Context, t trial, member int) (err error) {
 
 // awaitOther returns when another member leads.
 func (s *stage) awaitOther(ctx context.Context, than int) error {
-	return await(ctx, electionTime, errNoLeader, func() (bool, error) {
+	return await.Until(ctx, electionTime, errNoLeader, func() (bool, error) {
 		for i, api := range s.nodes.APIs() {
 			if i != than && s.leads(ctx, i, api) {
 				return true, nil

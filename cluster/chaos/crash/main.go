@@ -2,37 +2,25 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	c, err := parse(os.Args[1:])
-	if err == nil {
-		err = c.wage(ctx, os.Stdout)
-	}
-	stop()
-	switch {
-	case err == nil:
-		return
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "crash: interrupted")
-	case !errors.Is(err, errViolations): // those were told
-		fmt.Fprintln(os.Stderr, "crash:", err)
-	}
-	os.Exit(1)
+	command.Main("crash", func(ctx context.Context, args []string) error {
+		c, err := parse(args)
+		if err != nil {
+			return err
+		}
+		return c.wage(ctx, os.Stdout)
+	})
 }
-
-var errUsage = errors.New("wrong usage")
 
 // parse reads the command line.
 func parse(args []string) (*campaign, error) {
@@ -45,22 +33,22 @@ func parse(args []string) (*campaign, error) {
 	point := f.String("point", "", fmt.Sprintf("only this one of %v", c.points))
 	only := f.String("fault", "", fmt.Sprintf("only this one of %v", c.faults))
 	if err := f.Parse(args); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
+		return nil, fmt.Errorf("%w: %w", command.ErrUsage, err)
 	}
 	if *point != "" {
 		if !slices.Contains(c.points, failpoint.Name(*point)) {
-			return nil, fmt.Errorf("%w: no point %q, there are %v", errUsage, *point, c.points)
+			return nil, fmt.Errorf("%w: no point %q, there are %v", command.ErrUsage, *point, c.points)
 		}
 		c.points = []failpoint.Name{failpoint.Name(*point)}
 	}
 	if *only != "" {
 		if !slices.Contains(c.faults, fault(*only)) {
-			return nil, fmt.Errorf("%w: no fault %q, there are %v", errUsage, *only, c.faults)
+			return nil, fmt.Errorf("%w: no fault %q, there are %v", command.ErrUsage, *only, c.faults)
 		}
 		c.faults = []fault{fault(*only)}
 	}
 	if c.runs < 1 {
-		return nil, fmt.Errorf("%w: %d runs", errUsage, c.runs)
+		return nil, fmt.Errorf("%w: %d runs", command.ErrUsage, c.runs)
 	}
 	return c, nil
 }

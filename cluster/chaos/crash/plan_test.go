@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/cluster/chaos/command"
 	"github.com/keysteward/keysteward/node/ethereum"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
@@ -56,6 +57,6 @@ func TestCommandLine(t *testing.T) {
 	require.Equal(t, []fault{faultCut}, c.faults)
 	for _, args := range [][]string{{"--point", "nowhere"}, {"--fault", "none"}, {"--runs", "0"}} {
 		_, err := parse(args)
-		require.ErrorIs(t, err, errUsage, "%v", args)
+		require.ErrorIs(t, err, command.ErrUsage, "%v", args)
 	}
 }

@@ -68,7 +68,7 @@ func (s *stage) allocate(ctx context.Context, p *pod, first int) ([]validator.Pu
 	first %= len(apis)
 	c, err := client.New(client.Config{
 		Servers: slices.Concat(apis[first:], apis[:first]), TokenFile: s.nodes.AdminToken(), UserAgent: "keysteward-chaos",
-		RequestTimeout: requestTime, BackoffMin: pollTime, BackoffMax: 200 * time.Millisecond,
+		RequestTimeout: requestTime, BackoffMin: 20 * time.Millisecond, BackoffMax: 200 * time.Millisecond,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/ethereum/go-ethereum/ethclient"
 
@@ -24,7 +23,6 @@ const (
 	// confirmations after which a deposit is final: more than one, so that mined and
 	// final are different passes.
 	confirmations = 2
-	pollTime      = 20 * time.Millisecond
 )
 
 // stage is everything that runs: the nodes, the wires between them, and geth. Close
@@ -99,23 +97,4 @@ func (s *stage) close() error {
 		return fmt.Errorf("take down: %w", err)
 	}
 	return nil
-}
-
-// await calls check until it answers true or fails. After the limit it returns
-// late, or why the context ended.
-func await(ctx context.Context, limit time.Duration, late error, check func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
-	defer cancel()
-	ticker := time.NewTicker(pollTime)
-	defer ticker.Stop()
-	for {
-		if done, err := check(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
-		case <-ticker.C:
-		}
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/cluster/chaos/answers"
+	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/chaos/books"
 )
 
@@ -89,7 +90,7 @@ func (s *stage) settle(ctx context.Context) ([]string, error) {
 		return []string{fmt.Sprintf("%d nodes were killed, and %d ended", s.kills, ended)}, nil
 	}
 	var found []string
-	err := await(ctx, settleTime, errUnsettled, func() (bool, error) {
+	err := await.Until(ctx, settleTime, errUnsettled, func() (bool, error) {
 		var err error
 		if found, err = s.look(ctx); err != nil {
 			found = []string{fmt.Sprintf("%v: %v", errUnsettled, err)}

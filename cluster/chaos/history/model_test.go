@@ -84,6 +84,8 @@ func TestHistoriesThatCanBe(t *testing.T) {
 		"somebody else's":            new(script).ask("a", hold("a", 1, "k")).refused("b", 1, NotFound),
 		"withdrawn":                  new(script).ask("a", nil).free("a", 0, false).see(nil),
 		"a refusal that says nil":    new(script).add(Op{Kind: Allocate, UID: "a", Outcome: Refused, Why: "no-leader"}).see(nil),
+		"unknown release of nothing": new(script).freeUnknown("a", 1, true).see(nil),
+		"topped up, then refused":    new(script).ask("a", hold("a", 1, "k")).ask("a", nil).refused("a", 1, StaleFence).see(hold("a", 4, "k", "l")),
 		"a release without a quorum": new(script).ask("a", hold("a", 1, "k")).refused("a", 1, "no-leader").see(hold("a", 1, "k")),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,6 +116,14 @@ func TestHistoriesThatCanNotBe(t *testing.T) {
 		"another's keys":           new(script).ask("a", hold("b", 1, "k")),
 		"granted while it rests":   new(script).ask("a", hold("a", 1, "k")).free("a", 1, false).ask("a", rest("a", 2, "k")),
 		"waits without asking":     new(script).add(Op{Kind: Read, Waiting: "a"}),
+		"another at the fence":     new(script).ask("a", hold("a", 1, "k")).see(hold("b", 1, "k")),
+		"rests when it is granted": new(script).ask("a", nil).see(rest("a", 1, "k")),
+		"tops up at the fence":     new(script).ask("a", hold("a", 1, "k")).ask("a", nil).see(hold("a", 1, "k", "l")),
+		"tops up without asking":   new(script).ask("a", nil).see(hold("a", 1, "k")).see(hold("a", 4, "k", "l")),
+		"fence that creeps":        new(script).ask("a", hold("a", 1, "k")).free("a", 1, false).see(rest("a", 3, "k")).see(rest("a", 4, "k")),
+		"withdrawn, never asked":   new(script).free("a", 0, false),
+		"granted after withdrawal": new(script).ask("a", nil).free("a", 0, false).see(hold("a", 1, "k")),
+		"granted after release":    new(script).ask("a", hold("a", 1, "k")).ask("a", nil).free("a", 1, false).see(hold("a", 3, "k", "l")),
 		"proof forgotten":          new(script).ask("a", hold("a", 1, "k")).free("a", 1, true).see(rest("a", 2, "k")),
 	} {
 		t.Run(name, func(t *testing.T) {

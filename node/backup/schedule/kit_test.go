@@ -109,9 +109,12 @@ func (m *memory) Put(_ context.Context, name string, content io.WriterTo) error 
 	return nil
 }
 
-func (m *memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
+func (m *memory) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	return io.NopCloser(bytes.NewReader(m.files[name])), nil
 }
 
@@ -130,9 +133,12 @@ func (m *memory) List(context.Context) ([]Entry, error) {
 	return list, nil
 }
 
-func (m *memory) Remove(_ context.Context, name string) error {
+func (m *memory) Remove(ctx context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if m.onRemove != nil {
 		if err := m.onRemove(); err != nil {
 			return err

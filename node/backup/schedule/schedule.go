@@ -25,6 +25,8 @@ const (
 	retryMost  = 30 * time.Minute
 	// An attempt ends by itself, so that a place that hangs is tried again.
 	attemptLeast, attemptMost = 10 * time.Minute, 12 * time.Hour
+	// takeBackTime is how long removing a file may take that is no backup after all.
+	takeBackTime = 10 * time.Second
 	// foundingPause is for a cluster that has no keyring yet.
 	foundingPause = 5 * time.Second
 	// ahead is how far the clock of another node may be ahead of ours.
@@ -219,9 +221,16 @@ func (s *Schedule) make(ctx context.Context, view *fsm.View, now time.Time) (Ent
 	size, err := s.readBack(ctx, name, b)
 	if err != nil { // it must not pass for a backup, now or for the next leader
 		s.unproven[name] = true
-		return Entry{}, errors.Join(fmt.Errorf("read %s back from %s: %w", name, s.cfg.Store, err), s.cfg.Store.Remove(ctx, name))
+		return Entry{}, errors.Join(fmt.Errorf("read %s back from %s: %w", name, s.cfg.Store, err), s.takeBack(ctx, name))
 	}
 	return Entry{Name: name, MadeAt: b.Manifest.MadeAt, Bytes: size}, nil
+}
+
+// takeBack removes a file also when it was the end of ctx that kept it from being read.
+func (s *Schedule) takeBack(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
+	defer cancel()
+	return s.cfg.Store.Remove(ctx, name) //nolint:wrapcheck // the caller says what it is about
 }
 
 func (s *Schedule) readBack(ctx context.Context, name string, b *making.Backup) (int64, error) {

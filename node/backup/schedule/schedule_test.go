@@ -177,6 +177,22 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// A leadership that ends while a file is read back leaves no file that nobody has proven:
+// the next leader would take it for the newest backup.
+func TestNothingUnprovenIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		s, err := New(Config{Store: m, Every: time.Hour, Make: maker(&testVault{}).Prepare})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		m.onPut = func() error { cancel(); return nil }
+		_, err = s.step(ctx, stateOf(t, "c1"))
+		require.ErrorIs(t, err, context.Canceled)
+		require.Empty(t, m.files)
+	})
+}
+
 // A cluster that was founded just now has no keyring yet, which is no failure.
 func TestNothingToKeepYet(t *testing.T) {
 	t.Parallel()

@@ -91,7 +91,7 @@ func (l *lane) giveWay(ctx context.Context) {
 		if !ok || row.GetPem() != "" || row.GetCode() != "" {
 			break
 		}
-		view.WatchCloud(l.key.project, l.key.cloud).Wait(ctx.Done())
+		view.WatchClouds().Wait(ctx.Done())
 	}
 	select {
 	case <-l.worker.whenCalm():

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/gauge"
 )
 
 // metrics shows what the duty sees. Only a node whose duty runs exports values of the
@@ -24,15 +25,11 @@ type metrics struct {
 }
 
 var (
-	descCertificates = describe("certificates", "Certificates of logical clouds by state, on the leader.", "state")
-	descClouds       = describe("clouds", "Logical clouds by state, on the leader.", "state")
-	descWaits        = describe("waits", "Certificates and objects of logical clouds that wait, by reason, on the leader.", "code")
-	descExpiry       = describe("certificate_first_expiry_timestamp_seconds", "When the first of the present certificates expires.")
+	descCertificates = gauge.Desc("cloud_certificates", "Certificates of logical clouds by state, on the leader.", "state")
+	descClouds       = gauge.Desc("cloud_clouds", "Logical clouds by state, on the leader.", "state")
+	descWaits        = gauge.Desc("cloud_waits", "Certificates and objects of logical clouds that wait, by reason, on the leader.", "code")
+	descExpiry       = gauge.Desc("cloud_certificate_first_expiry_timestamp_seconds", "When the first of the present certificates expires.")
 )
-
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("keysteward_cloud_"+name, help, labels, nil)
-}
 
 func newMetrics(registry prometheus.Registerer, _ *Duty) (*metrics, error) {
 	m := &metrics{
@@ -108,24 +105,22 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
+	tell := gauge.To(ch)
 	for state, n := range states {
-		gauge(descCertificates, float64(n), stateWord(state))
+		tell(descCertificates, float64(n), stateWord(state))
 	}
 	for code, n := range waits {
-		gauge(descWaits, float64(n), code)
+		tell(descWaits, float64(n), code)
 	}
 	clouds := make(map[fsmpb.CloudState]int)
 	for c := range view.AllClouds() {
 		clouds[c.GetState()]++
 	}
 	for state, n := range clouds {
-		gauge(descClouds, float64(n), fsm.StateText(state))
+		tell(descClouds, float64(n), fsm.StateText(state))
 	}
 	if first != 0 {
-		gauge(descExpiry, float64(first)/float64(time.Second/time.Millisecond))
+		tell(descExpiry, float64(first)/float64(time.Second/time.Millisecond))
 	}
 }
 

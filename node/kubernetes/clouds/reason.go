@@ -1,20 +1,16 @@
 package clouds
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"syscall"
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node"
+	"github.com/keysteward/keysteward/node/kubernetes/unanswered"
 )
 
 // Why a logical cloud waits in one of its clusters: the codes of Certificate.code. They
@@ -110,7 +106,11 @@ func found(err error) reason {
 	case errors.As(err, &status):
 		return ofStatus(err, status)
 	}
-	return ofConnection(err)
+	why := unanswered.Because(err)
+	if why.Unproven {
+		return reason{CodeAuthority, why.Detail}
+	}
+	return reason{CodeUnreachable, why.Detail}
 }
 
 // ofStatus is what an API server says.
@@ -128,42 +128,6 @@ func ofStatus(err error, status apierrors.APIStatus) reason {
 	default:
 		return reason{CodeApplyFailed, message}
 	}
-}
-
-// ofConnection leaves out addresses and ports of our own, which differ each time.
-func ofConnection(err error) reason {
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		noTLS    tls.RecordHeaderError
-		errno    syscall.Errno
-		dns      *net.DNSError
-		network  net.Error
-	)
-	switch {
-	case errors.As(err, &unknown):
-		return reason{CodeAuthority, "the API server's certificate is not by the registered authority"}
-	case errors.As(err, &hostname):
-		return reason{CodeAuthority, hostname.Error()}
-	case errors.As(err, &invalid):
-		return reason{CodeAuthority, "the API server's certificate is not valid: " + invalid.Error()}
-	case errors.As(err, &verify):
-		return reason{CodeAuthority, verify.Error()}
-	case errors.As(err, &noTLS):
-		return reason{CodeAuthority, "what answers at the registered address does not speak TLS"}
-	case errors.As(err, &dns):
-		return reason{CodeUnreachable, "the name " + dns.Name + " is not found: " + dns.Err}
-	case errors.As(err, &errno):
-		return reason{CodeUnreachable, errno.Error()}
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return reason{CodeUnreachable, "no answer in time"}
-	}
-	if _, alert, found := strings.Cut(err.Error(), "tls: "); found {
-		return reason{CodeAuthority, "tls: " + alert}
-	}
-	return reason{CodeUnreachable, "the connection broke"}
 }
 
 // isAway reports whether a reason is one of the whole cluster.

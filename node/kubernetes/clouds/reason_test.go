@@ -1,7 +1,6 @@
 package clouds
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -27,10 +26,8 @@ func TestExplain(t *testing.T) {
 	pods := schema.GroupResource{Resource: "pods"}
 	terminatingStatus := apierrors.NewForbidden(pods, "p", errors.New("the namespace is being terminated"))
 	terminatingStatus.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: core.NamespaceTerminatingCause}}
-	dial := func(port int, err error) error {
-		return &url.Error{Op: "Post", URL: "https://10.0.0.1:6443/x", Err: &net.OpError{
-			Op: "dial", Net: "tcp", Source: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9), Port: port}, Err: err,
-		}}
+	refused := &net.OpError{
+		Op: "dial", Net: "tcp", Source: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9), Port: 1234}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED),
 	}
 	for name, c := range map[string]struct {
 		err          error
@@ -46,15 +43,10 @@ func TestExplain(t *testing.T) {
 		"invalid":        {apierrors.NewBadRequest("no such field"), CodeApplyFailed, "no such field", false},
 		"503":            {apierrors.NewServiceUnavailable("etcd"), CodeUnreachable, "503", true},
 		"429":            {apierrors.NewTooManyRequestsError("slow down"), CodeUnreachable, "429", true},
-		"refused":        {dial(1234, os.NewSyscallError("connect", syscall.ECONNREFUSED)), CodeUnreachable, "connection refused", true},
-		"no name":        {dial(0, &net.DNSError{Err: "no such host", Name: "k8s.example"}), CodeUnreachable, "k8s.example", true},
-		"no answer":      {dial(0, context.DeadlineExceeded), CodeUnreachable, "no answer in time", true},
+		"refused":        {&url.Error{Op: "Post", URL: "https://10.0.0.1:6443/x", Err: refused}, CodeUnreachable, "connection refused", true},
 		"broke":          {errors.New("EOF"), CodeUnreachable, "the connection broke", true},
 		"authority":      {&url.Error{Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, CodeAuthority, "authority", true},
-		"host":           {&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"a"}}, Host: "b"}}, CodeAuthority, "b", true},
 		"expired server": {x509.CertificateInvalidError{Cert: &x509.Certificate{}, Reason: x509.Expired}, CodeAuthority, "expired", true},
-		"no TLS":         {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, CodeAuthority, "does not speak TLS", true},
-		"alert":          {errors.New("remote error: tls: bad certificate"), CodeAuthority, "tls: bad certificate", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

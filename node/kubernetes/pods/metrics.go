@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/keysteward/keysteward/fsm/fsmpb"
+	"github.com/keysteward/keysteward/node/gauge"
 	"github.com/keysteward/keysteward/node/kubernetes/testimony"
 )
 
@@ -20,17 +21,13 @@ type metrics struct {
 }
 
 var (
-	descFollowed = describe("pods_followed", "Pods of Kubernetes that this node follows.")
-	descUp       = describe("pod_watch_up", "1 while this node knows of the pods of Kubernetes, 0 while it does not; the label says why.", "code")
-	descAge      = describe("pod_watch_age_seconds", "Time since the last word of the watch of pods or nodes that was silent for longest.")
-	descMissed   = describe("pods_not_followed", "Pods that hold keys, or whose keys rest without proof, in namespaces that are not followed: nobody sees them end.")
-	descResting  = describe("keys_resting", "Keys that rest without proof that their holder can no longer sign, by the reason, on the leader.", "code")
-	descProven   = describe("keys_proven", "Keys that rest after such a proof until they are free, by its kind, on the leader.", "kind")
+	descFollowed = gauge.Desc("pods_followed", "Pods of Kubernetes that this node follows.")
+	descUp       = gauge.Desc("pod_watch_up", "1 while this node knows of the pods of Kubernetes, 0 while it does not; the label says why.", "code")
+	descAge      = gauge.Desc("pod_watch_age_seconds", "Time since the last word of the watch of pods or nodes that was silent for longest.")
+	descMissed   = gauge.Desc("pods_not_followed", "Pods that hold keys, or whose keys rest without proof, in namespaces that are not followed: nobody sees them end.")
+	descResting  = gauge.Desc("keys_resting", "Keys that rest without proof that their holder can no longer sign, by the reason, on the leader.", "code")
+	descProven   = gauge.Desc("keys_proven", "Keys that rest after such a proof until they are free, by its kind, on the leader.", "kind")
 )
-
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("keysteward_"+name, help, labels, nil)
-}
 
 func newMetrics(registry prometheus.Registerer, w *Watcher) (*metrics, error) {
 	m := &metrics{
@@ -68,18 +65,12 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
+	tell := gauge.To(ch)
 	status := m.w.Status()
-	up := 1.0
-	if status.Code != "" {
-		up = 0
-	}
-	gauge(descFollowed, float64(status.Pods))
-	gauge(descUp, up, status.Code)
-	gauge(descAge, status.Age.Seconds())
-	gauge(descMissed, float64(m.w.elsewhere(m.w.cfg.View()).pods))
+	tell(descFollowed, float64(status.Pods))
+	tell(descUp, gauge.OneIf(status.Code == ""), status.Code)
+	tell(descAge, status.Age.Seconds())
+	tell(descMissed, float64(m.w.elsewhere(m.w.cfg.View()).pods))
 	s := m.session.Load()
 	if s == nil {
 		return
@@ -95,10 +86,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for code, n := range resting {
-		gauge(descResting, float64(n), code)
+		tell(descResting, float64(n), code)
 	}
 	for kind, n := range proven {
-		gauge(descProven, float64(n), kind)
+		tell(descProven, float64(n), kind)
 	}
 }
 

@@ -1,16 +1,12 @@
 package pods
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
-	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/keysteward/keysteward/node/kubernetes/unanswered"
 )
 
 // Why nothing is known of pods: codes of [Status]. They are stable.
@@ -42,7 +38,11 @@ func explain(err error) reason {
 	}
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) {
-		return ofConnection(err)
+		why := unanswered.Because(err)
+		if why.Unproven {
+			return reason{CodeAuthority, why.Detail}
+		}
+		return reason{CodeUnreachable, why.Detail}
 	}
 	switch code, message := status.Status().Code, status.Status().Message; {
 	case apierrors.IsUnauthorized(err):
@@ -52,37 +52,4 @@ func explain(err error) reason {
 	default:
 		return reason{CodeUnreachable, fmt.Sprintf("the API server answers %d: %s", code, message)}
 	}
-}
-
-// ofConnection leaves out addresses and ports of our own, which differ each time.
-func ofConnection(err error) reason {
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		verify   *tls.CertificateVerificationError
-		noTLS    tls.RecordHeaderError
-		errno    syscall.Errno
-		dns      *net.DNSError
-		network  net.Error
-	)
-	switch {
-	case errors.As(err, &unknown):
-		return reason{CodeAuthority, "the API server's certificate is not by the configured authority"}
-	case errors.As(err, &hostname):
-		return reason{CodeAuthority, hostname.Error()}
-	case errors.As(err, &verify):
-		return reason{CodeAuthority, verify.Error()}
-	case errors.As(err, &noTLS):
-		return reason{CodeAuthority, "what answers at the API server's address does not speak TLS"}
-	case errors.As(err, &dns):
-		return reason{CodeUnreachable, "the name " + dns.Name + " is not found: " + dns.Err}
-	case errors.As(err, &errno):
-		return reason{CodeUnreachable, errno.Error()}
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return reason{CodeUnreachable, "no answer in time"}
-	}
-	if _, alert, found := strings.Cut(err.Error(), "tls: "); found {
-		return reason{CodeAuthority, "tls: " + alert}
-	}
-	return reason{CodeUnreachable, "the connection broke"}
 }
