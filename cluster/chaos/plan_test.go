@@ -9,7 +9,7 @@ import (
 )
 
 func someProgram() program {
-	return program{nodes: 3, duration: 10 * time.Minute, gap: 2 * time.Second, seed: 7, failpoints: true, disks: true, kubernetes: "script"}
+	return program{nodes: 3, duration: 10 * time.Minute, gap: 2 * time.Second, seed: 7, failpoints: true, disks: true, kubernetes: "script", network: networkNamespaces}
 }
 
 // story is a plan without what can not be compared.
