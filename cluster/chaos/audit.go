@@ -31,13 +31,13 @@ const (
 var errUnsettled = errors.New("the nodes and the chain do not come to rest")
 
 // audit returns everything that is not as it must be, when no client does anything any
-// more. It waits for deposits that are on their way.
-func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload) ([]string, error) {
+// more. It waits so long for deposits that are on their way.
+func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload, patience time.Duration) ([]string, error) {
 	worked, err := s.appliedByAll(ctx)
 	if err != nil {
-		return []string{err.Error()}, nil //nolint:nilerr // it is told as a violation
+		return append([]string{err.Error()}, s.confessions()...), nil //nolint:nilerr // it is told as a violation
 	}
-	found, said := s.settle(ctx)
+	found, said := s.settle(ctx, patience)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) //nolint:wrapcheck // says who
 	}
@@ -90,10 +90,10 @@ func dump(w *workload, dir string) []string {
 	return nil
 }
 
-// settle waits until all nodes say the same and the books agree with it. It returns what
+// settle waits, so long at most, until all nodes say the same and the books agree with it. It returns what
 // is not so, and what they say.
-func (s *stage) settle(ctx context.Context) (found []string, said answers.Testimony) {
-	err := await(ctx, settleTime, errUnsettled, func() bool {
+func (s *stage) settle(ctx context.Context, patience time.Duration) (found []string, said answers.Testimony) {
+	err := await(ctx, patience, errUnsettled, func() bool {
 		found, said = s.look(ctx)
 		return len(found) == 0
 	})
