@@ -142,6 +142,9 @@ func (w *Wires) lateness(v way, road float64) time.Duration {
 	return w.late[v] + time.Duration(road*float64(w.scatter[v]))
 }
 
+// road draws the one that a connection takes in one direction.
+func (w *Wires) road() float64 { return rand.Float64() } //nolint:gosec // nobody must not guess it
+
 func (w *Wires) accept(l net.Listener, member int, to string) {
 	for {
 		conn, err := l.Accept()
@@ -235,7 +238,7 @@ func (w *Wires) carry(to, from net.Conn, v way) {
 			}
 		}
 	})
-	road := rand.Float64() //nolint:gosec // nobody must not guess it
+	road := w.road()
 	for {
 		text := make([]byte, 32<<10)
 		n, err := from.Read(text)
