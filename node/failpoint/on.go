@@ -82,3 +82,8 @@ func Whole() bool {
 	folder := os.Getenv(Variable)
 	return folder != "" && exists(Folder(folder).whole())
 }
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,9 +1,6 @@
 package failpoint
 
-import (
-	"os"
-	"path/filepath"
-)
+import "path/filepath"
 
 func (f Folder) often() string { return filepath.Join(string(f), "snapshots.often") }
 
@@ -17,8 +14,3 @@ func (f Folder) SnapshotOften() error { return f.tell(f.often(), "") }
 // KeepLog has nodes that start from now on keep their whole log beside their snapshots, so
 // that it can be audited from its first entry.
 func (f Folder) KeepLog() error { return f.tell(f.whole(), "") }
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
