@@ -19,7 +19,7 @@ const (
 	// calmTime is how long a leader that is asked nothing may take to have all replicated.
 	calmTime = 300 * time.Millisecond
 	// crowded is how late the slowest connection to it is then.
-	crowded = 400 * time.Millisecond
+	crowded = 600 * time.Millisecond
 	// silentFor is how late the others hear it: after they elected another one.
 	silentFor = 2500 * time.Millisecond
 	// learnTime is how long it may take to learn of that.
