@@ -26,6 +26,8 @@ const (
 	compareTime = 4 * time.Second
 	// judgeTime is how long Porcupine may think.
 	judgeTime = 2 * time.Minute
+	// verifyTime bounds each of the product's own verifications, which wait for a leader.
+	verifyTime = time.Minute
 )
 
 var errUnsettled = errors.New("the nodes and the chain do not come to rest")
@@ -173,12 +175,15 @@ func holdings(said answers.Testimony) (found []string) {
 // verify asks the product itself: keysteward deposits verify, keysteward audit verify.
 func (s *stage) verify(ctx context.Context) (found []string) {
 	chain := books.ChainOf(s.Nodes)
-	if out, err := s.Nodes.Keysteward(ctx, "deposits", "verify", "--execution-rpc", chain.RPC,
-		"--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s"); err != nil {
-		found = append(found, fmt.Sprintf("deposits verify: %v: %s", err, strings.TrimSpace(out)))
-	}
-	if out, err := s.Nodes.Keysteward(ctx, "audit", "verify"); err != nil {
-		found = append(found, fmt.Sprintf("audit verify: %v: %s", err, strings.TrimSpace(out)))
+	for _, args := range [][]string{
+		{"deposits", "verify", "--execution-rpc", chain.RPC, "--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s"},
+		{"audit", "verify"},
+	} {
+		limited, cancel := context.WithTimeout(ctx, verifyTime)
+		if out, err := s.Nodes.Keysteward(limited, args[0], args[1:]...); err != nil {
+			found = append(found, fmt.Sprintf("%s verify: %v: %s", args[0], err, strings.TrimSpace(out)))
+		}
+		cancel()
 	}
 	return found
 }
