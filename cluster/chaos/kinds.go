@@ -71,7 +71,7 @@ func kinds() []kind {
 		{name: "at-point", weight: 14, scope: place, shortest: 500 * ms, longest: 4 * sec, points: true, make: (*stage).atPoint},
 		{name: "late-words", weight: 12, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).lateWords},
 		{name: "certificate", weight: 3, scope: process, shortest: 2 * sec, longest: 8 * sec, leaders: 6, tls: true, make: (*stage).certificateOver},
-		{name: "unheard", weight: 20, scope: place, shortest: 500 * ms, longest: 1500 * ms, points: true, make: (*stage).unheard},
+		{name: "unheard", weight: 14, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).unheard},
 		{name: "clock-off", weight: 3, scope: process, shortest: 2 * sec, longest: 8 * sec, leaders: 6, points: true, make: (*stage).clockOff},
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -16,6 +15,8 @@ const (
 	// leads by its lease when the others have long elected another one. What is safe must
 	// not depend on clocks.
 	slowTimes = 6
+	// unheardTimes is how often in a row it happens.
+	unheardTimes = 3
 	// calmTime is how long a leader that is asked nothing may take to have all replicated.
 	calmTime = 300 * time.Millisecond
 	// crowded is how late the slowest connection to it is then.
@@ -33,34 +34,46 @@ func (p program) slowMember() int { return int(p.seed % uint64(p.nodes)) } //nol
 // hears them late, in each connection by another time. It handed nothing to Raft for a
 // while. At the moment in which it can know of another leader, all that it was asked
 // meanwhile comes at once. So it leads for a while beside the other one, and what that one
-// says arrives in another order than it was said.
+// says arrives in another order than it was said; in which is chance, so it happens to it
+// some times in a row.
 func (s *stage) unheard(_ int, _ *rand.Rand) faults.Fault {
 	member := s.slow
-	name := faults.NodeName(member)
-	return newFault(name+" leads unheard", func(ctx context.Context) (func(context.Context) error, error) {
-		if !s.made(ctx, member) || !s.seize(member) {
+	return newFault(faults.NodeName(member)+" leads unheard", func(ctx context.Context) (func(context.Context) error, error) {
+		if !s.seize(member) {
 			return nothingDone, nil
 		}
-		if err := s.Points.HoldWords(name); err != nil {
-			s.leave(member)
-			return nil, fmt.Errorf("hold: %w", err)
-		}
-		_ = pause(ctx, calmTime)
-		undo := s.each(member, func(other int) func() { return s.links.Scatter(other, member, crowded) })
-		undo = append(undo, s.each(member, func(other int) func() { return s.links.Delay(member, other, silentFor) })...)
-		s.awaitTerm(ctx, member)
-		heal := func(context.Context) error {
-			defer s.leave(member)
-			for _, f := range undo {
-				f()
+		defer s.leave(member)
+		for range unheardTimes {
+			if !s.made(ctx, member) {
+				continue
 			}
-			return nil
+			if err := s.unheardOnce(ctx, member); err != nil {
+				return nil, err
+			}
 		}
-		if err := s.Points.LetGo(name); err != nil {
-			return nil, errors.Join(err, heal(ctx))
-		}
-		return heal, nil
+		return nothingDone, nil
 	})
+}
+
+// unheardOnce does it once, and heals it.
+func (s *stage) unheardOnce(ctx context.Context, member int) error {
+	name := faults.NodeName(member)
+	if err := s.Points.HoldWords(name); err != nil {
+		return fmt.Errorf("hold: %w", err)
+	}
+	_ = pause(ctx, calmTime)
+	undo := s.each(member, func(other int) func() { return s.links.Scatter(other, member, crowded) })
+	undo = append(undo, s.each(member, func(other int) func() { return s.links.Delay(member, other, silentFor) })...)
+	s.awaitTerm(ctx, member)
+	err := s.Points.LetGo(name)
+	_ = pause(ctx, crowded) // what it is told late it is told after that
+	for _, f := range undo {
+		f()
+	}
+	if err != nil {
+		return fmt.Errorf("let go: %w", err)
+	}
+	return nil
 }
 
 // made has a member lead; false if it does not come to that.
