@@ -14,17 +14,17 @@ const (
 	// slowTimes is how many times too slow the clock of one member runs in every run: it
 	// leads by its lease when the others have long elected another one. What is safe must
 	// not depend on clocks.
-	slowTimes = 6
+	slowTimes = 8
 	// unheardTimes is how often in a row it happens.
 	unheardTimes = 3
 	// calmTime is how long a leader that is asked nothing may take to have all replicated.
 	calmTime = 300 * time.Millisecond
 	// crowded is how late the slowest connection to it is then.
-	crowded = 600 * time.Millisecond
+	crowded = 500 * time.Millisecond
 	// silentFor is how late the others hear it: after they elected another one.
-	silentFor = 2500 * time.Millisecond
+	silentFor = 4 * time.Second
 	// learnTime is how long it may take to learn of that.
-	learnTime = 3 * time.Second
+	learnTime = 4 * time.Second
 )
 
 // slowMember is the one whose clock is slow.
