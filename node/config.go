@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/keysteward/keysteward/fsm"
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/tracing"
 )
 
@@ -99,6 +100,9 @@ func (c *Config) complete() error {
 	fallback(&c.HeartbeatTimeout, DefaultHeartbeatTimeout)
 	fallback(&c.ElectionTimeout, DefaultElectionTimeout)
 	fallback(&c.LeaseTimeout, DefaultLeaseTimeout)
+	for _, d := range []*time.Duration{&c.HeartbeatTimeout, &c.ElectionTimeout, &c.LeaseTimeout} {
+		*d *= failpoint.Slow()
+	}
 	fallback(&c.TickInterval, defaultTickInterval)
 	fallback(&c.CommitTimeout, defaultCommitTimeout)
 	fallback(&c.diskInterval, diskInterval)

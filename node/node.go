@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -158,6 +159,9 @@ func (n *Node) raftConfig() *raft.Config {
 	c.SnapshotThreshold, c.TrailingLogs = snapshotAfter, trailingLogs
 	if failpoint.Often() {
 		c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = time.Second, 32, 64
+	}
+	if failpoint.Whole() {
+		c.TrailingLogs = math.MaxInt64
 	}
 	c.BatchApplyCh = true
 	c.ShutdownOnRemove = false // a node that was removed still answers who waits for it

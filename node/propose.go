@@ -146,6 +146,7 @@ func (s *Session) enqueue(batch []*proposal) raft.ApplyFuture {
 		entry = protowire.AppendBytes(entry, p.cmd)
 	}
 	failpoint.Reach(PointEnqueue)
+	failpoint.Hand()
 	return s.node.raft.Apply(entry, enqueueTimeout)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/tracing"
 )
 
@@ -69,6 +70,7 @@ func (s *Session) serveReaders(ctx context.Context) {
 }
 
 func (s *Session) barrier() error {
+	failpoint.Hand()
 	err := s.node.raft.Barrier(enqueueTimeout).Error()
 	if err == nil && s.node.replica.broken.Load() {
 		err = errBroken // not all of the log was applied here

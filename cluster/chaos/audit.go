@@ -27,18 +27,20 @@ const (
 	compareTime = 4 * time.Second
 	// judgeTime is how long Porcupine may think.
 	judgeTime = 2 * time.Minute
+	// verifyTime bounds each of the product's own verifications, which wait for a leader.
+	verifyTime = time.Minute
 )
 
 var errUnsettled = errors.New("the nodes and the chain do not come to rest")
 
 // audit returns everything that is not as it must be, when no client does anything any
-// more. It waits for deposits that are on their way.
-func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload) ([]string, error) {
+// more. It waits so long for deposits that are on their way.
+func (p program) audit(ctx context.Context, out io.Writer, s *stage, w *workload, patience time.Duration) ([]string, error) {
 	worked, err := s.appliedByAll(ctx)
 	if err != nil {
-		return []string{err.Error()}, nil //nolint:nilerr // it is told as a violation
+		return append([]string{err.Error()}, s.confessions()...), nil
 	}
-	found, said := s.settle(ctx)
+	found, said := s.settle(ctx, patience)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) //nolint:wrapcheck // says who
 	}
@@ -91,10 +93,10 @@ func dump(w *workload, dir string) []string {
 	return nil
 }
 
-// settle waits until all nodes say the same and the books agree with it. It returns what
+// settle waits, so long at most, until all nodes say the same and the books agree with it. It returns what
 // is not so, and what they say.
-func (s *stage) settle(ctx context.Context) (found []string, said answers.Testimony) {
-	err := await.For(ctx, settleTime, errUnsettled, func() bool {
+func (s *stage) settle(ctx context.Context, patience time.Duration) (found []string, said answers.Testimony) {
+	err := await.For(ctx, patience, errUnsettled, func() bool {
 		found, said = s.look(ctx)
 		return len(found) == 0
 	})
@@ -174,12 +176,15 @@ func holdings(said answers.Testimony) (found []string) {
 // verify asks the product itself: keysteward deposits verify, keysteward audit verify.
 func (s *stage) verify(ctx context.Context) (found []string) {
 	chain := books.ChainOf(s.Nodes)
-	if out, err := s.Nodes.Keysteward(ctx, "deposits", "verify", "--execution-rpc", chain.RPC,
-		"--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s"); err != nil {
-		found = append(found, fmt.Sprintf("deposits verify: %v: %s", err, strings.TrimSpace(out)))
-	}
-	if out, err := s.Nodes.Keysteward(ctx, "audit", "verify"); err != nil {
-		found = append(found, fmt.Sprintf("audit verify: %v: %s", err, strings.TrimSpace(out)))
+	for _, args := range [][]string{
+		{"deposits", "verify", "--execution-rpc", chain.RPC, "--deposit-contract", chain.DepositContract, "--fork-version", chain.ForkVersion, "--settle", "0s"},
+		{"audit", "verify"},
+	} {
+		limited, cancel := context.WithTimeout(ctx, verifyTime)
+		if out, err := s.Nodes.Keysteward(limited, args[0], args[1:]...); err != nil {
+			found = append(found, fmt.Sprintf("%s verify: %v: %s", args[0], err, strings.TrimSpace(out)))
+		}
+		cancel()
 	}
 	return found
 }

@@ -50,9 +50,15 @@ func (s *stage) damaged(member int, r *rand.Rand) faults.Fault {
 	list := []faults.Damage{
 		faults.LogCut, faults.LogGarbage, faults.LogEntryFlipped, faults.LogMarkGone, faults.LogGone, faults.TermGone, faults.IDGone,
 	}
+	if s.snapshots {
+		list = append(list, faults.SnapshotFlipped, faults.SnapshotCut, faults.SnapshotMeta)
+	}
 	damage := s.Damage(member, list[r.IntN(len(list))], r)
 	return newFault(damage.Name(), func(ctx context.Context) (func(context.Context) error, error) {
 		undo, err := damage.Inject(ctx)
+		if errors.Is(err, faults.ErrNothingToDamage) {
+			return nothingDone, nil // it runs again
+		}
 		if err != nil {
 			return nil, err //nolint:wrapcheck // says what it is
 		}

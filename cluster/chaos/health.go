@@ -66,7 +66,7 @@ func (s *stage) court(ctx context.Context, api string) (c wire.Cluster, leads bo
 
 // awaitVoter returns when a node is ready and votes.
 func (s *stage) awaitVoter(ctx context.Context, member int) error {
-	return await.For(ctx, backTime, errNotBack, func() bool {
+	return await.For(ctx, diskTime, errNotBack, func() bool {
 		n := s.node(ctx, member)
 		return n != nil && n.Voter && s.ready(ctx, member)
 	})

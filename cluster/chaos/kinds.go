@@ -37,6 +37,8 @@ type kind struct {
 	points bool
 	// clouds says that it takes logical clouds.
 	clouds bool
+	// tls says that it takes nodes with certificates.
+	tls bool
 	// disks says that it takes disks in memory.
 	disks bool
 	// make says what happens to a member; r draws what may vary.
@@ -67,8 +69,10 @@ func kinds() []kind {
 		{name: "apiserver-away", weight: 3, scope: outside, shortest: 2 * sec, longest: 10 * sec, clouds: true, make: (*stage).apiserverAway},
 		{name: "log-stalls", weight: 4, scope: process, shortest: 500 * ms, longest: 4 * sec, leaders: 6, points: true, make: (*stage).logStalled},
 		{name: "log-fails", weight: 3, scope: process, shortest: 200 * ms, longest: 3 * sec, leaders: 5, points: true, make: (*stage).logFailed},
-		{name: "at-point", weight: 10, scope: place, shortest: 500 * ms, longest: 4 * sec, points: true, make: (*stage).atPoint},
+		{name: "at-point", weight: 14, scope: place, shortest: 500 * ms, longest: 4 * sec, points: true, make: (*stage).atPoint},
 		{name: "late-words", weight: 12, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).lateWords},
+		{name: "certificate", weight: 3, scope: process, shortest: 2 * sec, longest: 8 * sec, leaders: 6, tls: true, make: (*stage).certificateOver},
+		{name: "unheard", weight: 14, scope: place, shortest: 0, longest: 0, points: true, make: (*stage).unheard},
 		{name: "clock-off", weight: 3, scope: process, shortest: 2 * sec, longest: 8 * sec, leaders: 6, points: true, make: (*stage).clockOff},
 	}
 }

@@ -62,17 +62,21 @@ func (s *stage) parted(member int, r *rand.Rand) faults.Fault {
 	})
 }
 
-// delayed is everything that goes to a member, or comes from it, or both.
+// delayed is everything that goes to a member, or comes from it, or both: by the same
+// time, or in each connection by a time of its own.
 func (s *stage) delayed(member int, r *rand.Rand) faults.Fault {
 	by := time.Duration(5+r.IntN(400)) * time.Millisecond
-	what := r.IntN(3)
+	what, how, text := r.IntN(3), s.links.Delay, "by "
+	if r.IntN(2) == 0 {
+		how, text = s.links.Scatter, "each connection by up to "
+	}
 	name := []string{"to ", "from ", "to and from "}[what]
-	return onLinks(fmt.Sprintf("delay what goes %s%s by %s", name, faults.NodeName(member), by), func() (all []func()) {
+	return onLinks(fmt.Sprintf("delay what goes %s%s, %s%s", name, faults.NodeName(member), text, by), func() (all []func()) {
 		if what != 1 {
-			all = append(all, s.each(member, func(other int) func() { return s.links.Delay(other, member, by) })...)
+			all = append(all, s.each(member, func(other int) func() { return how(other, member, by) })...)
 		}
 		if what != 0 {
-			all = append(all, s.each(member, func(other int) func() { return s.links.Delay(member, other, by) })...)
+			all = append(all, s.each(member, func(other int) func() { return how(member, other, by) })...)
 		}
 		return all
 	})

@@ -26,7 +26,7 @@ type strike struct {
 func plan(p program, kinds []kind) []strike {
 	r := rand.New(rand.NewPCG(p.seed, 1)) //nolint:gosec // nobody must not guess it
 	kinds = slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
-		return k.points && !p.failpoints || k.clouds && p.kubernetes == "" || k.disks && !p.disks
+		return k.points && !p.failpoints || k.clouds && p.kubernetes == "" || k.disks && !p.disks || k.tls && p.network != networkNamespaces
 	})
 	weight := 0
 	for _, k := range kinds {

@@ -11,7 +11,7 @@ import (
 )
 
 func someProgram() program {
-	return program{nodes: 3, duration: 10 * time.Minute, gap: 2 * time.Second, seed: 7, failpoints: true, disks: true, kubernetes: "script"}
+	return program{nodes: 3, duration: 10 * time.Minute, gap: 2 * time.Second, seed: 7, failpoints: true, disks: true, kubernetes: "script", network: networkNamespaces}
 }
 
 // story is a plan without what can not be compared.
@@ -114,10 +114,16 @@ func TestClaims(t *testing.T) {
 	_, ok = x.claim(kill)
 	require.False(t, ok, "all are struck")
 	s.leave(2)
-	x.free(replace, second)
-	x.free(kill, first)
+	x.free(replace, second, true)
+	x.free(kill, first, true)
 	_, ok = x.claim(roll)
 	require.True(t, ok)
 	_, ok = x.claim(kill)
 	require.False(t, ok, "all are restarted")
+	x.free(roll, 0, true)
+	lost, ok := x.claim(replace)
+	require.True(t, ok)
+	x.free(replace, lost, false)
+	_, ok = x.claim(replace)
+	require.False(t, ok, "it does not vote again yet, so no other disk may be lost")
 }

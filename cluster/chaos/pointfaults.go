@@ -63,7 +63,8 @@ func (s *stage) members() []int {
 
 // atPoint kills, pauses or isolates a leader between two steps of a deposit.
 func (s *stage) atPoint(_ int, r *rand.Rand) faults.Fault {
-	points := ethereum.Failpoints()
+	// Most of what can go wrong goes wrong beside the moment in which money leaves.
+	points := append(ethereum.Failpoints(), ethereum.PointSigned, ethereum.PointSigned, ethereum.PointLogged, ethereum.PointSent)
 	point, how := points[r.IntN(len(points))], r.IntN(3)
 	name := []string{"kill", "pause", "isolate"}[how]
 	return newFault(fmt.Sprintf("%s whoever comes to %q", name, point), func(ctx context.Context) (func(context.Context) error, error) {

@@ -83,6 +83,11 @@ func (s *stage) clockOff(member int, r *rand.Rand) faults.Fault {
 	return s.ClockOff(member, by)
 }
 
+// certificateOver has certificates for a second more, and then none that are valid.
+func (s *stage) certificateOver(member int, _ *rand.Rand) faults.Fault {
+	return s.CertificateExpires(member, time.Second)
+}
+
 // terminated is told to end (SIGTERM): a leader hands over first.
 func (s *stage) terminated(member int, _ *rand.Rand) faults.Fault {
 	return newFault("terminate "+faults.NodeName(member), func(ctx context.Context) (func(context.Context) error, error) {

@@ -99,7 +99,11 @@ func (p program) torment(ctx context.Context, out io.Writer, s *stage) ([]string
 		found = append(found, "a fault was not as it was meant to be: "+failure)
 	}
 	found = append(found, k.violations()...)
-	more, err := p.audit(ctx, out, s, w)
+	patience := settleTime
+	if k.hopeless() {
+		patience = watchGap
+	}
+	more, err := p.audit(ctx, out, s, w, patience)
 	fmt.Fprintf(out, "chaos: %s\n", p.figures(w, t, k, tormented))
 	return append(found, more...), err
 }
@@ -117,7 +121,7 @@ func (p program) chaos(ctx context.Context, w *workload, t *torment, k *keeper, 
 	go func() {
 		defer close(watched)
 		for pause(storm, glanceTime) == nil {
-			if len(w.signing.Found()) > 0 {
+			if len(w.signing.Found()) > 0 || k.hopeless() {
 				lost() // there is nothing to be learnt from more
 			}
 		}
@@ -126,6 +130,9 @@ func (p program) chaos(ctx context.Context, w *workload, t *torment, k *keeper, 
 	lost()
 	<-watched
 	t.say("all is healed")
+	if k.hopeless() {
+		return nil // it says itself what is wrong
+	}
 	if err := t.stage.awaitHealth(ctx); err != nil {
 		return []string{err.Error()}
 	}

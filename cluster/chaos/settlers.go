@@ -15,7 +15,7 @@ import (
 
 const (
 	// settleGap is how often a settler comes.
-	settleGap = 4 * time.Second
+	settleGap = 3 * time.Second
 	// settlePatience is how long it waits for its key: it outlasts what happens to it.
 	settlePatience = 3 * time.Minute
 )

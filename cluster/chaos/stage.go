@@ -42,6 +42,9 @@ type stage struct {
 	books *books.Books
 	// kubernetes is nil where no clouds are made.
 	kubernetes *controlPlane
+	slow       int // the member whose clock is slow
+	// snapshots says that nodes make snapshots all the time.
+	snapshots bool
 	// seize and leave claim a member's process for a fault, and give it back.
 	seize func(member int) bool
 	leave func(member int)
@@ -49,7 +52,7 @@ type stage struct {
 
 // raise builds a stage in a folder.
 func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
-	s = &stage{count: p.nodes, dir: dir}
+	s = &stage{count: p.nodes, dir: dir, slow: p.slowMember()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close(ctx))
@@ -64,6 +67,9 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 		s.Points = failpoint.Folder(filepath.Join(dir, "failpoints"))
 		if err := os.MkdirAll(string(s.Points), 0o700); err != nil {
 			return s, fmt.Errorf("folder of failpoints: %w", err)
+		}
+		if err := s.setUp(p); err != nil {
+			return s, err
 		}
 		env = append(env, failpoint.Variable+"="+string(s.Points))
 	}
@@ -87,6 +93,16 @@ func raise(ctx context.Context, p program, dir string) (s *stage, err error) {
 		return s, fmt.Errorf("start the nodes: %w", err)
 	}
 	return s, nil
+}
+
+// setUp has one member run with a slow clock, and in every other pair of runs all make
+// snapshots every few seconds, beside a log that is kept whole for the audit.
+func (s *stage) setUp(p program) error {
+	err := s.Points.SlowClock(faults.NodeName(s.slow), slowTimes)
+	if s.snapshots = p.seed/2%2 == 0; s.snapshots {
+		err = errors.Join(err, s.Points.SnapshotOften(), s.Points.KeepLog())
+	}
+	return err
 }
 
 // flags of a member. Nobody but operators testifies that a pod has stopped.

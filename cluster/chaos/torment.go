@@ -16,6 +16,9 @@ const (
 	// injectTime and healTime bound what a fault does itself.
 	injectTime = 40 * time.Second
 	healTime   = 60 * time.Second
+	// diskTime is how long a member that lost its disk may take to vote again. Others are
+	// tormented meanwhile, whose votes it takes to let it in.
+	diskTime = 4 * time.Minute
 )
 
 // torment carries a plan out.
@@ -84,7 +87,8 @@ func (t *torment) strike(ctx context.Context, s strike) {
 		t.say("#%d %s: left out, others are at it", s.number, s.kind.name)
 		return
 	}
-	defer t.free(s, member)
+	healed := false
+	defer func() { t.free(s, member, healed) }()
 	fault := s.kind.make(t.stage, member, rand.New(rand.NewPCG(s.draw, 0))) //nolint:gosec // nobody must not guess it
 	t.say("#%d %s, for %s", s.number, fault.Name(), s.lasts.Round(time.Millisecond))
 	// What was begun is brought to its end.
@@ -97,12 +101,17 @@ func (t *torment) strike(ctx context.Context, s strike) {
 		return
 	}
 	_ = pause(ctx, s.lasts)
-	healing, cancel := context.WithTimeout(whole, healTime)
+	limit := healTime
+	if s.kind.scope == disk {
+		limit = diskTime
+	}
+	healing, cancel := context.WithTimeout(whole, limit)
 	defer cancel()
 	if err := heal(healing); err != nil {
 		t.fail("#%d %v", s.number, err)
 		return
 	}
+	healed = true
 	t.say("#%d end of %s", s.number, fault.Name())
 }
 
@@ -152,7 +161,9 @@ func (t *torment) claim(s strike) (member int, ok bool) {
 	return 0, false
 }
 
-func (t *torment) free(s strike, member int) {
+// free leaves what a strike claimed. After one that lost a disk and was not healed no other
+// disk is lost: there might be no majority any more that remembers.
+func (t *torment) free(s strike, member int, healed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -162,7 +173,7 @@ func (t *torment) free(s strike, member int) {
 	default:
 		delete(t.busy, member)
 		if s.kind.scope == disk {
-			t.lost = false
+			t.lost = !healed
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,8 +19,9 @@ type keeper struct {
 	stage   *stage
 	torment *torment
 
-	mu    sync.Mutex
-	ended []string
+	mu        sync.Mutex
+	ended     []string
+	confessed bool
 }
 
 // keep returns when the context ends.
@@ -46,7 +48,17 @@ func (k *keeper) tell(i int, how string) {
 	k.torment.say("%s ended by itself (%s) and is started again", name, how)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.ended = append(k.ended, fmt.Sprintf("%s: %s: %s", name, how, lastError(k.stage.Nodes.LogTail(name))))
+	why := lastError(k.stage.Nodes.LogTail(name))
+	k.confessed = k.confessed || confesses(why)
+	k.ended = append(k.ended, fmt.Sprintf("%s: %s: %s", name, how, why))
+}
+
+// hopeless tells whether a node ended because it found out that something is wrong. It
+// will say so again whenever it is started.
+func (k *keeper) hopeless() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.confessed
 }
 
 // told is how nodes ended by themselves.
@@ -65,4 +77,9 @@ func lastError(tail string) string {
 		}
 	}
 	return last
+}
+
+// confesses tells whether a line of a node's log says that it found something wrong itself.
+func confesses(line string) bool {
+	return slices.ContainsFunc(badWords, func(w string) bool { return strings.Contains(line, w) })
 }

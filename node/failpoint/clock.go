@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -33,4 +34,26 @@ func (f Folder) offset(node string) time.Duration {
 		return 0
 	}
 	return offset
+}
+
+func (f Folder) pace(node string) string { return filepath.Join(string(f), node+".pace") }
+
+// SlowClock has the node, from its next start, measure time with a clock that runs so many
+// times too slow: it gives others up late, and takes itself for the leader for longer than
+// they do.
+func (f Folder) SlowClock(node string, times int) error {
+	return f.tell(f.pace(node), strconv.Itoa(times))
+}
+
+// slow is how many times too slow the node's clock runs, 1 for one that is right.
+func (f Folder) slow(node string) time.Duration {
+	text, err := os.ReadFile(f.pace(node))
+	if err != nil {
+		return 1
+	}
+	times, err := strconv.Atoi(string(text))
+	if err != nil {
+		return 1
+	}
+	return time.Duration(max(times, 1))
 }

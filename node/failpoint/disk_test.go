@@ -55,6 +55,22 @@ func TestLogStalls(t *testing.T) {
 	require.True(t, done.Load())
 }
 
+func TestWordsAreHeld(t *testing.T) {
+	t.Parallel()
+	f := Folder(t.TempDir())
+	f.hand("n1") // nobody holds it
+	require.NoError(t, f.HoldWords("n1"))
+	f.hand("n2")
+	var handed atomic.Bool
+	over := make(chan struct{})
+	go func() { defer close(over); f.hand("n1"); handed.Store(true) }()
+	require.Never(t, handed.Load, 30*time.Millisecond, time.Millisecond)
+	require.NoError(t, f.LetGo("n1"))
+	<-over
+	require.NoError(t, f.LetGo("n1"), "it is not held")
+	require.Error(t, Folder(filepath.Join(string(f), "gone")).HoldWords("n1"))
+}
+
 func TestClock(t *testing.T) {
 	t.Parallel()
 	f := Folder(t.TempDir())
@@ -69,6 +85,11 @@ func TestClock(t *testing.T) {
 	require.Zero(t, f.offset("n1"))
 	require.NoError(t, os.WriteFile(f.clock("n1"), []byte("noon"), 0o600))
 	require.Zero(t, f.offset("n1"))
+	for text, want := range map[string]time.Duration{"4": 4, "0": 1, "-2": 1, "slow": 1} {
+		require.NoError(t, f.tell(f.pace("n1"), text))
+		require.Equal(t, want, f.slow("n1"), text)
+		require.EqualValues(t, 1, f.slow("n2"))
+	}
 	gone := Folder(filepath.Join(string(f), "gone"))
 	require.Error(t, gone.SetClock("n1", 1))
 	require.Error(t, gone.FailLog("n1", LogFull))
@@ -93,8 +114,33 @@ func TestWriteAndNow(t *testing.T) {
 	require.False(t, Often())
 	require.NoError(t, f.SnapshotOften())
 	require.Equal(t, Enabled, Often())
+	require.NoError(t, f.HoldWords("n1"))
+	handed := make(chan struct{})
+	go func() { defer close(handed); Hand() }()
+	if Enabled {
+		require.Never(t, func() bool { return isClosed(handed) }, 30*time.Millisecond, time.Millisecond)
+		require.NoError(t, f.LetGo("n1"))
+	}
+	<-handed
+	require.False(t, Whole())
+	require.NoError(t, f.KeepLog())
+	require.Equal(t, Enabled, Whole())
+	require.NoError(t, f.SlowClock("n1", 3))
+	require.Equal(t, Enabled, Slow() == 3)
 	t.Setenv(Variable, "")
+	Hand()
+	require.False(t, Whole())
+	require.EqualValues(t, 1, Slow())
 	require.False(t, Often())
 	require.NoError(t, Write(func() error { return nil }))
 	require.Less(t, time.Since(Now()), time.Minute)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -16,6 +16,9 @@ func Armed(Name) bool { return false }
 // Write does what it is given: this program was built without failpoints.
 func Write(do func() error) error { return do() }
 
+// Hand does nothing: this program was built without failpoints.
+func Hand() {}
+
 // Here does nothing: this program was built without failpoints.
 func Here(string) {}
 
@@ -27,3 +30,9 @@ func Entry(data []byte) []byte { return data }
 
 // Often is false: this program was built without failpoints.
 func Often() bool { return false }
+
+// Slow is 1: this program was built without failpoints.
+func Slow() time.Duration { return 1 }
+
+// Whole is false: this program was built without failpoints.
+func Whole() bool { return false }

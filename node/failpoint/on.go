@@ -39,6 +39,15 @@ func Write(do func() error) error {
 	return do()
 }
 
+// Hand is called before something is handed to Raft. It returns when this node's words are
+// not held.
+func Hand() {
+	folder, node := os.Getenv(Variable), here.Load()
+	if folder != "" && node != nil {
+		Folder(folder).hand(*node)
+	}
+}
+
 var here atomic.Pointer[string]
 
 // Here says which node this process is, for its log and its clock.
@@ -70,12 +79,28 @@ func Entry(data []byte) []byte {
 	return slices.Concat(data, odd)
 }
 
+// Slow is how many times longer than it should a time-out of this node's Raft takes.
+func Slow() time.Duration {
+	folder, node := os.Getenv(Variable), here.Load()
+	if folder == "" || node == nil {
+		return 1
+	}
+	return Folder(folder).slow(*node)
+}
+
 // Often reports whether snapshots are to be made every few seconds.
 func Often() bool {
 	folder := os.Getenv(Variable)
-	if folder == "" {
-		return false
-	}
-	_, err := os.Lstat(Folder(folder).often())
+	return folder != "" && exists(Folder(folder).often())
+}
+
+// Whole reports whether the log is to be kept from its first entry.
+func Whole() bool {
+	folder := os.Getenv(Variable)
+	return folder != "" && exists(Folder(folder).whole())
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
 	return err == nil
 }

@@ -13,6 +13,10 @@ type Links interface {
 	Block(from, to int) (undo func())
 	// Delay has it arrive so much later, until undo is called.
 	Delay(from, to int, by time.Duration) (undo func())
+	// Scatter has what each connection brings there arrive later by a time of its own, from
+	// nothing to most: what is said first in one may be heard after what is said later in
+	// another. Until undo is called.
+	Scatter(from, to int, most time.Duration) (undo func())
 }
 
 // Blocked drops what one node sends to another, and nothing else.

@@ -36,5 +36,8 @@ func (n *Network) Block(int, int) (undo func()) { return func() {} }
 // Delay needs Linux.
 func (n *Network) Delay(int, int, time.Duration) (undo func()) { return func() {} }
 
+// Scatter needs Linux.
+func (n *Network) Scatter(int, int, time.Duration) (undo func()) { return func() {} }
+
 // Close needs Linux.
 func (n *Network) Close() {}

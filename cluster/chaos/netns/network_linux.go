@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"os/exec"
 	"sync"
@@ -26,14 +27,25 @@ type Network struct {
 	running sync.WaitGroup
 	closing chan struct{}
 
-	mu     sync.Mutex
-	blocks map[way]int // how many want it blocked
-	late   map[way]time.Duration
-	queues map[way]chan parcel
+	mu      sync.Mutex
+	blocks  map[way]int // how many want it blocked
+	late    map[way]time.Duration
+	scatter map[way]time.Duration
+	queues  map[lane]chan parcel
 }
 
 // way is a direction between two places: 0 is ours, 1 the first node's.
 type way struct{ from, to int }
+
+// lane is one of the roads of a way; each connection takes always the same.
+type lane struct {
+	way
+
+	road int
+}
+
+// roads of a way; the last is the most crowded one.
+const roads = 4
 
 type parcel struct {
 	packet []byte
@@ -49,7 +61,7 @@ func New(nodes int) (*Network, error) {
 	if nodes < 1 || nodes > most {
 		return nil, fmt.Errorf("%d nodes: want 1 to %d", nodes, most)
 	}
-	n := &Network{closing: make(chan struct{}), blocks: map[way]int{}, late: map[way]time.Duration{}, queues: map[way]chan parcel{}}
+	n := &Network{closing: make(chan struct{}), blocks: map[way]int{}, late: map[way]time.Duration{}, scatter: map[way]time.Duration{}, queues: map[lane]chan parcel{}}
 	for i := range nodes + 1 {
 		p, err := newPlace(hostOf(i), i == 0)
 		if err != nil {
@@ -60,9 +72,11 @@ func New(nodes int) (*Network, error) {
 	}
 	for from := range n.places {
 		for to := range n.places {
-			q := make(chan parcel, waiting)
-			n.queues[way{from, to}] = q
-			n.running.Go(func() { n.deliver(q, to) })
+			for road := range roads {
+				q := make(chan parcel, waiting)
+				n.queues[lane{way{from, to}, road}] = q
+				n.running.Go(func() { n.deliver(q, to) })
+			}
 		}
 	}
 	for from, p := range n.places {
@@ -128,14 +142,23 @@ func (n *Network) block(ways ...way) (undo func()) {
 // Delay has what one node sends to another, from 0, arrive so much later, until undo is
 // called.
 func (n *Network) Delay(from, to int, by time.Duration) (undo func()) {
-	w := way{from + 1, to + 1}
+	return n.slow(n.late, way{from + 1, to + 1}, by)
+}
+
+// Scatter has what each connection carries from one node to another, from 0, arrive later
+// by a time of its own, of most at most, until undo is called.
+func (n *Network) Scatter(from, to int, most time.Duration) (undo func()) {
+	return n.slow(n.scatter, way{from + 1, to + 1}, most)
+}
+
+func (n *Network) slow(how map[way]time.Duration, w way, by time.Duration) (undo func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.late[w] += by
+	how[w] += by
 	return sync.OnceFunc(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.late[w] -= by
+		how[w] -= by
 	})
 }
 
@@ -151,15 +174,15 @@ func (n *Network) collect(from int, p *place) {
 		if !ok {
 			continue
 		}
-		w := way{from, to}
+		w, road := way{from, to}, roadOf(b[:size])
 		n.mu.Lock()
-		blocked, late := n.blocks[w] > 0, n.late[w]
+		blocked, late := n.blocks[w] > 0, n.late[w]+n.scatter[w]*time.Duration(road)/(roads-1)
 		n.mu.Unlock()
 		if blocked {
 			continue
 		}
 		select {
-		case n.queues[w] <- parcel{packet: b[:size], due: time.Now().Add(late)}:
+		case n.queues[lane{w, road}] <- parcel{packet: b[:size], due: time.Now().Add(late)}:
 		default: // more than fits is lost, as everywhere
 		}
 	}
@@ -175,7 +198,19 @@ func (n *Network) target(b []byte) (place int, ok bool) {
 	return place, place >= 0 && place < len(n.places)
 }
 
-// deliver hands over what is on one way, in order.
+// roadOf is the road of a packet, by the ports of its connection.
+func roadOf(b []byte) int {
+	const header, words, tcp = 0x0f, 4, 6
+	ports := int(b[0]&header) * words
+	if b[9] != tcp || len(b) < ports+words {
+		return 0
+	}
+	h := fnv.New32a()
+	_, _ = h.Write(b[ports : ports+words])
+	return int(h.Sum32()>>16) % roads
+}
+
+// deliver hands over what is on one road, in order.
 func (n *Network) deliver(q chan parcel, to int) {
 	for {
 		select {

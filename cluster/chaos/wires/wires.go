@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type Wires struct {
 	off     map[int]bool
 	blocked map[way]int
 	late    map[way]time.Duration
+	scatter map[way]time.Duration
 	changed chan struct{} // closed when one of these changes
 	open    map[net.Conn]struct{}
 }
@@ -39,7 +41,7 @@ func MemberHost(i int) string { return fmt.Sprintf("127.0.0.%d", i+2) }
 // New makes a wire at each of the addresses, to the member with that index at
 // the same port of its own host. Close them.
 func New(ctx context.Context, addresses []string) (*Wires, error) {
-	w := &Wires{off: map[int]bool{}, blocked: map[way]int{}, late: map[way]time.Duration{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
+	w := &Wires{off: map[int]bool{}, blocked: map[way]int{}, late: map[way]time.Duration{}, scatter: map[way]time.Duration{}, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var listeners []net.Listener
 	for i, address := range addresses {
@@ -95,6 +97,15 @@ func (w *Wires) Delay(from, to int, by time.Duration) (undo func()) {
 	return sync.OnceFunc(func() { w.change(func() { w.late[way{from, to}] -= by }) })
 }
 
+// Scatter makes what each connection carries from one member to another arrive later by a
+// time of its own, of most at most, until undo is called: as if each took another road, of
+// which some are crowded. Within a connection everything keeps its order. It adds up with
+// what else makes the way late.
+func (w *Wires) Scatter(from, to int, most time.Duration) (undo func()) {
+	w.change(func() { w.scatter[way{from, to}] += most })
+	return sync.OnceFunc(func() { w.change(func() { w.scatter[way{from, to}] -= most }) })
+}
+
 func (w *Wires) change(how func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -123,12 +134,16 @@ func (w *Wires) await(ways ...way) error {
 	}
 }
 
-// lateness is how much later than now something arrives.
-func (w *Wires) lateness(v way) time.Duration {
+// lateness is how much later than now something arrives that takes this road: 0 is the one
+// that is never crowded, 1 the one that is most.
+func (w *Wires) lateness(v way, road float64) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.late[v]
+	return w.late[v] + time.Duration(road*float64(w.scatter[v]))
 }
+
+// road draws the one that a connection takes in one direction.
+func (w *Wires) road() float64 { return rand.Float64() } //nolint:gosec // nobody must not guess it
 
 func (w *Wires) accept(l net.Listener, member int, to string) {
 	for {
@@ -223,12 +238,13 @@ func (w *Wires) carry(to, from net.Conn, v way) {
 			}
 		}
 	})
+	road := w.road()
 	for {
 		text := make([]byte, 32<<10)
 		n, err := from.Read(text)
 		if n > 0 {
 			select {
-			case parcels <- parcel{text[:n], time.Now().Add(w.lateness(v))}:
+			case parcels <- parcel{text[:n], time.Now().Add(w.lateness(v, road))}:
 			case <-gone:
 			}
 		}

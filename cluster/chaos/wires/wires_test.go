@@ -186,3 +186,36 @@ func TestWiresCloseWhileCut(t *testing.T) {
 	_, err := New(t.Context(), []string{"127.0.0.1:0", "nonsense"})
 	require.Error(t, err)
 }
+
+// Each connection has a time of its own, so what is said first may be heard last; within
+// one everything keeps its order.
+func TestWiresScatter(t *testing.T) {
+	t.Parallel()
+	w := newWiredMembers(t, 2)
+	undo := w.Scatter(0, 1, time.Hour)
+	const roads = 8
+	var earliest, latest time.Duration = time.Hour, 0
+	for range roads {
+		road := w.road()
+		require.GreaterOrEqual(t, road, 0.0)
+		require.LessOrEqual(t, road, 1.0)
+		late := w.lateness(way{0, 1}, road)
+		earliest, latest = min(earliest, late), max(latest, late)
+		require.Zero(t, w.lateness(way{1, 0}, road), "the other way is free")
+	}
+	require.Greater(t, latest-earliest, time.Minute, "they differ")
+	more := w.Delay(0, 1, time.Minute)
+	require.Equal(t, 31*time.Minute, w.lateness(way{0, 1}, 0.5))
+	undo()
+	undo()
+	more()
+	require.Zero(t, w.lateness(way{0, 1}, 1))
+
+	undo = w.Scatter(0, 1, 50*time.Millisecond)
+	defer undo()
+	c := w.call(t, MemberHost(0), 1)
+	hears(t, c, "1")
+	says(t, c, "first")
+	says(t, c, "then")
+	hears(t, c, "firstthen")
+}
