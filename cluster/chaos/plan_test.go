@@ -84,6 +84,15 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A node that found out itself that it differs says so last.
+func TestWhyANodeEnded(t *testing.T) {
+	t.Parallel()
+	why := lastError("    level=ERROR msg=before\n    keysteward: log entry 7: this node differs from the others\n    level=INFO msg=other\n")
+	require.Equal(t, "keysteward: log entry 7: this node differs from the others", why)
+	require.True(t, confesses(why))
+	require.False(t, confesses("keysteward: write the log: no space left on device"))
+}
+
 // Members are struck one fault at a time, disks one at a time.
 func TestClaims(t *testing.T) {
 	t.Parallel()

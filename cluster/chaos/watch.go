@@ -72,8 +72,9 @@ func (k *keeper) told() []string {
 func lastError(tail string) string {
 	last := ""
 	for line := range strings.Lines(tail) {
+		line = strings.TrimSpace(line) // a tail is indented
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic:") || strings.HasPrefix(line, "keysteward") || strings.HasPrefix(line, "Error") {
-			last = strings.TrimSpace(line)
+			last = line
 		}
 	}
 	return last
