@@ -42,7 +42,7 @@ func packedOf(encoded []byte) *packedDeposit {
 	p := &packedDeposit{}
 	state := uint64(0)
 	first, ok := plainFields(encoded, depositFields, func(number protowire.Number, value uint64, b []byte) bool {
-		switch number {
+		switch number { //nolint:exhaustive // others need no look
 		case 1:
 			return len(b) == PubkeyLength
 		case 2: //nolint:mnd // numbers of the fields, as in fsm.proto
@@ -85,21 +85,8 @@ func plainFields(message []byte, types string, visit func(number protowire.Numbe
 		if number < last || number == last && want != '*' {
 			return 0, false
 		}
-		var value uint64
-		var b []byte
-		switch {
-		case want == 'n' && kind == protowire.VarintType:
-			if value, n = protowire.ConsumeVarint(left); value == 0 || n != protowire.SizeVarint(value) {
-				return 0, false
-			}
-		case (want == 'b' || want == '*') && kind == protowire.BytesType:
-			if b, n = protowire.ConsumeBytes(left); n != protowire.SizeBytes(len(b)) || len(b) == 0 && want == 'b' {
-				return 0, false
-			}
-		default:
-			return 0, false
-		}
-		if !visit(number, value, b) {
+		value, b, n := plainField(left, want, kind)
+		if n <= 0 || !visit(number, value, b) {
 			return 0, false
 		}
 		if last == 0 {
@@ -108,6 +95,22 @@ func plainFields(message []byte, types string, visit func(number protowire.Numbe
 		left, last = left[n:], number
 	}
 	return first, true
+}
+
+// plainField reads a field behind its tag; n is how long it is, and not positive for one
+// that is of another type, empty, or longer than it must be.
+func plainField(left []byte, want byte, kind protowire.Type) (value uint64, b []byte, n int) {
+	switch {
+	case want == 'n' && kind == protowire.VarintType:
+		if value, n = protowire.ConsumeVarint(left); value != 0 && n == protowire.SizeVarint(value) {
+			return value, nil, n
+		}
+	case (want == 'b' || want == '*') && kind == protowire.BytesType:
+		if b, n = protowire.ConsumeBytes(left); n == protowire.SizeBytes(len(b)) && (len(b) > 0 || want == '*') {
+			return 0, b, n
+		}
+	}
+	return 0, nil, 0
 }
 
 // unpack makes a row as the code knows it; what comes of a packed one is the caller's own.

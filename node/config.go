@@ -101,7 +101,7 @@ func (c *Config) complete() error {
 	fallback(&c.ElectionTimeout, DefaultElectionTimeout)
 	fallback(&c.LeaseTimeout, DefaultLeaseTimeout)
 	for _, d := range []*time.Duration{&c.HeartbeatTimeout, &c.ElectionTimeout, &c.LeaseTimeout} {
-		*d *= failpoint.Slow()
+		*d *= time.Duration(failpoint.Slow())
 	}
 	fallback(&c.TickInterval, defaultTickInterval)
 	fallback(&c.CommitTimeout, defaultCommitTimeout)

@@ -170,6 +170,3 @@ func memory() (told, error) {
 	}
 	return t, nil
 }
-
-// since is how long ago in milliseconds.
-func since(begin time.Time) float64 { return float64(time.Since(begin).Microseconds()) / 1000 }

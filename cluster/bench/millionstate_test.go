@@ -24,7 +24,7 @@ func TestLargeState(t *testing.T) {
 	require.NoError(t, v.Check())
 	counts := map[fsmpb.KeyState]uint64{}
 	for state, n := range v.Meta().GetKeyCounts() {
-		counts[fsmpb.KeyState(state)] = n //nolint:gosec // there are few
+		counts[fsmpb.KeyState(state)] = n
 	}
 	require.Equal(t, map[fsmpb.KeyState]uint64{
 		fsmpb.KeyState_KEY_STATE_HELD: 2600, fsmpb.KeyState_KEY_STATE_RESTING: 100, fsmpb.KeyState_KEY_STATE_FREE: 270, fsmpb.KeyState_KEY_STATE_DEPOSITING: 30,

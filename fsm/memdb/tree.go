@@ -76,7 +76,7 @@ func (t *tree) Len() int { return t.size }
 func (n *node) find(e *entry) (int, bool) {
 	low, high := 0, len(n.entries)
 	for low < high {
-		middle := int(uint(low+high) >> 1) //nolint:gosec // no more than mostEntries
+		middle := int(uint(low+high) >> 1)
 		switch c := compare(&n.entries[middle], e); {
 		case c < 0:
 			low = middle + 1

@@ -32,7 +32,7 @@ func Entry(data []byte) []byte { return data }
 func Often() bool { return false }
 
 // Slow is 1: this program was built without failpoints.
-func Slow() time.Duration { return 1 }
+func Slow() int { return 1 }
 
 // Whole is false: this program was built without failpoints.
 func Whole() bool { return false }

@@ -80,12 +80,12 @@ func Entry(data []byte) []byte {
 }
 
 // Slow is how many times longer than it should a time-out of this node's Raft takes.
-func Slow() time.Duration {
+func Slow() int {
 	folder, node := os.Getenv(Variable), here.Load()
 	if folder == "" || node == nil {
 		return 1
 	}
-	return Folder(folder).slow(*node)
+	return int(Folder(folder).slow(*node))
 }
 
 // Often reports whether snapshots are to be made every few seconds.

@@ -155,7 +155,7 @@ func TestNoDamagePasses(t *testing.T) {
 	before := content(t, whole)
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp(root, "data")
+		dir, err := os.MkdirTemp(root, "data") //nolint:usetesting // one for each draw
 		require.NoError(t, err)
 		defer func() { require.NoError(t, os.RemoveAll(dir)) }()
 		require.NoError(t, os.CopyFS(filepath.Join(dir, Folder), os.DirFS(filepath.Join(whole, Folder))))

@@ -50,7 +50,7 @@ func putEntry(key, value []byte, l *raft.Log) {
 	binary.BigEndian.PutUint64(value, l.Term)
 	var at uint64
 	if !l.AppendedAt.IsZero() {
-		at = uint64(l.AppendedAt.UnixNano()) //nolint:gosec // after 1970
+		at = uint64(l.AppendedAt.UnixNano())
 	}
 	binary.BigEndian.PutUint64(value[8:], at)
 	value[16] = byte(l.Type)

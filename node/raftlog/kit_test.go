@@ -19,14 +19,14 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 func open(t require.TestingT, dataDir string) *Store {
-	s, err := Open(dataDir, quiet, func(err error) { t.Errorf("failed: %v", err) })
+	s, err := Open(dataDir, quiet, func(err error) { require.NoError(t, err) })
 	require.NoError(t, err)
 	return s
 }
 
 func entry(index, term uint64) *raft.Log {
 	return &raft.Log{
-		Index: index, Term: term, Type: raft.LogCommand, AppendedAt: time.Unix(int64(index), 7), //nolint:gosec // small
+		Index: index, Term: term, Type: raft.LogCommand, AppendedAt: time.Unix(int64(index), 7),
 		Data: []byte(strings.Repeat(fmt.Sprintf("entry-%d-%d ", index, term), 5)),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // OlderFile is where older versions kept the log, in a bolt file.
@@ -72,7 +73,7 @@ func (o *older) open() error {
 	return guarded(func() (err error) {
 		o.db, err = bbolt.Open(o.path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second, PreLoadFreelist: true})
 		if err != nil {
-			if slices.ContainsFunc([]error{bbolt.ErrInvalid, bbolt.ErrChecksum, bbolt.ErrVersionMismatch}, func(e error) bool { return errors.Is(err, e) }) {
+			if slices.ContainsFunc([]error{bolterrors.ErrInvalid, bolterrors.ErrChecksum, bolterrors.ErrVersionMismatch}, func(e error) bool { return errors.Is(err, e) }) {
 				err = fmt.Errorf("%w: %w", ErrDamaged, err)
 			}
 			return err

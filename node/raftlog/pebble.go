@@ -66,12 +66,12 @@ type fatal struct{ err error }
 
 // Infof implements pebble.Logger.
 func (l *logger) Infof(format string, args ...any) {
-	l.log.Debug("log store: " + fmt.Sprintf(format, args...))
+	l.log.Debug("the store of the log", "says", fmt.Sprintf(format, args...))
 }
 
 // Errorf implements pebble.Logger.
 func (l *logger) Errorf(format string, args ...any) {
-	l.log.Error("log store: " + fmt.Sprintf(format, args...))
+	l.log.Error("the store of the log", "says", fmt.Sprintf(format, args...))
 }
 
 // Fatalf implements pebble.Logger. It does not return, as the store expects.

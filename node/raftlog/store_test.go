@@ -18,7 +18,7 @@ func TestStoreIsAList(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp(root, "data")
+		dir, err := os.MkdirTemp(root, "data") //nolint:usetesting // one for each draw
 		require.NoError(t, err)
 		s := open(t, dir)
 		list, term := map[uint64]*raft.Log{}, uint64(1)

@@ -173,10 +173,8 @@ func (v *Vault) reseal(ctx context.Context, p Proposer) error {
 		}
 		c.Records = append(c.Records, r)
 	}
-	_, err = p.Propose(ctx, &fsmpb.Command{
-		Caller: dutyAsker().Caller, KeyringRestore: RestoreOf(view), Body: &fsmpb.Command_Reseal{Reseal: c},
-	})
-	if err != nil {
+	body := &fsmpb.Command_Reseal{Reseal: c}
+	if _, err = p.Propose(ctx, &fsmpb.Command{Caller: dutyAsker().Caller, KeyringRestore: RestoreOf(view), Body: body}); err != nil {
 		return fmt.Errorf("seal again: %w", err)
 	}
 	return nil
