@@ -46,7 +46,7 @@ func (f Folder) SlowClock(node string, times int) error {
 }
 
 // slow is how many times too slow the node's clock runs, 1 for one that is right.
-func (f Folder) slow(node string) time.Duration {
+func (f Folder) slow(node string) int {
 	text, err := os.ReadFile(f.pace(node))
 	if err != nil {
 		return 1
@@ -55,5 +55,5 @@ func (f Folder) slow(node string) time.Duration {
 	if err != nil {
 		return 1
 	}
-	return time.Duration(max(times, 1))
+	return max(times, 1)
 }

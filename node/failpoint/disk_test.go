@@ -85,10 +85,10 @@ func TestClock(t *testing.T) {
 	require.Zero(t, f.offset("n1"))
 	require.NoError(t, os.WriteFile(f.clock("n1"), []byte("noon"), 0o600))
 	require.Zero(t, f.offset("n1"))
-	for text, want := range map[string]time.Duration{"4": 4, "0": 1, "-2": 1, "slow": 1} {
+	for text, want := range map[string]int{"4": 4, "0": 1, "-2": 1, "slow": 1} {
 		require.NoError(t, f.tell(f.pace("n1"), text))
 		require.Equal(t, want, f.slow("n1"), text)
-		require.EqualValues(t, 1, f.slow("n2"))
+		require.Equal(t, 1, f.slow("n2"))
 	}
 	gone := Folder(filepath.Join(string(f), "gone"))
 	require.Error(t, gone.SetClock("n1", 1))
@@ -130,7 +130,7 @@ func TestWriteAndNow(t *testing.T) {
 	t.Setenv(Variable, "")
 	Hand()
 	require.False(t, Whole())
-	require.EqualValues(t, 1, Slow())
+	require.Equal(t, 1, Slow())
 	require.False(t, Often())
 	require.NoError(t, Write(func() error { return nil }))
 	require.Less(t, time.Since(Now()), time.Minute)

@@ -85,7 +85,7 @@ func Slow() int {
 	if folder == "" || node == nil {
 		return 1
 	}
-	return int(Folder(folder).slow(*node))
+	return Folder(folder).slow(*node)
 }
 
 // Often reports whether snapshots are to be made every few seconds.
