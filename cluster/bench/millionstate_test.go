@@ -17,7 +17,7 @@ import (
 // every kind.
 func TestLargeState(t *testing.T) {
 	t.Parallel()
-	const keys = 3000
+	const keys = 11_000
 	l, err := largeState(t.Context(), keys, millionPerPod)
 	require.NoError(t, err)
 	v := l.View()
@@ -27,7 +27,7 @@ func TestLargeState(t *testing.T) {
 		counts[fsmpb.KeyState(state)] = n
 	}
 	require.Equal(t, map[fsmpb.KeyState]uint64{
-		fsmpb.KeyState_KEY_STATE_HELD: 2600, fsmpb.KeyState_KEY_STATE_RESTING: 100, fsmpb.KeyState_KEY_STATE_FREE: 270, fsmpb.KeyState_KEY_STATE_DEPOSITING: 30,
+		fsmpb.KeyState_KEY_STATE_HELD: 9500, fsmpb.KeyState_KEY_STATE_RESTING: 500, fsmpb.KeyState_KEY_STATE_FREE: 890, fsmpb.KeyState_KEY_STATE_DEPOSITING: 110,
 		fsmpb.KeyState_KEY_STATE_UNSPECIFIED: 0, fsmpb.KeyState_KEY_STATE_GENERATED: 0, fsmpb.KeyState_KEY_STATE_RETIRED: 0,
 	}, counts)
 }
