@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -18,8 +19,12 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// OlderFile is where older versions kept the log, in a bolt file.
+// OlderFile is where older versions kept the log, in a bolt file. Now there is a text that
+// they can not read: without it they would begin with an empty log.
 const OlderFile = "raft.db"
+
+const notice = "This is no log: it is in the folder " + Folder + " beside this file. An older version of\n" +
+	"keysteward can not run on this data folder any more.\n"
 
 const (
 	olderLogs   = "logs"
@@ -35,13 +40,12 @@ const (
 var errBoth = errors.New("there is a log of an older version as well, and it does not say the same: an older version ran on this folder meanwhile")
 
 // Migrate rewrites the log of an older version in the present form, once, before
-// anything else reads it: whole, and then the old file goes. Whoever runs the older
-// version on the folder after that is told that its log is gone. The error wraps
-// ErrDamaged if the old log is not what was written.
+// anything else reads it: whole, and then a notice takes the place of the old file. The
+// error wraps ErrDamaged if the old log is not what was written.
 func Migrate(dataDir string, log *slog.Logger) error {
 	from := filepath.Join(dataDir, OlderFile)
-	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if there, err := isLog(from); !there {
+		return err
 	}
 	began := time.Now()
 	old := &older{path: from}
@@ -55,11 +59,42 @@ func Migrate(dataDir string, log *slog.Logger) error {
 	if err = errors.Join(err, old.db.Close()); err != nil {
 		return fmt.Errorf("the log %s: %w", from, err)
 	}
-	if err := errors.Join(os.Remove(from), syncFolder(dataDir)); err != nil {
+	if err := writeNotice(dataDir); err != nil {
 		return err
 	}
 	log.Info("the log of an older version was rewritten", "file", from, "folder", filepath.Join(dataDir, Folder), "entries", old.entries, "took", time.Since(began))
 	return nil
+}
+
+// isLog tells whether there is a file that is not our notice.
+func isLog(path string) (bool, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err //nolint:wrapcheck // names the file
+	}
+	b := make([]byte, len(notice)+1)
+	n, err := io.ReadFull(f, b)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return false, errors.Join(err, f.Close())
+	}
+	return string(b[:n]) != notice, f.Close() //nolint:wrapcheck // names the file
+}
+
+// writeNotice puts the notice into the place of the old file, for good.
+func writeNotice(dataDir string) error {
+	path := filepath.Join(dataDir, OlderFile)
+	f, err := os.OpenFile(path+newSuffix, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err //nolint:wrapcheck // names the file
+	}
+	_, err = f.WriteString(notice)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(path+newSuffix, path), syncFolder(dataDir))
 }
 
 // older is a log in a bolt file.

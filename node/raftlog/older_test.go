@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // writeOlder writes the log of an older version, with checksums or, as the first versions
@@ -67,7 +68,11 @@ func TestOlderLogs(t *testing.T) {
 			require.NoError(t, Migrate(dir, quiet))
 			check := func() {
 				t.Helper()
-				require.NoFileExists(t, filepath.Join(dir, OlderFile))
+				said, err := os.ReadFile(filepath.Join(dir, OlderFile))
+				require.NoError(t, err)
+				require.Equal(t, notice, string(said))
+				_, err = bbolt.Open(filepath.Join(dir, OlderFile), 0o600, &bbolt.Options{NoFreelistSync: true})
+				require.ErrorIs(t, err, bolterrors.ErrInvalid, "what an older version comes to")
 				found, err := Verify(dir, want, quiet)
 				require.NoError(t, err)
 				require.Equal(t, Found{Entries: len(all), Last: 2000, LastTerm: 3, Term: 4}, found)
@@ -92,7 +97,8 @@ func TestOlderLogs(t *testing.T) {
 			check()
 			require.NoError(t, Migrate(dir, quiet), "there is nothing left to do")
 
-			writeOlder(t, dir, sums, entries(1, 3, 5), olderValuesOf(5)) // somebody ran the older version
+			require.NoError(t, os.Remove(filepath.Join(dir, OlderFile)))
+			writeOlder(t, dir, sums, entries(1, 3, 5), olderValuesOf(5)) // somebody removed it and ran the older version
 			require.ErrorIs(t, Migrate(dir, quiet), errBoth)
 			check2, err := Verify(dir, want, quiet)
 			require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -52,7 +53,7 @@ func Open(dataDir string, log *slog.Logger, fail func(error)) (*Store, error) {
 	s := &Store{path: filepath.Join(dataDir, Folder)}
 	var once sync.Once
 	s.fail = func(err error) { once.Do(func() { fail(err) }) }
-	err := makeNew(dataDir, log, nil)
+	err := s.found(dataDir, log)
 	if err == nil {
 		err = s.open(false, log)
 	}
@@ -63,6 +64,17 @@ func Open(dataDir string, log *slog.Logger, fail func(error)) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the log %s: %w", s.path, err), s.Close())
 	}
 	return s, nil
+}
+
+// found makes the store if there is none. Older versions are warned first.
+func (s *Store) found(dataDir string, log *slog.Logger) error {
+	if _, err := os.Lstat(s.path); !errors.Is(err, fs.ErrNotExist) {
+		return err //nolint:wrapcheck // names the file
+	}
+	if err := writeNotice(dataDir); err != nil {
+		return err
+	}
+	return makeNew(dataDir, log, nil)
 }
 
 // OpenReadOnly is Open for a store that has to be there, and is only read.
