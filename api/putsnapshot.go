@@ -48,6 +48,7 @@ func (s *Server) putSnapshot(c *call) (answer, error) {
 	if err := file.Check(s.node.View(), wish); err != nil {
 		return answer{}, restoreProblem(err)
 	}
+	file.AwaitLevel(c.ctx(), s.node.View)
 	if err := file.Examine(s.node.View()); err != nil {
 		return answer{}, restoreProblem(err)
 	}

@@ -2,6 +2,7 @@ package restoring
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keysteward/keysteward/fsm"
 	"github.com/keysteward/keysteward/node/backup"
@@ -50,6 +52,33 @@ func (f *File) Examine(view *fsm.View) error {
 	}
 	f.examined = true
 	return nil
+}
+
+// levelTime is how long a cluster that was just founded may take until it is at the
+// feature level of its programs, and levelPoll how often that is looked at.
+const (
+	levelTime = 20 * time.Second
+	levelPoll = 100 * time.Millisecond
+	// restoreLevel is from which on the log has commands that restore.
+	restoreLevel = 1
+)
+
+// AwaitLevel waits until the cluster is at the feature level of the backup, and at that of
+// the commands of a restore, which it comes to by itself within seconds if all members run
+// programs that know it. Whether it did is told by what follows.
+func (f *File) AwaitLevel(ctx context.Context, view func() *fsm.View) {
+	ctx, cancel := context.WithTimeout(ctx, levelTime)
+	defer cancel()
+	tick := time.NewTicker(levelPoll)
+	defer tick.Stop()
+	want := max(f.Manifest.FeatureLevel, restoreLevel)
+	for want <= fsm.FeatureLevel && view().Meta().GetFeatureLevel() < want {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (f *File) checkMemory() error {

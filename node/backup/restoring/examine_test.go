@@ -3,6 +3,7 @@ package restoring
 import (
 	"bytes"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -82,5 +83,49 @@ func TestExamine(t *testing.T) {
 		}
 		require.ErrorIs(t, err, errNotExamined, name)
 		require.Zero(t, len(m.staged)+m.abandoned, "%s: nothing was proposed", name)
+	}
+}
+
+// A cluster that was just founded comes to the level of its programs by itself.
+func TestAwaitLevel(t *testing.T) {
+	t.Parallel()
+	at := func(level uint32) *fsm.View {
+		m := fsm.New()
+		commands := []*fsmpb.Command{{Version: 1, Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "n1", NewClusterId: "c1"}}}}
+		if level > 0 {
+			commands = append(commands, &fsmpb.Command{Version: 1, Session: 1, Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: level}}})
+		}
+		entry, err := proto.Marshal(&fsmpb.Batch{Commands: commands})
+		require.NoError(t, err)
+		_, err = m.Apply(1, 1, entry)
+		require.NoError(t, err)
+		return m.View()
+	}
+	for name, tc := range map[string]struct {
+		backup uint32
+		after  time.Duration // that the cluster is at level 1
+		takes  time.Duration
+	}{
+		"it is there":            {1, 0, 0},
+		"of an older version":    {0, 2 * time.Second, 2 * time.Second},
+		"it comes":               {1, 3 * time.Second, 3 * time.Second},
+		"an old member stays":    {1, time.Hour, levelTime},
+		"nobody here knows that": {fsm.FeatureLevel + 1, time.Hour, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before, raised := at(0), at(1)
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				f := &File{Manifest: backup.Manifest{FeatureLevel: tc.backup}}
+				f.AwaitLevel(t.Context(), func() *fsm.View {
+					if time.Since(began) >= tc.after {
+						return raised
+					}
+					return before
+				})
+				require.Equal(t, tc.takes, time.Since(began))
+			})
+		})
 	}
 }
