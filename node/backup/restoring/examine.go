@@ -57,7 +57,7 @@ func (f *File) Examine(view *fsm.View) error {
 // levelTime is how long a cluster that was just founded may take until it is at the
 // feature level of its programs, and levelPoll how often that is looked at.
 const (
-	levelTime = 20 * time.Second
+	levelTime = 10 * time.Second
 	levelPoll = 100 * time.Millisecond
 	// restoreLevel is from which on the log has commands that restore.
 	restoreLevel = 1
