@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -49,14 +50,17 @@ func Migrate(dataDir string, log *slog.Logger) error {
 	}
 	began := time.Now()
 	old := &older{path: from}
-	if err := old.open(); err != nil {
-		return fmt.Errorf("the log %s: %w", from, err)
+	err := old.open()
+	if err == nil {
+		err = makeNew(dataDir, log, old.copyTo)
 	}
-	err := makeNew(dataDir, log, old.copyTo)
 	if err == nil {
 		err = old.same(dataDir)
 	}
-	if err = errors.Join(err, old.db.Close()); err != nil {
+	if old.db != nil {
+		err = errors.Join(err, old.db.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("the log %s: %w", from, err)
 	}
 	if err := writeNotice(dataDir); err != nil {
@@ -104,42 +108,58 @@ type older struct {
 	entries int
 }
 
+// open opens the file to be read. Bolt's own check is of no use: it ends the process, from
+// a goroutine of its own, for some of what it finds.
 func (o *older) open() error {
-	return guarded(func() (err error) {
-		o.db, err = bbolt.Open(o.path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second, PreLoadFreelist: true})
+	return unfaulted(func() error {
+		info, err := os.Stat(o.path)
 		if err != nil {
-			if slices.ContainsFunc([]error{bolterrors.ErrInvalid, bolterrors.ErrChecksum, bolterrors.ErrVersionMismatch}, func(e error) bool { return errors.Is(err, e) }) {
-				err = fmt.Errorf("%w: %w", ErrDamaged, err)
+			return err //nolint:wrapcheck // names the file
+		}
+		if info.Size() == 0 { // bolt would fill it, and may not write
+			return fmt.Errorf("%w: it is empty", ErrDamaged)
+		}
+		o.db, err = bbolt.Open(o.path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+		if err != nil {
+			if !errors.Is(err, bolterrors.ErrTimeout) { // somebody has it
+				err = damaged(err)
 			}
 			return err
 		}
-		return o.check()
+		return o.db.View(func(tx *bbolt.Tx) error { return whole(tx, info.Size()) }) //nolint:wrapcheck // the caller names the file
 	})
 }
 
-// check has bolt look at all of its pages.
-func (o *older) check() error {
-	tx, err := o.db.Begin(false)
-	if err != nil {
-		return err //nolint:wrapcheck // the caller names the file
+// whole checks that the file has all of its pages, and its buckets.
+func whole(tx *bbolt.Tx, size int64) error {
+	if size < tx.Size() {
+		return fmt.Errorf("%w: it has %d bytes of %d", ErrDamaged, size, tx.Size())
 	}
-	for e := range tx.Check() {
-		err = errors.Join(err, fmt.Errorf("%w: %w", ErrDamaged, e))
+	if tx.Bucket([]byte(olderLogs)) == nil || tx.Bucket([]byte(olderValues)) == nil {
+		return fmt.Errorf("%w: a bucket is gone", ErrDamaged)
 	}
-	return errors.Join(err, tx.Rollback())
+	return nil
+}
+
+// unfaulted is guarded for what reads a mapped file, whose pages may say that the next one
+// is far behind its end.
+func unfaulted(do func() error) error {
+	return guarded(func() error {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		return do()
+	})
 }
 
 // copyTo writes all of the log into a new store.
 func (o *older) copyTo(db *pebble.DB) (m mark, err error) {
-	err = guarded(func() error {
-		return o.db.View(func(tx *bbolt.Tx) error { //nolint:wrapcheck // the caller names the file
-			if tx.Bucket([]byte(olderLogs)) == nil || tx.Bucket([]byte(olderValues)) == nil {
-				return fmt.Errorf("%w: a bucket is gone", ErrDamaged)
-			}
-			return errors.Join(o.copyEntries(tx, db, &m), o.copyValues(tx, db, &m))
-		})
+	err = o.view(func(tx *bbolt.Tx) error {
+		return errors.Join(o.copyEntries(tx, db, &m), o.copyValues(tx, db, &m))
 	})
 	return m, err
+}
+
+func (o *older) view(do func(*bbolt.Tx) error) error {
+	return unfaulted(func() error { return o.db.View(do) }) //nolint:wrapcheck // the caller names the file
 }
 
 func (o *older) copyEntries(tx *bbolt.Tx, db *pebble.DB, m *mark) error {
@@ -153,6 +173,9 @@ func (o *older) copyEntries(tx *bbolt.Tx, db *pebble.DB, m *mark) error {
 		l, err := olderEntry(key, value)
 		if err != nil {
 			return err
+		}
+		if l.Index <= m.last {
+			return fmt.Errorf("%w: log entry %d is behind entry %d", ErrDamaged, l.Index, m.last)
 		}
 		op := batch.SetDeferred(1+indexBytes, headBytes+len(l.Data))
 		putEntry(op.Key, op.Value, l)
@@ -213,7 +236,7 @@ func (o *older) same(dataDir string) error {
 		return err
 	}
 	var m mark
-	err = o.db.View(func(tx *bbolt.Tx) error {
+	err = o.view(func(tx *bbolt.Tx) error {
 		if key, value := tx.Bucket([]byte(olderLogs)).Cursor().Last(); key != nil {
 			l, err := olderEntry(key, value)
 			if err != nil {

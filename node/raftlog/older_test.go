@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"pgregory.net/rapid"
 )
 
 // writeOlder writes the log of an older version, with checksums or, as the first versions
@@ -139,4 +140,31 @@ func TestOlderLogsThatAreDamaged(t *testing.T) {
 			require.NoDirExists(t, filepath.Join(dir, Folder))
 		})
 	}
+}
+
+// Whatever is damaged of an older log: nothing ends the process.
+func TestNoDamageOfOlderLogsEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	whole, root := t.TempDir(), t.TempDir()
+	writeOlder(t, whole, true, entries(1, 1500, 3), olderValuesOf(4))
+	old, err := os.ReadFile(filepath.Join(whole, OlderFile))
+	require.NoError(t, err)
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp(root, "data") //nolint:usetesting // one for each draw
+		require.NoError(t, err)
+		defer func() { require.NoError(t, os.RemoveAll(dir)) }()
+		b := append([]byte(nil), old...)
+		for range rapid.IntRange(1, 8).Draw(t, "changes") {
+			page := rapid.IntRange(0, len(b)/4096-1).Draw(t, "page") * 4096
+			b[page+rapid.IntRange(0, 63).Draw(t, "at")] = rapid.Byte().Draw(t, "byte") // what bolt trusts
+		}
+		if rapid.Bool().Draw(t, "cut") {
+			b = b[:rapid.IntRange(0, len(b)).Draw(t, "to")]
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, OlderFile), b, 0o600))
+		if err := Migrate(dir, quiet); err != nil {
+			require.ErrorIs(t, err, ErrDamaged)
+			require.NoDirExists(t, filepath.Join(dir, Folder))
+		}
+	})
 }
