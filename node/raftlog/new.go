@@ -28,8 +28,20 @@ func makeNew(dataDir string, log *slog.Logger, fill func(*pebble.DB) (mark, erro
 	if err := os.Mkdir(unfinished, 0o700); err != nil {
 		return err //nolint:wrapcheck // names the file
 	}
-	var failed error
-	db, err := openStore(unfinished, false, log, func(err error) { failed = err })
+	err := fillNew(unfinished, log, fill)
+	if err == nil { // one after the other: what is not on the disk is not put in its place
+		err = os.Rename(unfinished, path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("fill %s: %w", unfinished, err), os.RemoveAll(unfinished)) // the disk may be full
+	}
+	return syncFolder(dataDir)
+}
+
+// fillNew makes a store, fills it, and syncs all of it.
+func fillNew(path string, log *slog.Logger, fill func(*pebble.DB) (mark, error)) error {
+	var failed heard
+	db, err := openStore(path, false, log, failed.fail)
 	if err != nil {
 		return err
 	}
@@ -37,14 +49,15 @@ func makeNew(dataDir string, log *slog.Logger, fill func(*pebble.DB) (mark, erro
 	if fill != nil {
 		m, err = fill(db)
 	}
-	if err = errors.Join(err, failed, guarded(db.Close)); err != nil {
-		return fmt.Errorf("fill %s: %w", unfinished, err)
+	closed := guarded(db.Close)
+	if err = errors.Join(err, failed.failure(), closed); err != nil {
+		return err
 	}
-	k, err := openMarker(unfinished, m)
+	k, err := openMarker(path, m)
 	if err != nil {
 		return err
 	}
-	return errors.Join(k.file.Close(), syncFolder(unfinished), os.Rename(unfinished, path), syncFolder(dataDir))
+	return errors.Join(k.file.Close(), syncFolder(path))
 }
 
 // syncFolder makes what appeared in a folder, and went from it, survive a power cut.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
 	"github.com/keysteward/keysteward/node/failpoint"
@@ -31,12 +32,14 @@ var errExtensions = errors.New("a log entry has extensions, which are not kept")
 // were stored, and values that were set, survive a power cut.
 type Store struct {
 	path string
+	disk vfs.FS
 	fail func(error)
 	db   *pebble.DB
 
 	first, last atomic.Uint64 // indexes, 0 for none
 
-	writing sync.Mutex // who changes anything
+	failed  atomic.Pointer[error] // what was reported
+	writing sync.Mutex            // who changes anything
 	marker  *marker
 	broken  error // why nothing can be written any more
 }
@@ -50,9 +53,18 @@ var (
 // [Verify]. fail hears of the first failure that ends the node, from any goroutine, and
 // must not call the store.
 func Open(dataDir string, log *slog.Logger, fail func(error)) (*Store, error) {
-	s := &Store{path: filepath.Join(dataDir, Folder)}
+	return openIn(vfs.Default, dataDir, log, fail)
+}
+
+func openIn(disk vfs.FS, dataDir string, log *slog.Logger, fail func(error)) (*Store, error) {
+	s := &Store{path: filepath.Join(dataDir, Folder), disk: disk}
 	var once sync.Once
-	s.fail = func(err error) { once.Do(func() { fail(err) }) }
+	s.fail = func(err error) {
+		once.Do(func() {
+			s.failed.Store(&err)
+			fail(err)
+		})
+	}
 	err := s.found(dataDir, log)
 	if err == nil {
 		err = s.open(false, log)
@@ -79,7 +91,8 @@ func (s *Store) found(dataDir string, log *slog.Logger) error {
 
 // OpenReadOnly is Open for a store that has to be there, and is only read.
 func OpenReadOnly(dataDir string, log *slog.Logger, fail func(error)) (*Store, error) {
-	s := &Store{path: filepath.Join(dataDir, Folder), fail: fail, broken: errReadOnly}
+	s := &Store{path: filepath.Join(dataDir, Folder), disk: vfs.Default, fail: fail}
+	s.broken = s.unwritten(errReadOnly)
 	if err := s.open(true, log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the log %s: %w", s.path, err), s.Close())
 	}
@@ -89,7 +102,7 @@ func OpenReadOnly(dataDir string, log *slog.Logger, fail func(error)) (*Store, e
 var errReadOnly = errors.New("it is only read")
 
 func (s *Store) open(readOnly bool, log *slog.Logger) (err error) {
-	if s.db, err = openStore(s.path, readOnly, log, func(err error) { s.fail(s.unwritten(err)) }); err != nil {
+	if s.db, err = openOn(s.disk, s.path, readOnly, log, func(err error) { s.fail(s.unwritten(err)) }); err != nil {
 		return err
 	}
 	return s.measure()
@@ -157,7 +170,7 @@ func (s *Store) Close() error {
 	if s.broken != nil && !errors.Is(s.broken, errReadOnly) {
 		err = nil // it says again what was reported
 	}
-	s.broken = os.ErrClosed
+	s.broken = s.unwritten(os.ErrClosed)
 	if s.marker != nil {
 		err = errors.Join(err, s.marker.file.Close())
 	}
@@ -170,15 +183,17 @@ func (s *Store) unwritten(err error) error { return fmt.Errorf("write the log %s
 func (s *Store) change(do func() error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if failed := s.failed.Load(); s.broken == nil && failed != nil { // the store flushes in the background
+		s.broken = *failed
+	}
 	if s.broken != nil {
-		return s.unwritten(s.broken)
+		return s.broken
 	}
 	if err := failpoint.Write(func() error { return guarded(do) }); err != nil {
-		s.broken, err = err, s.unwritten(err)
-		s.fail(err)
-		return err
+		s.broken = s.unwritten(err)
+		s.fail(s.broken)
 	}
-	return nil
+	return s.broken
 }
 
 // FirstIndex implements raft.LogStore.
@@ -190,36 +205,55 @@ func (s *Store) LastIndex() (uint64, error) { return s.last.Load(), nil }
 // StoreLog implements raft.LogStore.
 func (s *Store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs implements raft.LogStore: all of the entries or none.
+// StoreLogs implements raft.LogStore. A failure, or a power cut, may leave the first of the
+// entries, where they are many bytes.
 func (s *Store) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	batch := s.db.NewBatch()
-	defer func() { _ = batch.Close() }()
 	for _, l := range logs {
 		if len(l.Extensions) > 0 {
 			return errExtensions
 		}
+	}
+	return s.change(func() error {
+		for len(logs) > 0 {
+			n, bytes := 0, 0
+			for n < len(logs) && bytes < partBytes {
+				bytes += len(logs[n].Data)
+				n++
+			}
+			if err := s.append(logs[:n]); err != nil {
+				return err
+			}
+			logs = logs[n:]
+		}
+		return nil
+	})
+}
+
+// append writes entries at the end, all of them or none.
+func (s *Store) append(logs []*raft.Log) error {
+	batch := s.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	for _, l := range logs {
 		op := batch.SetDeferred(1+indexBytes, headBytes+len(l.Data))
 		putEntry(op.Key, op.Value, l)
 		if err := op.Finish(); err != nil {
 			return err //nolint:wrapcheck // never
 		}
 	}
+	if err := batch.Commit(pebble.Sync); err != nil {
+		return err //nolint:wrapcheck // the caller names the store
+	}
+	if s.last.Load() == 0 {
+		s.first.Store(logs[0].Index)
+	}
 	newest := logs[len(logs)-1]
-	return s.change(func() error {
-		if err := batch.Commit(pebble.Sync); err != nil {
-			return err //nolint:wrapcheck // the caller names the store
-		}
-		if s.last.Load() == 0 {
-			s.first.Store(logs[0].Index)
-		}
-		s.last.Store(newest.Index)
-		m := s.marker.mark
-		m.last, m.lastTerm = newest.Index, newest.Term
-		return s.marker.raise(m)
-	})
+	s.last.Store(newest.Index)
+	m := s.marker.mark
+	m.last, m.lastTerm = newest.Index, newest.Term
+	return s.marker.raise(m)
 }
 
 // GetLog implements raft.LogStore. An entry that is damaged ends the node: Raft would try

@@ -58,8 +58,8 @@ func Read(dataDir string, log *slog.Logger, entry func(*raft.Log) error) error {
 
 // walk reads the store in a folder. Neither function may keep what it is given.
 func walk(path string, log *slog.Logger, entry, value func(key, value []byte) error) error {
-	var failed error
-	db, err := openStore(path, true, log, func(err error) { failed = errors.Join(failed, err) })
+	var failed heard
+	db, err := openStore(path, true, log, failed.fail)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,8 @@ func walk(path string, log *slog.Logger, entry, value func(key, value []byte) er
 		}
 		return errors.Join(err, it.Error(), it.Close())
 	})
-	return damaged(errors.Join(err, failed, db.Close()))
+	closed := guarded(db.Close)
+	return damaged(errors.Join(err, failed.failure(), closed))
 }
 
 // kept is what was read of a log, and what of it must fit together.
