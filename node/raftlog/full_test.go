@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -157,4 +158,15 @@ func TestOlderLogWithoutBuckets(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	require.ErrorIs(t, Migrate(dir, quiet), ErrDamaged)
+}
+
+// An error of the disk with which the store panics is not called damage: people would set
+// the folder aside.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	err := guarded(func() error { panic(&fs.PathError{Op: "sync", Path: "x", Err: syscall.EIO}) })
+	require.ErrorIs(t, err, syscall.EIO)
+	require.NotErrorIs(t, err, ErrDamaged)
+	require.ErrorIs(t, guarded(func() error { panic("odd") }), ErrDamaged)
+	require.ErrorIs(t, guarded(func() error { panic(errors.New("odd")) }), ErrDamaged)
 }

@@ -144,6 +144,8 @@ func guarded(do func() error) (err error) {
 		case nil:
 		case fatal:
 			err = p.err
+		case error: // of the system, it is no damage: some errors of writes come this way
+			err = damaged(p)
 		default:
 			err = fmt.Errorf("%w: %v", ErrDamaged, p)
 		}
