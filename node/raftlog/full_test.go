@@ -3,6 +3,7 @@ package raftlog
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -154,6 +155,7 @@ func TestNotFilled(t *testing.T) {
 func TestOlderLogWithoutBuckets(t *testing.T) {
 	t.Parallel()
 	dir := used(t)
+	require.NoError(t, os.Remove(filepath.Join(dir, OlderFile))) // the notice
 	db, err := bbolt.Open(filepath.Join(dir, OlderFile), 0o600, nil)
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
