@@ -229,6 +229,7 @@ func TestBackupUnderLoadAndBack(t *testing.T) {
 	}
 	files := [][]byte{c.backup(c.leader()), c.backup(follower)}
 	stop()
+	c.lives() // behind what the load had on its way
 	h, err := backup.ReadHeader(bytes.NewReader(files[0]))
 	require.NoError(t, err)
 	more := keysOf(c.agree())
