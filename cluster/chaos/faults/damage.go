@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -206,12 +207,13 @@ func drawEntry(data string, r *rand.Rand) ([]byte, error) {
 	return list[r.IntN(len(list))], nil
 }
 
+// inflictSnapshot damages the newest snapshot: an older one is not needed, and a node starts
+// without it.
 func (d Damage) inflictSnapshot(folder string, r *rand.Rand) error {
-	list, err := filepath.Glob(filepath.Join(folder, "*-*-*[0-9]"))
-	if err != nil || len(list) == 0 {
-		return errors.Join(err, ErrNothingToDamage)
+	snapshot, err := newestSnapshot(folder)
+	if err != nil {
+		return err
 	}
-	snapshot := list[r.IntN(len(list))]
 	cut := func(b []byte) []byte { return b[:r.IntN(len(b))] }
 	switch d {
 	case SnapshotMeta:
@@ -224,6 +226,23 @@ func (d Damage) inflictSnapshot(folder string, r *rand.Rand) error {
 			return b
 		})
 	}
+}
+
+// newestSnapshot is the folder of the snapshot with the highest term and index; it is called
+// TERM-INDEX-MILLISECONDS.
+func newestSnapshot(folder string) (path string, err error) {
+	list, err := filepath.Glob(filepath.Join(folder, "*-*-*[0-9]"))
+	var newest [3]uint64
+	for _, p := range list {
+		var id [3]uint64
+		if n, _ := fmt.Sscanf(filepath.Base(p), "%d-%d-%d", &id[0], &id[1], &id[2]); n == len(id) && slices.Compare(id[:], newest[:]) > 0 {
+			path, newest = p, id
+		}
+	}
+	if path == "" {
+		err = errors.Join(err, ErrNothingToDamage)
+	}
+	return path, err
 }
 
 func change(path string, how func([]byte) []byte) error {
