@@ -65,6 +65,9 @@ func TestOlderLogs(t *testing.T) {
 			writeOlder(t, dir, sums, all, olderValuesOf(4))
 			old, err := os.ReadFile(filepath.Join(dir, OlderFile))
 			require.NoError(t, err)
+			_, err = Open(dir, quiet, func(error) {})
+			require.ErrorIs(t, err, errOlder, "it would begin with an empty log")
+			require.Equal(t, map[string][]byte{filepath.Join(dir, OlderFile): old}, files(t, dir))
 			require.NoError(t, os.MkdirAll(filepath.Join(dir, Folder+newSuffix, "half"), 0o700)) // a crash in the middle
 			require.NoError(t, Migrate(dir, quiet))
 			check := func() {

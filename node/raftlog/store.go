@@ -50,7 +50,7 @@ var (
 )
 
 // Open opens the store of a data folder, or makes a new one. It has to be whole: see
-// [Verify]. fail hears of the first failure that ends the node, from any goroutine, and
+// [Verify]. A log of an older version has to be rewritten before: see [Migrate]. fail hears of the first failure that ends the node, from any goroutine, and
 // must not call the store.
 func Open(dataDir string, log *slog.Logger, fail func(error)) (*Store, error) {
 	return openIn(vfs.Default, dataDir, log, fail)
@@ -78,10 +78,14 @@ func openIn(disk vfs.FS, dataDir string, log *slog.Logger, fail func(error)) (*S
 	return s, nil
 }
 
-// found makes the store if there is none. Older versions are warned first.
+// found makes the store if there is none. Older versions are warned first; a log of theirs
+// is never written over.
 func (s *Store) found(dataDir string, log *slog.Logger) error {
 	if _, err := os.Lstat(s.path); !errors.Is(err, fs.ErrNotExist) {
 		return err //nolint:wrapcheck // names the file
+	}
+	if older, err := isLog(filepath.Join(dataDir, OlderFile)); older || err != nil {
+		return errors.Join(err, errOlder)
 	}
 	if err := writeNotice(dataDir); err != nil {
 		return err
@@ -99,7 +103,10 @@ func OpenReadOnly(dataDir string, log *slog.Logger, fail func(error)) (*Store, e
 	return s, nil
 }
 
-var errReadOnly = errors.New("it is only read")
+var (
+	errReadOnly = errors.New("it is only read")
+	errOlder    = errors.New("the log of an older version in " + OlderFile + " was not rewritten yet")
+)
 
 func (s *Store) open(readOnly bool, log *slog.Logger) (err error) {
 	if s.db, err = openOn(s.disk, s.path, readOnly, log, func(err error) { s.fail(s.unwritten(err)) }); err != nil {
