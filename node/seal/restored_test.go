@@ -24,12 +24,11 @@ func (s *solo) restore(data []byte, index uint64) {
 	s.do(&fsmpb.Command{Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "n1-a"}}})
 }
 
-// A backup is restored between sealing and proposing, and the keyring has a data key of
-// the same term afterwards. What was sealed is not taken, but sealed anew.
-func TestSealedBeforeARestoreAndProposedAfterIt(t *testing.T) {
-	t.Parallel()
-	kek := kekOf(t, keyOf("a"))
-	s, leader := newSolo(t, kek)
+// rotatedAfterBackup is a cluster that rotated its data key after a backup was made, and
+// what restores that.
+func rotatedAfterBackup(t *testing.T, kek KEK) (s *solo, leader *Vault, goBack func()) {
+	t.Helper()
+	s, leader = newSolo(t, kek)
 	s.do(&fsmpb.Command{Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: 1}}})
 	var data bytes.Buffer
 	view := s.View()
@@ -37,8 +36,17 @@ func TestSealedBeforeARestoreAndProposedAfterIt(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, leader.Rotate(t.Context(), s, Asker{}))
 	require.NoError(t, leader.Open(t.Context(), s.View()))
+	return s, leader, func() { s.restore(data.Bytes(), view.Meta().GetAppliedIndex()) }
+}
+
+// A backup is restored between sealing and proposing, and the keyring has a data key of
+// the same term afterwards. What was sealed is not taken, but sealed anew.
+func TestSealedBeforeARestoreAndProposedAfterIt(t *testing.T) {
+	t.Parallel()
+	kek := kekOf(t, keyOf("a"))
+	s, leader, goBack := rotatedAfterBackup(t, kek)
 	restore := func() {
-		s.restore(data.Bytes(), view.Meta().GetAppliedIndex())
+		goBack()
 		require.NoError(t, leader.Open(t.Context(), s.View()))
 		require.NoError(t, leader.Rotate(t.Context(), s, Asker{}))
 		require.NoError(t, leader.Open(t.Context(), s.View()))
@@ -46,7 +54,7 @@ func TestSealedBeforeARestoreAndProposedAfterIt(t *testing.T) {
 
 	pubkey, id, tried := bytes.Repeat([]byte{9}, fsm.PubkeyLength), strings.Repeat("09", fsm.PubkeyLength), 0
 	s.before = restore
-	_, err = ProposeSealed(t.Context(), leader, s, func(ring *Keyring) (*fsmpb.Command, error) {
+	_, err := ProposeSealed(t.Context(), leader, s, func(ring *Keyring) (*fsmpb.Command, error) {
 		tried++
 		sealed, err := ring.Seal(KindKey, id, []byte("secret"))
 		return &fsmpb.Command{Body: &fsmpb.Command_ImportKeys{ImportKeys: &fsmpb.ImportKeys{
@@ -95,20 +103,13 @@ func TestKeyringOfALostHistory(t *testing.T) {
 func TestVaultAfterARestore(t *testing.T) {
 	t.Parallel()
 	kek := kekOf(t, keyOf("a"))
-	s, leader := newSolo(t, kek)
-	s.do(&fsmpb.Command{Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: 1}}})
-	var data bytes.Buffer
-	view := s.View()
-	_, err := view.WriteTo(&data)
-	require.NoError(t, err)
-	require.NoError(t, leader.Rotate(t.Context(), s, Asker{}))
-	require.NoError(t, leader.Open(t.Context(), s.View()))
+	s, leader, goBack := rotatedAfterBackup(t, kek)
 	lost, err := leader.Keyring(s.View())
 	require.NoError(t, err)
 	wrong, err := lost.Seal(KindSeed, SeedID, []byte("x"))
 	require.NoError(t, err)
 
-	s.restore(data.Bytes(), view.Meta().GetAppliedIndex())
+	goBack()
 	_, usable := leader.Usable(s.View())
 	require.False(t, usable, "another history: nothing is done before the keyring was opened anew")
 
