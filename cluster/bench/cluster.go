@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/cluster/await"
 )
 
 // localCluster is a cluster that keysteward-local runs.
@@ -176,14 +177,5 @@ func (c *localCluster) call(ctx context.Context, method, url string, body, into 
 
 // poll calls until it succeeds, for a bounded time.
 func poll(ctx context.Context, limit time.Duration, done func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			return errTimeout
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil
+	return await.For(ctx, limit, errTimeout, done) //nolint:wrapcheck // says what it is
 }

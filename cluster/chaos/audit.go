@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/chaos/answers"
-	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/chaos/books"
 	"github.com/keysteward/keysteward/cluster/chaos/history"
 )

@@ -17,7 +17,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client"
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 )
 
 const (

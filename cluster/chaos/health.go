@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 )
 
 // healthTime is how long a cluster may take to be whole after the last fault was healed.

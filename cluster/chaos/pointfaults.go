@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/ethereum"

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 	"github.com/keysteward/keysteward/node/failpoint"
 )

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/chaos/command"
 )
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/chaos/faults"
 )
 

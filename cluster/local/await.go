@@ -9,6 +9,7 @@ import (
 
 	"github.com/keysteward/keysteward/api/wire"
 	"github.com/keysteward/keysteward/client"
+	"github.com/keysteward/keysteward/cluster/await"
 )
 
 const (
@@ -19,22 +20,6 @@ const (
 
 // ErrNode says that a node did not come up; the message has the end of its log.
 var ErrNode = errors.New("node did not come up")
-
-// poll calls check until it answers true or fails, or the context ends.
-func poll(ctx context.Context, check func() (bool, error)) error {
-	ticker := time.NewTicker(pollTime)
-	defer ticker.Stop()
-	for {
-		if done, err := check(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx) //nolint:wrapcheck // the caller's own reason
-		case <-ticker.C:
-		}
-	}
-}
 
 // newClient returns a client of these servers that does not insist.
 func (s *site) newClient(token string, servers ...string) (*client.Client, error) {
@@ -68,7 +53,7 @@ func awaitNode(ctx context.Context, v *supervisor, i int) error {
 	}
 	defer c.Close()
 	reason := "it does not answer"
-	err = poll(ctx, func() (bool, error) {
+	err = await.Poll(ctx, func() (bool, error) {
 		if dead := v.dead(); dead >= 0 { // one is enough
 			i, reason = dead, v.process(dead).outcome()
 			return false, ErrNode
@@ -107,7 +92,7 @@ func awaitMembers(ctx context.Context, s *site) (wire.Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	var last error
-	err = poll(ctx, func() (bool, error) {
+	err = await.Poll(ctx, func() (bool, error) {
 		cluster, last = c.Cluster(ctx)
 		return last == nil && complete(cluster, s), nil
 	})

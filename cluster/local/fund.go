@@ -16,6 +16,8 @@ import (
 	"github.com/ethereum/go-ethereum/ethclient"
 	"github.com/ethereum/go-ethereum/params"
 	"github.com/spf13/cobra"
+
+	"github.com/keysteward/keysteward/cluster/await"
 )
 
 const (
@@ -122,7 +124,7 @@ func send(ctx context.Context, chain *ethclient.Client, from *keystore.Key, to c
 	if err := chain.SendTransaction(ctx, tx); err != nil {
 		return err //nolint:wrapcheck // as above
 	}
-	return poll(ctx, func() (bool, error) {
+	return await.Poll(ctx, func() (bool, error) {
 		receipt, err := chain.TransactionReceipt(ctx, tx.Hash())
 		return err == nil && receipt.Status == types.ReceiptStatusSuccessful, nil
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/keysteward/keysteward/client/keystore"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 )
 
@@ -163,7 +164,7 @@ func seedInstalled(ctx context.Context, s *site) (bool, error) {
 	defer cancel()
 	var installed bool
 	var last error
-	err = poll(ctx, func() (bool, error) {
+	err = await.Poll(ctx, func() (bool, error) {
 		status, err := c.Seed(ctx)
 		installed, last = status.Installed, err
 		return err == nil, nil

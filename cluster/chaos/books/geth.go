@@ -13,7 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/ethclient"
 
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/local"
 	"github.com/keysteward/keysteward/cluster/local/devchain"
 )

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/keysteward/keysteward/api/wire"
-	"github.com/keysteward/keysteward/cluster/chaos/await"
+	"github.com/keysteward/keysteward/cluster/await"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keysteward/keysteward/cluster/await"
 	"github.com/keysteward/keysteward/cluster/chaos/answers"
-	"github.com/keysteward/keysteward/cluster/chaos/await"
 	"github.com/keysteward/keysteward/cluster/chaos/books"
 )
 

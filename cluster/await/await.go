@@ -14,6 +14,11 @@ const look = 50 * time.Millisecond
 func Until(ctx context.Context, limit time.Duration, late error, check func() (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 	defer cancel()
+	return Poll(ctx, check)
+}
+
+// Poll is [Until] for a context that has the limit.
+func Poll(ctx context.Context, check func() (bool, error)) error {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
