@@ -3,6 +3,7 @@ package schedule
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"log/slog"
@@ -49,6 +50,31 @@ func stateOf(t testing.TB, clusterID string) *fsm.View {
 	entry, err := proto.Marshal(&fsmpb.Batch{Commands: []*fsmpb.Command{
 		{Version: 1, Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "n1", NewClusterId: clusterID}}},
 		{Version: 1, Session: 1, Body: &fsmpb.Command_InstallKeyring{InstallKeyring: &fsmpb.InstallKeyring{Sealed: []byte("keyring")}}},
+	}})
+	require.NoError(t, err)
+	m := fsm.New()
+	results, err := m.Apply(1, 1, entry)
+	require.NoError(t, err)
+	for _, r := range results {
+		require.NoError(t, r.Err())
+	}
+	return m.View()
+}
+
+// restoredFrom is the state of a cluster into which a backup of another state was restored.
+func restoredFrom(t testing.TB, view *fsm.View, restoreID string) *fsm.View {
+	t.Helper()
+	var stream bytes.Buffer
+	_, err := view.WriteTo(&stream)
+	require.NoError(t, err)
+	sum := sha256.Sum256(stream.Bytes())
+	entry, err := proto.Marshal(&fsmpb.Batch{Commands: []*fsmpb.Command{
+		{Version: 1, Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "n1", NewClusterId: "new"}}},
+		{Version: 1, Session: 1, Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: 1}}},
+		{Version: 1, Session: 1, Body: &fsmpb.Command_StageRestore{StageRestore: &fsmpb.StageRestore{RestoreId: restoreID, Data: stream.Bytes()}}},
+		{Version: 1, Session: 1, Body: &fsmpb.Command_FinishRestore{FinishRestore: &fsmpb.FinishRestore{
+			RestoreId: restoreID, Sha256: sum[:], Index: view.Meta().GetAppliedIndex(), ClusterId: view.Meta().GetClusterId(),
+		}}},
 	}})
 	require.NoError(t, err)
 	m := fsm.New()
@@ -169,13 +195,18 @@ func (m *memory) names(clusterID string) (names []string) {
 // run runs a schedule on a node that leads until stop is called.
 func run(t *testing.T, cfg Config, clusterID string) (s *Schedule, stop func()) {
 	t.Helper()
+	return runOn(t, cfg, stateOf(t, clusterID))
+}
+
+// runOn is run for a state.
+func runOn(t *testing.T, cfg Config, view *fsm.View) (s *Schedule, stop func()) {
+	t.Helper()
 	if cfg.Make == nil {
 		cfg.Make = maker(&testVault{}).Prepare
 	}
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	s, err := New(cfg)
 	require.NoError(t, err)
-	view := stateOf(t, clusterID)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = s.Run(ctx) })

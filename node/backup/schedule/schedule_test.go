@@ -108,6 +108,23 @@ func TestRehearsalInTheSamePlace(t *testing.T) {
 	})
 }
 
+// The other way round: what was restored from the real cluster's backup leaves its alone.
+func TestRehearsalRemovesOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	rehearsed := restoredFrom(t, stateOf(t, "c1"), "some restore")
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		genuine := made(t, "c1", time.Now()).Manifest
+		m.files[genuine.Name()] = []byte{1}
+		wait(30 * time.Minute)
+		s, stop := runOn(t, Config{Store: m, Every: 20 * time.Minute, Keep: 1}, rehearsed)
+		defer stop()
+		wait(time.Hour)
+		require.Contains(t, m.files, genuine.Name(), "the real cluster's is left alone")
+		require.Equal(t, []string{s.Status().Last.Name}, m.names(backup.Lineage("c1", backup.HistoryOf("some restore"))))
+	})
+}
+
 // A file of the future, of a clock that was wrong, does not stop backups, and does not
 // push the new ones out.
 func TestFileOfTheFuture(t *testing.T) {
