@@ -31,7 +31,8 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel // one cluster, one af
 	t.Run("pause", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		heal := s.inject(s.Pause(1))
-		require.Zero(t, s.status(1, "/livez"), "it does not answer")
+		// A signal is on its way for a moment.
+		require.Eventually(t, func() bool { return s.status(1, "/livez") == 0 }, patience, tick, "it does not answer")
 		s.decides()
 		heal()
 	})
