@@ -56,7 +56,8 @@ func ask(address string) {
 	for c == nil {
 		c, _ = net.DialTimeout("tcp", address, time.Second)
 	}
-	for b := make([]byte, 1); ; time.Sleep(10 * time.Millisecond) { //nolint:forbidigo // a process that paces its questions, not a test
+	b := make([]byte, 1)
+	for range time.Tick(10 * time.Millisecond) {
 		began := time.Now()
 		if _, err := c.Write(b); err != nil {
 			panic(err)
