@@ -73,11 +73,60 @@ func (w *write) ask(c *fsmpb.Allocate, want uint32) {
 		r.Pod, r.Keys = p, keys
 	}
 	r.Want = want
+	asked := plural(int(keys), "key") + w.more(", UID %s", p.GetUid())
+	if old == nil && w.poolServes(want) {
+		w.record("allocation.request", podName(p), asked)
+		w.grantFromPool(r)
+		w.settle()
+		return
+	}
 	mustInsert(w.txn, tableRequests, r)
 	w.trim(r)
-	w.record("allocation.request", podName(p), plural(int(keys), "key")+w.more(", UID %s", p.GetUid()))
+	w.record("allocation.request", podName(p), asked)
 	w.settle()
 	w.grantIfReady(w.request(p))
+}
+
+// poolServes reports whether nobody else waits for keys, and the pool has so many.
+func (w *write) poolServes(want uint32) bool {
+	if lowest[*fsmpb.Request](w.txn, tableRequests, indexUnfilled) != nil {
+		return false
+	}
+	n, err := w.txn.Len(tableKeys, indexPool)
+	must(err)
+	return n >= int(want)
+}
+
+// grantFromPool does at once for a request that is in no table what reserving keys of the
+// pool and granting them would come to.
+func (w *write) grantFromPool(r *fsmpb.Request) {
+	a := w.widened(r.GetPod())
+	for range r.GetWant() {
+		w.hold(copyKey(lowest[*fsmpb.Key](w.txn, tableKeys, indexPool)), a, r.GetPod())
+	}
+	w.granted(r, a)
+}
+
+// widened is the pod's allocation, or a new one, under a new fence.
+func (w *write) widened(p *fsmpb.Pod) *fsmpb.Allocation {
+	a := &fsmpb.Allocation{Pod: p, State: fsmpb.AllocationState_ALLOCATION_STATE_HELD}
+	if old := w.allocation(p); old != nil {
+		a = copyAllocation(old)
+	}
+	a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
+	return a
+}
+
+// hold gives a key to a pod and adds it to its allocation.
+func (w *write) hold(k *fsmpb.Key, a *fsmpb.Allocation, p *fsmpb.Pod) {
+	k.State, k.Holder, k.Fence, k.ReservedBy = fsmpb.KeyState_KEY_STATE_HELD, p, a.GetFence(), ""
+	w.putKey(k)
+	a.Keys = append(a.Keys, k.GetPubkey())
+}
+
+func (w *write) granted(r *fsmpb.Request, a *fsmpb.Allocation) {
+	mustInsert(w.txn, tableAllocations, a)
+	w.record("allocation.grant", podName(r.GetPod()), plural(int(r.GetWant()), "key")+w.held(a))
 }
 
 // askBehind lets a new UID wait for the keys of the pod's earlier UID, and for
@@ -148,20 +197,12 @@ func (w *write) grantIfReady(r *fsmpb.Request) {
 	if r == nil || r.GetBlocked() || r.GetReady() < r.GetWant() {
 		return
 	}
-	a := &fsmpb.Allocation{Pod: r.GetPod(), State: fsmpb.AllocationState_ALLOCATION_STATE_HELD}
-	if old := w.allocation(r.GetPod()); old != nil {
-		a = copyAllocation(old)
-	}
-	a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
+	a := w.widened(r.GetPod())
 	for _, pubkey := range r.GetReserved() {
-		k := copyKey(w.key(pubkey))
-		k.State, k.Holder, k.Fence, k.ReservedBy = fsmpb.KeyState_KEY_STATE_HELD, r.GetPod(), a.GetFence(), ""
-		w.putKey(k)
-		a.Keys = append(a.Keys, k.GetPubkey())
+		w.hold(copyKey(w.key(pubkey)), a, r.GetPod())
 	}
-	mustInsert(w.txn, tableAllocations, a)
 	mustDelete(w.txn, tableRequests, r)
-	w.record("allocation.grant", podName(r.GetPod()), plural(int(r.GetWant()), "key")+w.held(a))
+	w.granted(r, a)
 }
 
 // held says in a record which state of an allocation is meant.

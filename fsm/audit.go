@@ -73,8 +73,9 @@ func (w *write) auditCaller() *fsmpb.Caller {
 	return w.recorded.caller
 }
 
-// recorded is what the records of a command have in common.
+// recorded is what the records of a command have in common, and the last one of the entry.
 type recorded struct {
+	last   *fsmpb.Audit
 	cmd    *fsmpb.Command
 	from   origin
 	caller *fsmpb.Caller
@@ -108,19 +109,27 @@ func (w *write) append(a *fsmpb.Audit) {
 	if a.RequestId = w.cmd.GetRequestId(); w.audited() {
 		a.RequestId = brief(a.GetRequestId())
 	}
-	before := w.meta.GetAuditAnchor()
-	if last := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(a.GetSeq()-1)); last != nil {
-		before = last.GetHash()
-	}
-	sum, err := w.auditRecord(a).Sum(before)
+	sum, err := w.auditRecord(a).Sum(w.auditHash())
 	if err != nil {
 		panic(fmt.Sprintf("audit record %d: %v", a.GetSeq(), err)) // we made it
 	}
-	a.Hash = sum
+	a.Hash, w.recorded.last = sum, a
 	mustInsert(w.txn, tableAudit, a)
 	for w.meta.GetNextAudit()-w.meta.GetFirstAudit() >= w.auditKept() {
 		w.dropAudit()
 	}
+}
+
+// auditHash is the hash of the record before the one that comes next.
+func (w *write) auditHash() []byte {
+	seq := w.meta.GetNextAudit() - 1
+	if made := w.recorded.last; made != nil && made.GetSeq() == seq {
+		return made.GetHash()
+	}
+	if last := first[*fsmpb.Audit](w.txn, tableAudit, orderKey(seq)); last != nil {
+		return last.GetHash()
+	}
+	return w.meta.GetAuditAnchor()
 }
 
 func (w *write) auditKept() uint64 {

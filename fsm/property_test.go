@@ -18,10 +18,10 @@ import (
 // batches, and are replaced now and then by the snapshot of another.
 func TestAnySequence(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, anySequence)
+	rapid.Check(t, func(t *rapid.T) { anySequence(t) })
 }
 
-func anySequence(t *rapid.T) {
+func anySequence(t *rapid.T) *sequence {
 	s := &sequence{t: t, single: New(), many: []*Machine{New(), New(), New()}, ledger: newLedger(), term: 1}
 	s.world = look(s.single.View())
 	s.run(begin(t)...)
@@ -44,6 +44,7 @@ func anySequence(t *rapid.T) {
 		s.run(batch...)
 		s.swapMachines()
 	}
+	return s
 }
 
 // begin are the commands without which little can happen.
@@ -88,6 +89,7 @@ type sequence struct {
 	steps  uint64 // of the single commands
 	term   uint64
 	last   Result // of the newest command
+	taken  []taken
 }
 
 func (s *sequence) run(batch ...*fsmpb.Command) {
@@ -111,6 +113,7 @@ func (s *sequence) run(batch ...*fsmpb.Command) {
 		}
 		hash = m.View().Hash()
 	}
+	s.taken = append(s.taken, taken{Term: s.term, Entry: data, Hash: hash})
 	require.Equal(s.t, s.world.digest, digest(s.many[0].View()), "a batch is more than its commands")
 }
 

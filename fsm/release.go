@@ -68,28 +68,37 @@ func (w *write) rest(old *fsmpb.Allocation, why end) {
 		w.withdraw(r)
 	}
 	a := copyAllocation(old)
-	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD {
+	held := a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD
+	if held {
 		a.Code, a.Detail = "", "" // they were about its holding
 	}
 	if why.code != "" {
 		a.Code, a.Detail = brief(why.code), brief(why.detail)
 	}
-	if a.GetState() == fsmpb.AllocationState_ALLOCATION_STATE_HELD {
+	if held {
 		a.State = fsmpb.AllocationState_ALLOCATION_STATE_RESTING
 		a.Fence, a.SinceWallMs = w.nextFence(), w.cmd.GetWallMs()
-		for _, pubkey := range a.GetKeys() {
-			k := copyKey(w.key(pubkey))
-			k.State = fsmpb.KeyState_KEY_STATE_RESTING
-			w.putKey(k)
-		}
 		w.record("allocation.rest", podName(a.GetPod()), plural(len(a.GetKeys()), "key")+w.held(a)+because(why.code))
 	}
 	if why.proof != nil && a.GetProof() == nil {
 		w.prove(a, why)
 	}
-	mustInsert(w.txn, tableAllocations, a)
 	if a.GetProof() != nil && (a.GetFreeAtMs() <= w.meta.GetClusterTimeMs() || w.mayFollow(a)) {
-		w.endRest(a)
+		w.endRest(a) // from whatever state its keys are in
+		return
+	}
+	if held {
+		w.restKeys(a)
+	}
+	mustInsert(w.txn, tableAllocations, a)
+}
+
+// restKeys lets the keys of an allocation rest.
+func (w *write) restKeys(a *fsmpb.Allocation) {
+	for _, pubkey := range a.GetKeys() {
+		k := copyKey(w.key(pubkey))
+		k.State = fsmpb.KeyState_KEY_STATE_RESTING
+		w.putKey(k)
 	}
 }
 

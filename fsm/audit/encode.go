@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 )
 
@@ -40,13 +39,9 @@ func appendRecord(to []byte, r *Record) ([]byte, error) {
 
 // appendCaller appends the fields of a caller by name; none is {} in any case.
 func appendCaller(to []byte, caller map[string]string) (_ []byte, err error) {
-	names := make([]string, 0, 8) //nolint:mnd // a caller has fewer fields: nothing is allocated
-	for name := range caller {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	var room [8]string
 	to = append(to, '{')
-	for i, name := range names {
+	for i, name := range namesOf(caller, room[:0]) {
 		if i > 0 {
 			to = append(to, ',')
 		}

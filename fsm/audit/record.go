@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -125,19 +126,31 @@ func (r Record) Sum(before Hash) (Hash, error) {
 // name and value, by name.
 func (r Record) sum(before Hash) Hash {
 	var room usualRecord
+	var names [8]string
 	s := summing(room[:0]).text("keysteward audit record, version 1").bytes(before)
 	s = s.numbers(r.Seq, r.Index, r.Term, uint64(r.WallMs)) //nolint:gosec // the bit pattern is hashed, not the value
 	s = s.text(r.RequestID, r.Action, r.Object, r.Outcome, r.Detail)
 	s = s.numbers(uint64(len(r.Caller)))
-	names := make([]string, 0, 8) //nolint:mnd // a caller has fewer fields: nothing is allocated
-	for name := range r.Caller {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range namesOf(r.Caller, names[:0]) {
 		s = s.text(name, r.Caller[name])
 	}
 	return s.end()
+}
+
+// namesOf lists the fields of a caller by name. Those that are known are in order
+// without being sorted.
+func namesOf(caller map[string]string, to []string) []string {
+	for _, name := range [...]string{CallerCredential, CallerMethod, CallerName, CallerRemote, CallerRole} {
+		if _, has := caller[name]; has {
+			to = append(to, name)
+		}
+	}
+	if len(to) == len(caller) {
+		return to
+	}
+	to = slices.AppendSeq(to[:0], maps.Keys(caller))
+	slices.Sort(to)
+	return to
 }
 
 // errNotCovered says that a field of the record is not part of its hash.

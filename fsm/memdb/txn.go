@@ -69,6 +69,15 @@ func (t *Txn) Lowest(tableName, index string) (any, error) {
 	return e.row, nil
 }
 
+// Len is how many rows an index has.
+func (t *Txn) Len(tableName, index string) (int, error) {
+	rows, _, err := t.index(tableName, index)
+	if err != nil {
+		return 0, err
+	}
+	return rows.Len(), nil
+}
+
 // Ascend calls yield for the rows of an index in the order of their keys, from the first
 // that is not less than from, until it returns false. What yield itself changes is not
 // seen by the iteration.
