@@ -71,9 +71,15 @@ func serve(ctx context.Context, o *serverOptions) error {
 	}
 	log.Info("keysteward runs", "version", version, "node", parts.node.ID(), "api", parts.apiURL, "raft", parts.link.Advertised())
 	err = parts.run(ctx, o)
+	if err != nil {
+		log.Error("this node can not go on", "error", err)
+	}
 	parts.closeTracing(ctx)
 	log.Info("keysteward stops", "node", parts.node.ID())
-	return errors.Join(err, parts.node.Close(), parts.duty.Indexer().Close(), parts.closeShipper())
+	if errors.Is(err, errGoesOn) {
+		return err
+	}
+	return errors.Join(err, within(closeWait, parts.close))
 }
 
 // parts are what a running node consists of.
@@ -239,8 +245,13 @@ func (p *parts) run(ctx context.Context, o *serverOptions) error {
 	case failure = <-p.node.Failed():
 	case <-background.Done():
 	}
+	first := context.Cause(background) // of those that run, nil if none has ended by itself
 	stop()
-	return errors.Join(failure, g.Wait())
+	err := within(o.shutdown+lastWait, g.Wait)
+	if errors.Is(err, errGoesOn) {
+		err = errors.Join(first, err)
+	}
+	return errors.Join(failure, err)
 }
 
 // duties are what this node does while it leads.
@@ -304,7 +315,7 @@ func (p *parts) abandon() {
 		_ = p.listener.Close()
 	}
 	if p.node != nil {
-		_ = p.node.Close()
+		_ = within(closeWait, p.node.Close)
 	} else if p.link != nil {
 		_ = p.link.Close()
 	}

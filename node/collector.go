@@ -9,12 +9,12 @@ import (
 
 const (
 	// roomForGarbage is how much garbage, in bytes, is let pile up at least.
-	roomForGarbage = 64 << 20
+	roomForGarbage = 128 << 20
 	usualPercent   = 100 // of the live heap, as Go has it
 	mostPercent    = 1600
 )
 
-// PaceCollector lets at least 64 MiB of garbage pile up before it is collected, where Go
+// PaceCollector lets at least 128 MiB of garbage pile up before it is collected, where Go
 // would begin at 4: a node with a small state else spends a fifth of its time on
 // collecting. A large heap is collected as usual, a memory limit (GOMEMLIMIT) goes before,
 // and so does GOGC in the environment.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -194,8 +195,13 @@ func (n *Node) unwritable(err error) {
 // is Raft's loop, which must do nothing any more.
 type terms struct{ *raftlog.Store }
 
-// SetUint64 implements raft.StableStore.
+// SetUint64 implements raft.StableStore. What is there already is not written: a Raft that
+// starts wants that, in the goroutine of whoever starts it, which must not end so.
 func (s terms) SetUint64(name []byte, v uint64) error {
+	had, err := s.GetUint64(name)
+	if had == v && (err == nil || errors.Is(err, raftlog.ErrNotFound)) {
+		return nil
+	}
 	if err := s.Store.SetUint64(name, v); err != nil {
 		runtime.Goexit() // the node was told by the store
 	}

@@ -192,7 +192,7 @@ func TestDiskIsFull(t *testing.T) {
 				if (l == full) == leads {
 					return true
 				}
-				_ = l.PassOn(t.Context(), func(name string) bool { return (name == "n1") == leads })
+				_ = l.PassOn(t.Context(), func(id string) bool { return (NameOf(id) == "n1") == leads })
 				return false
 			})
 			c.done("before")

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -201,10 +202,18 @@ func (n *Node) Bootstrap(servers []raft.Server) error {
 	if err := n.folder.write("", false); err != nil { // of a cluster that it wanted to join
 		return err
 	}
-	if err := n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
-		return fmt.Errorf("found the cluster: %w", err)
+	founded := make(chan error, 1)
+	// Left behind where Raft's loop ends meanwhile, because the disk fails: it answers nobody then.
+	go func() { founded <- n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error() }()
+	select {
+	case err := <-founded:
+		if err != nil {
+			return fmt.Errorf("found the cluster: %w", err)
+		}
+		return nil
+	case <-n.ctx.Done():
+		return fmt.Errorf("found the cluster: %w", n.ctx.Err())
 	}
-	return nil
 }
 
 // Close stops the node and waits for everything that it started; a duty that
@@ -236,7 +245,7 @@ func (n *Node) awaitRunning() error {
 	case <-done:
 		return nil
 	case <-time.After(n.cfg.CommitTimeout):
-		return fmt.Errorf("%w: %s", errStuck, n.busy())
+		return fmt.Errorf("%w: %s", errStuck, cmp.Or(n.busy(), "none; a log entry was never answered"))
 	}
 }
 

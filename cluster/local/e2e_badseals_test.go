@@ -54,7 +54,7 @@ func newSealDays(t *testing.T) *sealDays {
 	require.Eventually(t, func() bool {
 		out, err = d.keysteward(t, "seal", "add", id)
 		return err == nil
-	}, patience, 100*time.Millisecond, "%s", &out)
+	}, patience, 100*time.Millisecond, "%s", late(&out))
 	status := d.sealStatus(t)
 	require.Len(t, status.Keys, 3)
 	for _, k := range status.Keys {
