@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -101,8 +102,8 @@ func (o *serverOptions) bind(f *pflag.FlagSet) {
 	f.IntVar(&o.maxKeysPerPod, "max-keys-per-pod", api.DefaultMaxKeysPerPod, "most keys that one pod may ask for")
 	f.BoolVar(&o.assignmentsPublic, "assignments-public", false, "show /assignments without a token")
 	f.DurationVar(&o.heartbeat, "heartbeat-timeout", node.DefaultHeartbeatTimeout, "time without word from the leader before an election")
-	f.DurationVar(&o.election, "election-timeout", node.DefaultElectionTimeout, "time after which a candidate tries again")
-	f.DurationVar(&o.lease, "lease-timeout", node.DefaultLeaseTimeout, "time without a quorum after which a leader steps down; at most half of --heartbeat-timeout")
+	f.DurationVar(&o.election, "election-timeout", 0, "time after which a candidate tries again (default: --heartbeat-timeout)")
+	f.DurationVar(&o.lease, "lease-timeout", 0, "time without a quorum after which a leader steps down; at most half of --heartbeat-timeout, which is the default")
 	f.DurationVar(&o.shutdown, "shutdown-timeout", 10*time.Second, "how long handing leadership over may take when the node stops")
 	f.DurationVar(&o.drain, "drain", 0, "how long a node that stops goes on serving after it has said that it is not ready, so that nobody is sent to it any more when its port closes")
 	f.Var(&o.minFreeDisk, "min-free-disk", "free space on the disk of --data-dir, such as 256Mi, below which the node is not ready and hands leadership over (default: 256Mi, or 5 % of the disk if that is less; 0: not watched)")
@@ -225,7 +226,9 @@ func (o *depositOptions) beaconChain() (*api.Chain, error) {
 	return c, nil
 }
 
+// checkTimes fills in, and checks, times that depend on others.
 func (o *serverOptions) checkTimes() error {
+	o.election, o.lease = cmp.Or(o.election, o.heartbeat), cmp.Or(o.lease, o.heartbeat/2) //nolint:mnd // half
 	switch {
 	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
 		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)

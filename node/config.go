@@ -78,9 +78,9 @@ type Vault interface {
 
 // Defaults of the times; with them a crashed leader is replaced in about a second.
 const (
-	DefaultHeartbeatTimeout = 500 * time.Millisecond
-	DefaultElectionTimeout  = 500 * time.Millisecond
-	DefaultLeaseTimeout     = 250 * time.Millisecond
+	DefaultHeartbeatTimeout = 400 * time.Millisecond
+	DefaultElectionTimeout  = 400 * time.Millisecond
+	DefaultLeaseTimeout     = 200 * time.Millisecond
 	defaultTickInterval     = 5 * time.Second
 	defaultCommitTimeout    = 20 * time.Second
 	sealedPatience          = 4 // how much longer a sealed candidate waits before it tries again

@@ -108,7 +108,7 @@ func TestPassOn(t *testing.T) {
 	c.done("before")
 	require.ErrorIs(t, l.PassOn(t.Context(), func(string) bool { return false }), errNoHeir)
 	heir := c.others(l)[1]
-	require.NoError(t, l.PassOn(t.Context(), func(name string) bool { return name == heir.Name() }))
+	require.NoError(t, l.PassOn(t.Context(), func(id string) bool { return id == heir.ID() }))
 	require.Same(t, heir, c.leader(l))
 	require.NoError(t, l.PassOn(t.Context(), nil), "who does not lead has nothing to pass on")
 }
