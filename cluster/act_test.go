@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"errors"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,4 +49,43 @@ func TestActsOfAnOperatorAreOnRecord(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// A promotion by an operator's word. Nobody lets the member vote by itself meanwhile: the
+// founders do not look after members, as if each were in the middle of something else.
+func TestPromotionOfAnOperatorIsOnRecord(t *testing.T) {
+	t.Parallel()
+	list := places(t, "n1", "n2", "n3", "west")
+	founders, west := list[:3], list[3]
+	for _, p := range list {
+		p.peers = p.peers[:3]
+	}
+	founded(t, founders)
+	eventually(t, "acts can be on record", func() bool {
+		return founders[0].node.View().Meta().GetFeatureLevel() == fsm.FeatureLevel
+	})
+	for _, p := range founders {
+		p.rest()
+	}
+	west.up()
+	require.NoError(t, led(t, founders, func(l *place) error { return err2(l.cluster.Join(t.Context(), alice(), west.address)) }))
+	id := west.node.ID()
+	promote := func(l *place) error { return l.cluster.Promote(t.Context(), alice(), id) }
+	var err error
+	eventually(t, "it has caught up", func() bool {
+		require.NotContains(t, leader(t, founders...).voters(), id, "nobody promotes it but the operator")
+		err = led(t, founders, promote)
+		kept, is := errors.AsType[*node.MembersKept](err)
+		return !is || kept.Code != node.KeptBehind
+	})
+	require.NoError(t, err)
+	for _, p := range list {
+		eventually(t, "it votes as "+p.name+" knows it", func() bool { return slices.Contains(p.voters(), id) })
+		eventually(t, "the record on "+p.name, func() bool {
+			return slices.Contains(byOperator(p, id), "member.promote r1")
+		})
+	}
+	acts := byOperator(leader(t, founders...), id)
+	require.NoError(t, led(t, founders, promote), "it votes already")
+	require.Equal(t, acts, byOperator(leader(t, founders...), id), "what changes nothing is no act")
 }

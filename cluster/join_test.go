@@ -179,7 +179,7 @@ func TestGrowAndShrink(t *testing.T) {
 		if l == list[3] || l == list[4] {
 			return true
 		}
-		require.NoError(t, l.node.PassOn(t.Context(), func(name string) bool { return name == "n5" || name == "n4" }))
+		require.NoError(t, l.node.PassOn(t.Context(), func(id string) bool { return node.NameOf(id) == "n5" || node.NameOf(id) == "n4" }))
 		return false
 	})
 	list[0].wipe() // and is let in by a leader that none of the founders is

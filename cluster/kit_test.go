@@ -93,7 +93,7 @@ func placesAt(t *testing.T, hosts []string, names ...string) []*place {
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", hosts[i]+":0")
 		require.NoError(t, err)
 		p := &place{t: t, name: name, address: l.Addr().String(), folder: t.TempDir(), api: "http://" + name + ".test:80", journal: &journal{}, report: new(Report)}
-		require.NoError(t, l.Close())
+		defer func() { require.NoError(t, l.Close()) }() // held until all are chosen, so that they differ
 		peers = append(peers, name+"="+p.address)
 		list = append(list, p)
 		t.Cleanup(func() {
@@ -164,6 +164,14 @@ func (p *place) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop, p.done = stop, make(chan error, 1)
 	go func() { p.done <- p.cluster.Run(ctx) }()
+}
+
+// rest has a node that goes on look after nobody and answer no other's questions.
+func (p *place) rest() {
+	p.t.Helper()
+	p.stop()
+	require.NoError(p.t, <-p.done)
+	p.stop = nil
 }
 
 func (p *place) leave() error {

@@ -177,8 +177,8 @@ func (t *tender) passOn(ctx context.Context, c *court) error {
 	}
 	t.passed = time.Now()
 	t.log.Info("this leader is not wanted any more: it hands leadership over", "replicas", c.wanted)
-	return t.node.PassOn(ctx, func(name string) bool { //nolint:wrapcheck // says what it is
-		i, ok := t.scale.Ordinal(name)
+	return t.node.PassOn(ctx, func(id string) bool { //nolint:wrapcheck // says what it is
+		i, ok := t.scale.Ordinal(node.NameOf(id))
 		return !ok || i < c.wanted
 	})
 }

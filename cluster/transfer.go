@@ -39,7 +39,7 @@ func (c *Cluster) pass(ctx context.Context, by node.Asker, court *court, to stri
 			reasons = append(reasons, m.ID+" "+why)
 			continue
 		}
-		fit[m.Name()] = true
+		fit[m.ID] = true
 	}
 	if _, member := court.config.Find(to); to != "" && !member {
 		return "", node.Kept(node.KeptUnknown, "%s is no member of the cluster", to)
@@ -52,7 +52,7 @@ func (c *Cluster) pass(ctx context.Context, by node.Asker, court *court, to stri
 		return "", err
 	}
 	before := c.peers.node.Status().Term
-	if err := c.peers.node.PassOn(ctx, func(name string) bool { return fit[name] }); err != nil {
+	if err := c.peers.node.PassOn(ctx, func(id string) bool { return fit[id] }); err != nil {
 		c.failed(ctx, by, act, err)
 		return "", node.Kept(node.KeptLeader, "this node goes on leading: %v", err)
 	}

@@ -83,13 +83,13 @@ func (n *Node) handOverTo(ctx context.Context, fits func(raft.Server) bool) erro
 	return errors.Join(failures...)
 }
 
-// PassOn hands leadership over to one of the other voters with a name that fits, if
+// PassOn hands leadership over to one of the other voters with an ID that fits, if
 // this node leads. The node may lead again later.
-func (n *Node) PassOn(ctx context.Context, fits func(name string) bool) error {
+func (n *Node) PassOn(ctx context.Context, fits func(id string) bool) error {
 	if n.raft.State() != raft.Leader {
 		return nil
 	}
-	err := n.handOverTo(ctx, func(s raft.Server) bool { return fits(NameOf(string(s.ID))) })
+	err := n.handOverTo(ctx, func(s raft.Server) bool { return fits(string(s.ID)) })
 	if err != nil {
 		return fmt.Errorf("pass leadership on: %w", err)
 	}
