@@ -80,11 +80,11 @@ func restoreProblem(err error) error {
 		{backup.ErrForeign, foreignBackup, ": start the servers with the key-encryption key of the cluster that made it as one more --seal"},
 		{restoring.ErrUnsound, damagedBackup, ": take another one"},
 		{restoring.ErrNoMemory, noMemory, ""},
-		{restoring.ErrOtherCluster, otherCluster, ": name the present cluster's ID as replaceCluster to give it up"},
-		{restoring.ErrOlder, olderBackup, ": with forceOlder it is given up"},
+		{restoring.ErrOtherCluster, otherCluster, ": to give that up, name it (--replace-cluster ID, ?replaceCluster=ID)"},
+		{restoring.ErrOlder, olderBackup, ": to give that up, say so (--force-older, ?forceOlder=true)"},
 		{restoring.ErrNoSpace, noSpace, ""},
 		{restoring.ErrTooLarge, bodyTooLarge, ""},
-		{restoring.ErrStaging, noLeader, ": too few members answer; the state is what it was"},
+		{restoring.ErrStaging, noLeader, ": the state is what it was"},
 		{restoring.ErrBusy, restoreUnderWay, ""},
 	} {
 		if errors.Is(err, k.is) {

@@ -47,6 +47,7 @@ func TestRestore(t *testing.T) {
 	w := h.restore(file, "")
 	p := requireProblem(t, w, http.StatusConflict, olderBackup, "")
 	require.Contains(t, p.Detail, "3 keys")
+	require.Contains(t, p.Detail, "(--force-older, ?forceOlder=true)", "what a person and a program have to say")
 	require.Equal(t, before, h.node.View().Meta().GetAppliedIndex(), "nothing was proposed")
 
 	w = h.restore(file, "?forceOlder=true")
@@ -76,7 +77,8 @@ func TestRestoreIntoAnotherCluster(t *testing.T) {
 	_, err := to.node.apply(&fsmpb.Command{Body: &fsmpb.Command_BeginSession{BeginSession: &fsmpb.BeginSession{NodeId: "node-a", NewClusterId: "cluster-2"}}})
 	require.NoError(t, err)
 	to.propose(&fsmpb.Command{Body: &fsmpb.Command_RaiseFeatureLevel{RaiseFeatureLevel: &fsmpb.RaiseFeatureLevel{Level: 1}}})
-	requireProblem(t, to.restore(file, "?replaceCluster=cluster-9"), http.StatusConflict, otherCluster, "")
+	p := requireProblem(t, to.restore(file, "?replaceCluster=cluster-9"), http.StatusConflict, otherCluster, "")
+	require.Contains(t, p.Detail, "(--replace-cluster ID, ?replaceCluster=ID)")
 	to.server.cfg.Seal = v // which has the key-encryption key
 	w := to.restore(file, "")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)

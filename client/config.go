@@ -39,6 +39,9 @@ type Config struct {
 	BackoffMin, BackoffMax time.Duration
 	// Logger is told of retries and redirects; nothing is logged if nil.
 	Logger *slog.Logger
+	// Trouble is told why a call goes on: what the last server said, after each round of
+	// all of them in vain. It may be called by several calls at once; nil tells nobody.
+	Trouble func(error)
 	// Clock is the system's if nil.
 	Clock Clock
 	// UserAgent is sent to servers: "keysteward" if empty.

@@ -43,13 +43,21 @@ func (c *Client) do(ctx context.Context, q call) (reply, error) {
 		if done {
 			return r, err
 		}
-		if q.trouble != nil {
-			q.trouble(t.last)
+		if tell := c.troubleOf(q); tell != nil {
+			tell(t.last)
 		}
 		if err := c.backoff(ctx, t); err != nil {
 			return r, err
 		}
 	}
+}
+
+// troubleOf is who is told of a round in vain.
+func (c *Client) troubleOf(q call) func(error) {
+	if q.trouble != nil {
+		return q.trouble
+	}
+	return c.config.Trouble
 }
 
 // round asks every server once. Done means that asking more is of no use.

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,10 +22,12 @@ type connection struct {
 	timeout   time.Duration
 	quiet     bool
 	verbose   bool
+	patient   bool // it tries for ever by default, and says so
 }
 
 // addTo declares the flags; timeout is how long the command tries by default, 0 for ever.
 func (n *connection) addTo(cmd *cobra.Command, timeout time.Duration) {
+	n.patient = timeout == 0
 	flags := cmd.Flags()
 	flags.StringSliceVar(&n.servers, "server", nil, "URLs of members, separated by commas; the other members are found through them")
 	flags.StringVar(&n.tokenFile, "token-file", "", "file with the bearer token")
@@ -58,8 +63,23 @@ func (n *connection) open(cmd *cobra.Command, version string) (*client.Client, e
 	return client.New(client.Config{
 		Servers: n.servers, TokenFile: n.tokenFile, CAFile: n.caFile, CertFile: n.cert, KeyFile: n.key,
 		RetryFor: -1, // --timeout decides
-		Logger:   n.logger(cmd), UserAgent: "keysteward/" + version,
+		Logger:   n.logger(cmd), UserAgent: "keysteward/" + version, Trouble: n.trouble(cmd),
 	})
+}
+
+// trouble says on standard error what a command waits for that may wait for ever, once
+// until it is something else.
+func (n *connection) trouble(cmd *cobra.Command) func(error) {
+	if !n.patient || n.quiet {
+		return nil
+	}
+	var mu sync.Mutex
+	line := newWaiting(cmd.ErrOrStderr(), false, n.quiet)
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		line.tell(fmt.Sprintf("waiting for an answer of %s, trying again: %v", strings.Join(n.servers, ", "), err))
+	}
 }
 
 func (n *connection) logger(cmd *cobra.Command) *slog.Logger {

@@ -56,6 +56,7 @@ whose keys are lost never signs again: delete it.
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
 	f.addTo(cmd, 0)
+	f.patient = false // its log tells of every renewal that fails
 	flags := cmd.Flags()
 	flags.StringVar(&f.pod, "pod", "", "name of the pod (default: the one that a projected token is for)")
 	flags.StringVar(&f.namespace, "namespace", "default", "namespace of the pod")

@@ -12,6 +12,17 @@ import (
 	"github.com/keysteward/keysteward/fsm/fsmpb"
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/backup"
+	"github.com/keysteward/keysteward/node/failpoint"
+)
+
+// Points at which tests stop a leader that restores a backup.
+const (
+	// PointPartStaged: a part is staged, and more may come.
+	PointPartStaged failpoint.Name = "restore-part-staged"
+	// PointAllStaged: all is staged, and nothing of it is the state yet.
+	PointAllStaged failpoint.Name = "restore-all-staged"
+	// PointFinished: the backup is the state, and nobody was told.
+	PointFinished failpoint.Name = "restore-finished"
 )
 
 // Proposer is what a restore goes through: the node that leads.
@@ -73,7 +84,9 @@ func (f *File) Restore(ctx context.Context, p Proposer, ask Ask, w Wish) (Done, 
 		return Done{}, err
 	case err != nil:
 		log.Error("the restore failed; the state is what it was", "error", err)
-		f.abandon(ctx, p, command, id)
+		if !errors.Is(err, errForgotten) { // what was staged is gone then
+			f.abandon(ctx, p, command, id)
+		}
 		return Done{}, err
 	}
 	log.Warn("the backup was restored; an operator has to confirm it", "number", number)
@@ -109,6 +122,7 @@ func (f *File) stage(ctx context.Context, p Proposer, command func() *fsmpb.Comm
 		case err != nil:
 			return fmt.Errorf("stage part %d of the backup: %w", sequence, err)
 		}
+		failpoint.Reach(PointPartStaged)
 		if sent += int64(n); time.Since(told) >= tellEvery {
 			told = time.Now()
 			f.of.Logger.Info("a backup is being staged", "restore", id, "bytes", sent, "of", f.Trailer.Bytes)
@@ -135,25 +149,37 @@ func (f *File) finish(ctx context.Context, p Proposer, command func() *fsmpb.Com
 		RestoreId: id, Sha256: f.Trailer.SHA256, MadeWallMs: f.Manifest.MadeAt.UnixMilli(), Index: f.Manifest.Index,
 		ClusterId: f.Manifest.ClusterID, Force: w.Force, Replaces: w.Replace,
 	}}
+	before := p.View().Meta()
+	failpoint.Reach(PointAllStaged)
 	value, err := p.Propose(ctx, cmd)
+	failpoint.Reach(PointFinished)
 	if err != nil && !errors.Is(err, node.ErrUnknownOutcome) {
 		return 0, fmt.Errorf("finish the restore: %w", err)
 	}
 	if number, ok := value.(fsm.Restored); ok && err == nil {
 		return uint64(number), nil
 	}
-	return f.await(ctx, p, id, err)
+	return f.await(ctx, p, id, before, err)
 }
 
+// errForgotten says that what was staged is gone, so that it can not become the state:
+// with the next session of a leader it is dropped.
+var errForgotten = errors.New("another leader came into office before the end")
+
 // await looks at the state for what became of a command whose outcome is not known.
-func (f *File) await(ctx context.Context, p Proposer, id string, unknown error) (uint64, error) {
+// Before is what the state was when it was proposed.
+func (f *File) await(ctx context.Context, p Proposer, id string, before *fsmpb.Meta, unknown error) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if r := p.View().Meta().GetRestore(); r.GetId() == id {
+		meta := p.View().Meta()
+		switch r := meta.GetRestore(); {
+		case r.GetId() == id:
 			return r.GetNumber(), nil
+		case r.GetNumber() == before.GetRestore().GetNumber() && before.GetStaging().GetRestoreId() == id && meta.GetStaging().GetRestoreId() != id:
+			return 0, fmt.Errorf("%w: %w", ErrStaging, errForgotten)
 		}
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -200,7 +201,10 @@ func bucketError(err error) error {
 	var answer minio.ErrorResponse
 	_ = errors.As(err, &answer)
 	var network net.Error
+	var stranger *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &stranger):
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	case answer.Code == minio.NoSuchBucket, answer.Code == minio.NoSuchKey:
 		return fmt.Errorf("%w: %w", ErrMissing, err)
 	case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized, answer.Code == "InvalidAccessKeyId":

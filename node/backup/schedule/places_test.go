@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,11 +28,10 @@ const accessKey, secretKey = "test-access", "test-secret-key"
 
 // gateway is a real S3 server on this machine.
 type gateway struct {
-	endpoint, credentials string
-	admin                 *minio.Client
+	address, endpoint, credentials string
 }
 
-func newGateway(t *testing.T) *gateway {
+func newGateway(t *testing.T, flags ...string) *gateway {
 	t.Helper()
 	script, err := filepath.Abs("../../../scripts/tool")
 	require.NoError(t, err)
@@ -49,8 +49,8 @@ func newGateway(t *testing.T) *gateway {
 	require.NoError(t, ln.Close())
 	out, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	server := exec.Command(strings.TrimSpace(string(path)), "--access", accessKey, "--secret", secretKey, "--port", address,
-		"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data"))
+	server := exec.Command(strings.TrimSpace(string(path)), slices.Concat([]string{"--access", accessKey, "--secret", secretKey, "--port", address}, flags,
+		[]string{"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data")})...)
 	server.Stdout, server.Stderr = out, out
 	require.NoError(t, server.Start())
 	t.Cleanup(func() {
@@ -61,12 +61,19 @@ func newGateway(t *testing.T) *gateway {
 			t.Logf("%s", text)
 		}
 	})
-	g := &gateway{endpoint: "http://" + address, credentials: filepath.Join(dir, "credentials")}
+	g := &gateway{address: address, endpoint: "http://" + address, credentials: filepath.Join(dir, "credentials")}
 	require.NoError(t, os.WriteFile(g.credentials, []byte("[default]\naws_access_key_id = "+accessKey+"\naws_secret_access_key = "+secretKey+"\n"), 0o600))
-	g.admin, err = minio.New(address, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, "")})
+	return g
+}
+
+// open waits until the server is there, and makes the bucket.
+func (g *gateway) open(t *testing.T, o minio.Options) *gateway {
+	t.Helper()
+	o.Creds = credentials.NewStaticV4(accessKey, secretKey, "")
+	admin, err := minio.New(g.address, &o)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		return g.admin.MakeBucket(t.Context(), "backups", minio.MakeBucketOptions{}) == nil
+		return admin.MakeBucket(t.Context(), "backups", minio.MakeBucketOptions{}) == nil
 	}, 20*time.Second, 50*time.Millisecond)
 	return g
 }
@@ -96,7 +103,7 @@ func (x text) WriteTo(out io.Writer) (int64, error) {
 // What every place has to do, done with each of them.
 func TestPlaces(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := newGateway(t).open(t, minio.Options{})
 	for name, place := range map[string]Store{"folder": NewFolder(t.TempDir()), "bucket": g.bucket(t), "bucket without prefix": g.bucket(t, func(c *BucketConfig) { c.Prefix = "" })} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -148,7 +155,7 @@ func TestPlaces(t *testing.T) {
 
 func TestScheduleIntoABucket(t *testing.T) {
 	t.Parallel()
-	b := newGateway(t).bucket(t)
+	b := newGateway(t).open(t, minio.Options{}).bucket(t)
 	s, stop := run(t, Config{Store: b, Every: time.Hour, Keep: 2}, "c1")
 	defer stop()
 	require.Eventually(t, func() bool { return s.Status().Last.Name != "" }, 20*time.Second, 10*time.Millisecond)
@@ -160,7 +167,7 @@ func TestScheduleIntoABucket(t *testing.T) {
 
 func TestBucketTroubles(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g := newGateway(t).open(t, minio.Options{})
 	wrong := filepath.Join(t.TempDir(), "wrong")
 	require.NoError(t, os.WriteFile(wrong, []byte("[default]\naws_access_key_id = "+accessKey+"\naws_secret_access_key = another\n"), 0o600))
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))

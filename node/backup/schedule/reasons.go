@@ -19,23 +19,26 @@ var (
 	ErrFull = errors.New("the place for backups has no room")
 	// ErrAway says that the place can not be reached now.
 	ErrAway = errors.New("the place for backups can not be reached")
+	// ErrUntrusted says that nobody whom this node trusts vouches for who answers there.
+	ErrUntrusted = errors.New("the server of the place for backups is not vouched for by --backup-s3-ca-file, or the system's authorities")
 	// ErrUnlike says that what was read back is not what was written.
 	ErrUnlike = errors.New("what was read back is not what was written")
 )
 
 // Reasons of failures, as metric and status name them.
 const (
-	ReasonMissing = "missing"
-	ReasonDenied  = "denied"
-	ReasonFull    = "no-space"
-	ReasonAway    = "unreachable"
-	ReasonUnlike  = "not-as-written"
-	ReasonSealed  = "sealed"
-	ReasonOther   = "other"
+	ReasonMissing   = "missing"
+	ReasonDenied    = "denied"
+	ReasonFull      = "no-space"
+	ReasonAway      = "unreachable"
+	ReasonUntrusted = "untrusted"
+	ReasonUnlike    = "not-as-written"
+	ReasonSealed    = "sealed"
+	ReasonOther     = "other"
 )
 
 // reasons are all there are, so that the metric has each from the start.
-var reasons = []string{ReasonMissing, ReasonDenied, ReasonFull, ReasonAway, ReasonUnlike, ReasonSealed, ReasonOther}
+var reasons = []string{ReasonMissing, ReasonDenied, ReasonFull, ReasonAway, ReasonUntrusted, ReasonUnlike, ReasonSealed, ReasonOther}
 
 // reasonOf is the code of a failure.
 func reasonOf(err error) string {
@@ -47,6 +50,7 @@ func reasonOf(err error) string {
 		{ErrDenied, ReasonDenied},
 		{ErrFull, ReasonFull},
 		{ErrAway, ReasonAway},
+		{ErrUntrusted, ReasonUntrusted},
 		{ErrUnlike, ReasonUnlike},
 		{backup.ErrDamaged, ReasonUnlike},
 		{backup.ErrTruncated, ReasonUnlike},

@@ -15,6 +15,15 @@ import (
 	"github.com/keysteward/keysteward/node"
 	"github.com/keysteward/keysteward/node/backup"
 	"github.com/keysteward/keysteward/node/backup/making"
+	"github.com/keysteward/keysteward/node/failpoint"
+)
+
+// Points at which tests stop a leader that makes a backup by itself.
+const (
+	// PointWritten: the file is there, and was not read back.
+	PointWritten failpoint.Name = "backup-written"
+	// PointProven: it was read back, and the old ones are still there.
+	PointProven failpoint.Name = "backup-proven"
 )
 
 const (
@@ -191,6 +200,7 @@ func (s *Schedule) step(ctx context.Context, view *fsm.View) (due time.Time, err
 	if err != nil {
 		return due, err
 	}
+	failpoint.Reach(PointProven)
 	s.know(made)
 	s.log.Info("made a backup", "to", s.cfg.Store.String(), "name", made.Name, "bytes", made.Bytes, "took", time.Since(now).Round(time.Millisecond))
 	s.prune(ctx, append(all, made), lineage, made.Name, now)
@@ -218,6 +228,7 @@ func (s *Schedule) make(ctx context.Context, view *fsm.View, now time.Time) (Ent
 	if err := s.cfg.Store.Put(ctx, name, b); err != nil {
 		return Entry{}, fmt.Errorf("write %s to %s: %w", name, s.cfg.Store, err)
 	}
+	failpoint.Reach(PointWritten)
 	size, err := s.readBack(ctx, name, b)
 	if err != nil { // it must not pass for a backup, now or for the next leader
 		s.unproven[name] = true
