@@ -59,6 +59,7 @@ func startCluster(ctx context.Context, bin, dir string, flags ...string) (*local
 	args := []string{
 		"--dir", dir, "--nodes", "3", "--api-port", "0", "--raft-port", "0", "--chain-port", "0",
 		"--funding-eth", "1000000", // so that there is another account to compare with
+		"--node-flag=--audit-file=", // as a server has it by default: what it would write is in the state already
 	}
 	for _, flag := range flags {
 		args = append(args, "--node-flag="+flag)

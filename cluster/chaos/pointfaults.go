@@ -107,12 +107,38 @@ func (s *stage) lateWords(_ int, r *rand.Rand) faults.Fault {
 			return nothingDone, err
 		}
 		defer s.leave(member)
-		other := (member + 1 + r.IntN(s.count-1)) % s.count
-		// It may fail for many reasons: others are at it too.
-		if s.pass(ctx, member, other) == nil {
-			_ = s.pass(ctx, other, member)
+		// It can not hand over itself: that is put on record first, behind what is held.
+		heal, err := s.isolated(member, r).Inject(ctx)
+		if err != nil {
+			return nil, errors.Join(err, s.Points.Release(node.PointEnqueue))
+		}
+		err = await.For(ctx, passTime, errNotPassed, func() bool { return s.anotherLeads(ctx, member) })
+		if failed := heal(ctx); failed != nil {
+			return nil, errors.Join(failed, s.Points.Release(node.PointEnqueue))
+		}
+		if err == nil { // others are at it too
+			_ = await.For(ctx, passTime, errNotPassed, func() bool {
+				for i := range s.count {
+					if i != member {
+						_ = s.pass(ctx, i, member) // refused until it was heard again
+					}
+				}
+				_, leads := s.court(ctx, s.Nodes.APIs()[member])
+				return leads
+			})
 		}
 		return nothingDone, s.Points.Release(node.PointEnqueue)
+	})
+}
+
+// anotherLeads reports whether any other member leads.
+func (s *stage) anotherLeads(ctx context.Context, member int) bool {
+	return slices.ContainsFunc(s.members(), func(i int) bool {
+		if i == member {
+			return false
+		}
+		_, leads := s.court(ctx, s.Nodes.APIs()[i])
+		return leads
 	})
 }
 

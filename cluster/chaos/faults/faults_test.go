@@ -46,6 +46,19 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel // one cluster, one af
 			heal()
 		})
 	}
+	t.Run("log fails from the start", func(t *testing.T) { //nolint:paralleltest // one after the other
+		s.t = t
+		heal := s.inject(s.Kill(0))
+		require.NoError(t, s.Points.FailLog(faults.NodeName(0), failpoint.LogFull))
+		mark := s.mark(0)
+		require.NoError(t, s.Nodes.StartNode(t.Context(), 0))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		require.NoError(t, s.Nodes.AwaitEnd(ctx, 0), "it has no disk to go on with, and does")
+		s.logged(0, mark, "this node can not rely on its disk: it stops")
+		require.NoError(t, s.Points.HealLog(faults.NodeName(0)))
+		heal()
+	})
 	t.Run("logs stall", func(t *testing.T) { //nolint:paralleltest // one after the other
 		s.t = t
 		const late = 2 * time.Second

@@ -19,13 +19,29 @@ type place struct {
 	done   chan struct{}
 }
 
+// onThread does something on a thread that ends with it, and with which the kernel ends
+// the processes that it started. The main thread never ends: it is held meanwhile.
+func onThread(do func()) {
+	runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
+	if unix.Gettid() != unix.Getpid() {
+		do()
+		return
+	}
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onThread(do)
+	}()
+	<-done
+}
+
 // newPlace makes a place with an address; own is this process's, which has its namespace.
 func newPlace(address net.IP, own bool) (*place, error) {
 	p := &place{work: make(chan func()), done: make(chan struct{})}
 	ready := make(chan error)
-	go func() {
+	go onThread(func() {
 		defer close(p.done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		err := p.furnish(address, own)
 		ready <- err
 		if err != nil {
@@ -34,7 +50,7 @@ func newPlace(address net.IP, own bool) (*place, error) {
 		for f := range p.work {
 			f()
 		}
-	}()
+	})
 	if err := <-ready; err != nil {
 		<-p.done
 		return nil, fmt.Errorf("place %s: %w", address, err)
