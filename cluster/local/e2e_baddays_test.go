@@ -52,10 +52,21 @@ func newLauncher(t *testing.T, nodes int, change ...func(*launcher)) *launcher {
 	return l
 }
 
+// atLast is a text that a failing wait shows as it is in the end.
+type atLast func() string
+
+// String implements fmt.Stringer.
+func (t atLast) String() string { return t() }
+
+func late[T ~string | ~[]byte](text *T) atLast { return func() string { return string(*text) } }
+
+// podUID is that of the pods that ask for keys.
+const podUID = "11111111-2222-4333-8444-555555555555"
+
 // post asks for keys on every node in turn until the leader answers.
 func (l *launcher) post(t *testing.T, pod string, keys int) (status int, answer []byte) {
 	t.Helper()
-	body := wire.AllocationRequest{Namespace: "default", Pod: pod, PodUID: "11111111-2222-4333-8444-555555555555", Keys: int64(keys)}
+	body := wire.AllocationRequest{Namespace: "default", Pod: pod, PodUID: podUID, Keys: int64(keys)}
 	require.Eventually(t, func() bool {
 		for _, url := range l.site.apiURLs() {
 			status, answer = ask(t, http.MethodPost, url+"/v1/allocations", l.site.tokens.Operator, asJSON, body)
@@ -64,7 +75,7 @@ func (l *launcher) post(t *testing.T, pod string, keys int) (status int, answer 
 			}
 		}
 		return false
-	}, patience, 20*time.Millisecond, "no node answers: %s", &answer)
+	}, patience, 20*time.Millisecond, "no node answers: %s", late(&answer))
 	return status, answer
 }
 
@@ -149,7 +160,7 @@ func TestNodeWithoutTheRightKeyRunsSealed(t *testing.T) {
 			var status int
 			status, answer = l.post(t, fmt.Sprintf("pod-%d", i), 1)
 			return status == http.StatusOK
-		}, patience, 100*time.Millisecond, "the others go on: %s", &answer)
+		}, patience, 100*time.Millisecond, "the others go on: %s", late(&answer))
 		require.True(t, p.running(), "it votes and replicates")
 	}
 }

@@ -88,7 +88,7 @@ func requireLimitedToken(t *testing.T, l *launcher) {
 	require.NoError(t, err, out)
 	team := []string{"--token-file", file}
 	allocate := func(namespace string) (string, error) {
-		return l.as(t, team, "allocate", "--namespace", namespace, "--pod", "job-0", "--pod-uid", "11111111-2222-4333-8444-555555555555",
+		return l.as(t, team, "allocate", "--namespace", namespace, "--pod", "job-0", "--pod-uid", podUID,
 			"--keys", "1", "--out", filepath.Join(l.folder.path, "limited", namespace), "--layout", "teku")
 	}
 	out, err = allocate("team-b")
@@ -113,7 +113,7 @@ func requireLimitedToken(t *testing.T, l *launcher) {
 	require.Eventually(t, func() bool { // followers learn of it with the log
 		out, err = l.as(t, team, "allocate", "--namespace", "team-b", "--pod", "job-0", "--keys", "1", "--out", filepath.Join(l.folder.path, "limited", "team-b"), "--layout", "teku")
 		return err != nil && strings.Contains(out, "401")
-	}, patience, 50*time.Millisecond, "a revoked token lets in: %s", &out)
+	}, patience, 50*time.Millisecond, "a revoked token lets in: %s", late(&out))
 }
 
 func requirePodToken(t *testing.T, l *launcher, k *kubetest.Cluster) {

@@ -1,13 +1,6 @@
 package local
 
 import (
-	"context"
-	"encoding/json"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,27 +12,6 @@ import (
 	"github.com/keysteward/keysteward/node/failpoint"
 	"github.com/keysteward/keysteward/node/kubernetes/clouds"
 )
-
-var (
-	builtWithPoints sync.Once
-	pointsLog       string
-)
-
-// binaryWithPoints builds keysteward with failpoints, once, and returns its path.
-func binaryWithPoints(t *testing.T) string {
-	t.Helper()
-	ordinary, _ := binaries(t) // whose folder is removed in the end
-	path := filepath.Join(filepath.Dir(ordinary), "failpoints", "keysteward")
-	builtWithPoints.Do(func() {
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "go", "build", "-tags", "failpoints", "-o", path, ".")
-		cmd.Dir = filepath.Join("..", "..")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			pointsLog = err.Error() + "\n" + string(out)
-		}
-	})
-	require.Empty(t, pointsLog, "the binary with failpoints can not be built")
-	return path
-}
 
 // crashDays are clouds whose leaders die between two steps.
 type crashDays struct {
@@ -63,14 +35,14 @@ func TestCloudsSurviveTheirLeaders(t *testing.T) {
 	for _, point := range clouds.Failpoints() {
 		cloud := string(point)
 		d.describe(cloud, "crossing", cloudPlaces...)
-		d.killed(point, d.catch(point, cloud, client.Instantiate))
+		d.killed(t, d.points, point, d.catch(point, cloud, client.Instantiate))
 		d.requireUp(cloud)
-		d.asleep(point, d.catch(point, cloud, client.RotateKey))
+		d.asleep(t, d.points, point, d.catch(point, cloud, client.RotateKey))
 		d.requireUp(cloud)
 	}
 	for i, cloud := range clouds.Failpoints() {
 		if points := clouds.RemovalFailpoints(); i < len(points) {
-			d.killed(points[i], d.catch(points[i], string(cloud), client.Terminate))
+			d.killed(t, d.points, points[i], d.catch(points[i], string(cloud), client.Terminate))
 		} else {
 			d.act(string(cloud), client.Terminate)
 		}
@@ -91,51 +63,7 @@ func (d *crashDays) catch(point failpoint.Name, cloud string, action client.Clou
 	t.Helper()
 	require.NoError(t, d.points.Arm(point))
 	d.act(cloud, action)
-	pid := 0
-	require.Eventually(t, func() bool {
-		var err error
-		pid, err = d.points.Caught(point)
-		return err == nil && pid != 0
-	}, patience, pollTime/10, "no leader comes to %s", point)
-	for i := range d.site.ports.API {
-		if d.nodes.process(i).pid() == pid {
-			return i
-		}
-	}
-	require.FailNow(t, "a process was caught that is no node", "%s: %d", point, pid)
-	return -1
-}
-
-// killed kills a node and starts it again.
-func (d *crashDays) killed(point failpoint.Name, node int) {
-	d.t.Helper()
-	p := d.nodes.process(node)
-	require.NoError(d.t, p.signal(syscall.SIGKILL))
-	<-p.done
-	require.NoError(d.t, d.points.Release(point))
-	_, err := d.nodes.restart(d.t.Context())
-	require.NoError(d.t, err)
-}
-
-// asleep stops a node until another one leads; then it goes on as if nothing had been.
-func (d *crashDays) asleep(point failpoint.Name, node int) {
-	d.t.Helper()
-	p := d.nodes.process(node)
-	require.NoError(d.t, p.signal(syscall.SIGSTOP))
-	require.Eventually(d.t, func() bool {
-		for i := range d.site.ports.API {
-			var c wire.Cluster
-			if i == node {
-				continue
-			}
-			if answer, _ := d.look(i, "/v1/cluster"); json.Unmarshal(answer, &c) == nil && strings.HasPrefix(c.Leader, nodeName(i)+"-") {
-				return true
-			}
-		}
-		return false
-	}, patience, pollTime, "nobody else leads")
-	require.NoError(d.t, d.points.Release(point))
-	require.NoError(d.t, p.signal(syscall.SIGCONT))
+	return d.caughtAt(t, d.points, point)
 }
 
 // requireUp holds once a cloud is in its clusters: its kubeconfigs log in, all requests

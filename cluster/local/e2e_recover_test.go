@@ -144,7 +144,7 @@ func (l *launcher) afterRecovery(t *testing.T, book *runbook) {
 	require.Eventually(t, func() bool {
 		out, err = book.give(t, l, quorumLost, "keysteward restore status")
 		return err == nil && strings.Contains(out, "nothing has to be found out any more")
-	}, 2*patience, pollTime, "%s", &out)
+	}, 2*patience, pollTime, "%s", late(&out))
 	book.follow(t, l, quorumLost, "keysteward tokens list")
 	book.follow(t, l, quorumLost, "keysteward restore confirm --validators-stopped")
 	book.follow(t, l, quorumLost, "keysteward keys confirm-stopped --all-adopted")
@@ -168,7 +168,7 @@ func (l *launcher) membersByHand(t *testing.T, book *runbook) {
 	require.Eventually(t, func() bool {
 		out, err = l.keysteward(t, "cluster", "status")
 		return err == nil && strings.Contains(out, "does not answer") && strings.Contains(out, "WARNING: with one more of the 3 voters lost")
-	}, patience, pollTime, "%s", &out)
+	}, patience, pollTime, "%s", late(&out))
 	out, err = l.keysteward(t, "cluster", "remove", nodeName(1), "--force")
 	require.Error(t, err)
 	require.Contains(t, out+err.Error(), "quorum-at-risk")
@@ -179,7 +179,7 @@ func (l *launcher) membersByHand(t *testing.T, book *runbook) {
 		_, answer := ask(t, http.MethodGet, l.site.apiURL(0)+"/readyz", "", asJSON, nil)
 		out = string(answer)
 		return strings.Contains(out, "this node was removed from cluster")
-	}, patience, pollTime, "%s", &out)
+	}, patience, pollTime, "%s", late(&out))
 	l.end(t, 0, syscall.SIGKILL)
 	require.NoError(t, os.RemoveAll(l.folder.in(nodeName(0), "data")))
 	l.begin(t, 0)

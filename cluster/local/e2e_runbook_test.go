@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"net/http"
 	"os"
 	"strings"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keysteward/keysteward/client/keystore"
+	"github.com/keysteward/keysteward/node/ethereum/validator"
 	"github.com/keysteward/keysteward/node/failpoint"
 )
 
@@ -32,10 +35,11 @@ func newRunbookDays(t *testing.T) *runbookDays {
 			l.site.found = append(l.site.found, nodeName(i)+"="+l.site.address(i, l.site.ports.Raft[i]))
 		}
 		l.site.more = func(i int) []string {
+			more := []string{"--witness", "operator"}
 			if i < founding {
-				return nil
+				return more
 			}
-			return []string{"--invited"}
+			return append(more, "--invited")
 		}
 	})
 	d.beginAll(t)
@@ -57,15 +61,54 @@ func (d *runbookDays) holds(t *testing.T, pod string, keys int) {
 	require.Eventually(t, func() bool { status, _ := d.post(t, pod, keys); return status == http.StatusOK }, 2*patience, pollTime)
 }
 
-// TestRunbookMembersAndBackups follows the cases of members and backups with the commands
-// that stand in the runbook; TestQuorumIsLostAndRecovered does the lost quorum.
-func TestRunbookMembersAndBackups(t *testing.T) {
+// TestRunbook follows the cases of keys, members and backups with the commands that stand
+// in the runbook; TestQuorumIsLostAndRecovered does the lost quorum.
+func TestRunbook(t *testing.T) {
 	t.Parallel()
 	d := newRunbookDays(t)
 	d.holds(t, "before", 2)
-	for _, play := range []func(*testing.T){d.backupAndRestore, d.nodeGone, d.nodeDiffers, d.growAndShrink, d.intoNewCluster} {
+	for _, play := range []func(*testing.T){
+		d.keysRest, d.backupAndRestore, d.nodeGone, d.nodeDiffers, d.growAndShrink, d.intoNewCluster, d.intoAnotherCluster,
+	} {
 		play(t)
 	}
+}
+
+// keysRest: a pod lets its keys go without a proof, and a key is brought from elsewhere.
+func (d *runbookDays) keysRest(t *testing.T) {
+	t.Helper()
+	const section, pod = "Keys rest and do not come free", "gone"
+	d.holds(t, pod, 1)
+	out, err := d.keysteward(t, "release", "--namespace", "default", "--pod", pod)
+	require.NoError(t, err, out)
+	brought := d.broughtKey(t)
+	rests := d.book.follow(t, d.launcher, section, "keysteward keys list --state resting")
+	require.Contains(t, rests, brought)
+	require.Contains(t, d.book.follow(t, d.launcher, section, "keysteward assignments"), pod)
+	d.book.follow(t, d.launcher, section, "keysteward release --namespace NS", "NS", "default", "POD", pod, "UID", podUID)
+	d.book.follow(t, d.launcher, section, "keysteward keys confirm-stopped PUBLICKEY", "PUBLICKEY", brought)
+	require.Eventually(t, func() bool {
+		out, err = d.keysteward(t, "keys", "list", "--state", "resting")
+		return err == nil && !strings.Contains(out, "0x")
+	}, patience, pollTime, "%s", late(&out))
+	d.book.requireAllGiven(t, section)
+}
+
+// broughtKey imports the key of another validator and returns its public key.
+func (d *runbookDays) broughtKey(t *testing.T) string {
+	t.Helper()
+	seed, err := validator.SeedFromBytes(bytes.Repeat([]byte{7}, 64)) //nolint:mnd // the bytes of a seed
+	require.NoError(t, err)
+	key, err := seed.SigningKey(0)
+	require.NoError(t, err)
+	password, err := keystore.NewPassword([]byte("of a brought key"))
+	require.NoError(t, err)
+	dir := d.folder.in("brought")
+	_, err = keystore.Write(t.Context(), dir, keystore.Teku, []keystore.Key{{Secret: key, Path: validator.SigningPath(0)}}, keystore.Options{Password: password})
+	require.NoError(t, err)
+	out, err := d.keysteward(t, "keys", "import", dir)
+	require.NoError(t, err, out)
+	return key.PublicKey().String()
 }
 
 const backupAndRestore = "Backup and restore"
@@ -94,7 +137,7 @@ func (d *runbookDays) confirm(t *testing.T) {
 		var err error
 		out, err = d.book.give(t, d.launcher, backupAndRestore, "keysteward restore status")
 		return err == nil && strings.Contains(out, "nothing has to be found out any more")
-	}, 4*patience, pollTime, "%s", &out)
+	}, 4*patience, pollTime, "%s", late(&out))
 	out = d.book.follow(t, d.launcher, backupAndRestore, "keysteward tokens list")
 	id := ""
 	for line := range strings.Lines(out) {
@@ -117,7 +160,7 @@ func (d *runbookDays) nodeGone(t *testing.T) {
 		var err error
 		out, err = d.keysteward(t, "cluster", "status")
 		return err == nil && strings.Contains(out, "does not answer")
-	}, patience, pollTime, "%s", &out)
+	}, patience, pollTime, "%s", late(&out))
 	d.book.follow(t, d.launcher, nodeDown, "keysteward cluster remove n2")
 	d.voting(t, founding-1)
 	require.NoError(t, os.RemoveAll(d.site.dataDir(1)))
@@ -180,4 +223,29 @@ func (d *runbookDays) intoNewCluster(t *testing.T) {
 	fresh := d.voting(t, founding)
 	d.book.follow(t, d.launcher, backupAndRestore, "keysteward restore keysteward.backup", "keysteward.backup", "keysteward.backup --yes")
 	require.NotEqual(t, fresh.ClusterID, d.voting(t, founding).ClusterID)
+}
+
+// intoAnotherCluster: what was made by mistake in the place of a cluster is given up for it.
+func (d *runbookDays) intoAnotherCluster(t *testing.T) {
+	t.Helper()
+	was := d.voting(t, founding).ClusterID
+	for i := range founding {
+		d.end(t, i, syscall.SIGKILL)
+		require.NoError(t, os.RemoveAll(d.site.dataDir(i)))
+	}
+	d.beginAll(t)
+	other := d.voting(t, founding).ClusterID
+	require.NoError(t, os.Remove(d.site.mnemonic()))
+	out, err := d.keysteward(t, "init", "--yes", "--mnemonic-out", d.site.mnemonic())
+	require.NoError(t, err, out)
+	d.holds(t, "others", 1)
+	out, err = d.book.give(t, d.launcher, backupAndRestore, "keysteward restore keysteward.backup", "keysteward.backup", "keysteward.backup --yes")
+	require.Error(t, err, out)
+	require.Contains(t, out, "--replace-cluster")
+	require.Contains(t, out, other)
+	d.book.follow(t, d.launcher, backupAndRestore, "keysteward restore keysteward.backup --replace-cluster ID", "ID", other+" --yes")
+	require.Equal(t, was, d.voting(t, founding).ClusterID)
+	d.confirm(t)
+	d.holds(t, "before", 2)
+	d.book.requireAllGiven(t, backupAndRestore)
 }

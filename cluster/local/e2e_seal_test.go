@@ -50,7 +50,7 @@ func TestKeyEncryptionKeyIsReplaced(t *testing.T) {
 	require.NoError(t, l.startNodes(t.Context()))
 	require.NoError(t, l.initSeed(t.Context()))
 	out := filepath.Join(l.folder.path, "before")
-	_, err = l.keysteward(t, "allocate", "--pod", "v", "--pod-uid", "11111111-2222-4333-8444-555555555555", "--keys", "2", "--out", out, "--layout", "teku")
+	_, err = l.keysteward(t, "allocate", "--pod", "v", "--pod-uid", podUID, "--keys", "2", "--out", out, "--layout", "teku")
 	require.NoError(t, err)
 	_, before := readPod(t, out, 2)
 
@@ -76,7 +76,7 @@ func TestKeyEncryptionKeyIsReplaced(t *testing.T) {
 	l.restartWithOne(t, next)
 
 	out = filepath.Join(l.folder.path, "after")
-	_, err = l.keysteward(t, "allocate", "--pod", "v", "--pod-uid", "11111111-2222-4333-8444-555555555555", "--keys", "2", "--out", out, "--layout", "teku")
+	_, err = l.keysteward(t, "allocate", "--pod", "v", "--pod-uid", podUID, "--keys", "2", "--out", out, "--layout", "teku")
 	require.NoError(t, err)
 	_, after := readPod(t, out, 2)
 	require.Equal(t, before, after)

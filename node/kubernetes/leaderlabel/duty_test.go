@@ -222,7 +222,7 @@ func TestLabelFollowsTheLeader(t *testing.T) {
 	s.requireWorn(first)
 	require.Eventually(t, func() bool { // handed over
 		if leader() == first {
-			_ = nodes[first].PassOn(t.Context(), func(name string) bool { return name != first })
+			_ = nodes[first].PassOn(t.Context(), func(id string) bool { return node.NameOf(id) != first })
 		}
 		return leader() != first
 	}, patience, 10*time.Millisecond)
