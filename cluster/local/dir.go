@@ -30,6 +30,7 @@ type folder struct {
 	lock   *os.File
 	memory memory
 	fresh  bool
+	claims claims
 }
 
 // memory is what must be the same at the next start, or should be.
@@ -145,8 +146,9 @@ func (f *folder) in(elements ...string) string {
 	return filepath.Join(append([]string{f.path}, elements...)...)
 }
 
-// close gives the folder up.
+// close gives the folder and its ports up.
 func (f *folder) close() error {
+	f.claims.release()
 	if err := f.lock.Close(); err != nil {
 		return fmt.Errorf("unlock %s: %w", f.path, err)
 	}

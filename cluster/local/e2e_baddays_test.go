@@ -29,7 +29,7 @@ func newLauncher(t *testing.T, nodes int, change ...func(*launcher)) *launcher {
 	require.NoError(t, err)
 	l := &launcher{
 		console: &console{out: io.Discard}, binary: keysteward, folder: f,
-		site: &site{folder: f, ports: freePorts(t, nodes)}, spawner: newSpawner(),
+		site: &site{folder: f, ports: f.freePorts(t, nodes)}, spawner: newSpawner(),
 	}
 	l.nodes = newSupervisor(l.spawner, l.binary, l.site, l.reportEnd)
 	for _, c := range change {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"syscall"
 )
 
 // ErrPort says that a port can not be used. Nothing was started.
@@ -33,14 +34,15 @@ func (p ports) fit(nodes int) bool { return len(p.API) == nodes && len(p.Raft) =
 
 // choosePorts decides on ports: those that were asked for, else those of an
 // earlier start, else the default; 0 gives up those of an earlier start if they are
-// taken. All are free. The members' addresses are a part
-// of what the cluster agreed on, so its Raft ports stay.
+// taken. All are free, and no other launcher of this machine chooses them until the
+// folder is closed. The members' addresses are a part of what the cluster agreed on, so
+// its Raft ports stay.
 func choosePorts(ctx context.Context, o Options, f *folder, nodes int) (ports, error) {
 	var before ports
 	if !f.fresh {
 		before = f.memory.Ports
 	}
-	var c chooser
+	c := chooser{claims: &f.claims}
 	var p ports
 	var err error
 	if p.Raft, err = c.choose(ctx, flagRaftPort, o.RaftPort, before.Raft, nodes); err != nil {
@@ -66,7 +68,10 @@ func choosePorts(ctx context.Context, o Options, f *folder, nodes int) (ports, e
 }
 
 // chooser never gives a port twice.
-type chooser struct{ chosen []int }
+type chooser struct {
+	chosen []int
+	claims *claims
+}
 
 func (c *chooser) choose(ctx context.Context, flag string, wanted Port, before []int, count int) ([]int, error) {
 	list := before
@@ -123,8 +128,39 @@ func (c *chooser) take(ctx context.Context, port int) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrPort, err)
 	}
+	defer func() { _ = l.Close() }()
+	if err := c.claims.claim(ctx, port); err != nil {
+		return err
+	}
 	c.chosen = append(c.chosen, port)
-	return l.Close() //nolint:wrapcheck // never fails
+	return nil
+}
+
+// claims tell other launchers, which look for them, of ports that nobody listens on yet,
+// or again: those of nodes that start, or were killed.
+type claims []net.Listener
+
+// claimHost is another address of the loopback interface, where nothing listens but claims.
+const claimHost = "127.75.83.1"
+
+// claim fails if another launcher has claimed the port.
+func (c *claims) claim(ctx context.Context, port int) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(claimHost, strconv.Itoa(port)))
+	switch {
+	case err == nil:
+		*c = append(*c, l)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another keysteward-local is about to use it: %w", ErrPort, err)
+	}
+	return nil // a system without such addresses has no claims
+}
+
+// release ends them; whoever closes the folder calls it.
+func (c *claims) release() {
+	for _, l := range *c {
+		_ = l.Close()
+	}
+	*c = nil
 }
 
 func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }

@@ -13,12 +13,48 @@ func remembering(p ports) *folder {
 	return &folder{path: "/somewhere", memory: memory{Version: memoryVersion, Nodes: len(p.API), Ports: p}}
 }
 
-// freePorts returns ports that nobody listens on.
+// freePorts returns ports that nobody listens on, nor claims: for what listens nowhere.
 func freePorts(t *testing.T, nodes int) ports {
 	t.Helper()
-	p, err := choosePorts(t.Context(), free, &folder{fresh: true}, nodes)
+	p, err := choosing(t, free, &folder{fresh: true}, nodes)
 	require.NoError(t, err)
 	return p
+}
+
+// choosing chooses ports and gives them up.
+func choosing(t *testing.T, o Options, f *folder, nodes int) (ports, error) {
+	t.Helper()
+	defer f.claims.release()
+	return choosePorts(t.Context(), o, f, nodes)
+}
+
+// freePorts returns ports that are the folder's own until it is closed.
+func (f *folder) freePorts(t *testing.T, nodes int) ports {
+	t.Helper()
+	p, err := choosePorts(t.Context(), free, f, nodes)
+	require.NoError(t, err)
+	return p
+}
+
+func TestPortsAreClaimedUntilTheFolderIsClosed(t *testing.T) {
+	t.Parallel()
+	a, err := openFolder(t.TempDir())
+	require.NoError(t, err)
+	p := a.freePorts(t, 1)
+	b, err := openFolder(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.close()) })
+	o := free
+	o.APIPort.Number = p.API[0]
+	_, err = choosePorts(t.Context(), o, b, 1)
+	require.ErrorIs(t, err, ErrPort)
+	require.ErrorContains(t, err, "--"+flagAPIPort)
+	require.ErrorContains(t, err, "another keysteward-local")
+
+	require.NoError(t, a.close())
+	again, err := choosePorts(t.Context(), o, b, 1)
+	require.NoError(t, err)
+	require.Equal(t, p.API, again.API)
 }
 
 func TestFreePortsAreDistinct(t *testing.T) {
@@ -40,7 +76,7 @@ func TestPortsOfAnEarlierStartGoOn(t *testing.T) {
 	before := freePorts(t, 3)
 	defaults := Options{APIPort: Port{Number: DefaultAPIPort}, RaftPort: Port{Number: DefaultRaftPort}, ChainPort: Port{Number: DefaultChainPort}}
 	for name, o := range map[string]Options{"flags left out": defaults, "zeros given": free} {
-		p, err := choosePorts(t.Context(), o, remembering(before), 3)
+		p, err := choosing(t, o, remembering(before), 3)
 		require.NoError(t, err, name)
 		require.Equal(t, before, p, name)
 	}
@@ -51,13 +87,13 @@ func TestPortsCanMoveButNotThoseOfRaft(t *testing.T) {
 	before, other := freePorts(t, 1), freePorts(t, 1)
 	moved := free
 	moved.APIPort.Number, moved.ChainPort.Number = other.API[0], other.Chain
-	p, err := choosePorts(t.Context(), moved, remembering(before), 1)
+	p, err := choosing(t, moved, remembering(before), 1)
 	require.NoError(t, err)
 	require.Equal(t, ports{API: other.API, Raft: before.Raft, Chain: other.Chain}, p)
 
 	moved = free
 	moved.RaftPort.Number = other.Raft[0]
-	_, err = choosePorts(t.Context(), moved, remembering(before), 1)
+	_, err = choosing(t, moved, remembering(before), 1)
 	require.ErrorIs(t, err, ErrUsage)
 	require.ErrorContains(t, err, "know each other")
 }
@@ -77,7 +113,7 @@ func TestTakenPortNamesItsFlag(t *testing.T) {
 			t.Parallel()
 			o := free
 			set(&o)
-			_, err := choosePorts(t.Context(), o, &folder{fresh: true}, 1)
+			_, err := choosing(t, o, &folder{fresh: true}, 1)
 			require.ErrorIs(t, err, ErrPort)
 			require.ErrorContains(t, err, "--"+flag)
 		})
@@ -92,17 +128,17 @@ func TestTakenPortOfAnEarlierStart(t *testing.T) {
 	taken := l.Addr().(*net.TCPAddr).Port
 	before := freePorts(t, 1)
 	before.API = []int{taken}
-	_, err = choosePorts(t.Context(), Options{APIPort: Port{Number: DefaultAPIPort}}, remembering(before), 1)
+	_, err = choosing(t, Options{APIPort: Port{Number: DefaultAPIPort}}, remembering(before), 1)
 	require.ErrorIs(t, err, ErrPort)
 	require.ErrorContains(t, err, `make run ARGS="--api-port 0"`)
-	p, err := choosePorts(t.Context(), free, remembering(before), 1) // as it says
+	p, err := choosing(t, free, remembering(before), 1) // as it says
 	require.NoError(t, err)
 	require.NotEqual(t, taken, p.API[0])
 	require.Equal(t, before.Raft, p.Raft)
 
 	before = freePorts(t, 1)
 	before.Raft = []int{taken}
-	_, err = choosePorts(t.Context(), free, remembering(before), 1)
+	_, err = choosing(t, free, remembering(before), 1)
 	require.ErrorIs(t, err, ErrPort)
 	require.ErrorContains(t, err, "use another --dir", "there is no other port to choose")
 }
@@ -112,7 +148,7 @@ func TestOverlappingPortsAreRefused(t *testing.T) {
 	base := freePorts(t, 1).API[0]
 	o := free
 	o.APIPort.Number, o.ChainPort.Number = base, base
-	_, err := choosePorts(t.Context(), o, &folder{fresh: true}, 1)
+	_, err := choosing(t, o, &folder{fresh: true}, 1)
 	require.ErrorIs(t, err, ErrPort)
 	require.ErrorContains(t, err, "twice")
 }
