@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -226,9 +225,8 @@ func (o *depositOptions) beaconChain() (*api.Chain, error) {
 	return c, nil
 }
 
-// checkTimes fills in, and checks, times that depend on others.
+// checkTimes checks times that depend on others.
 func (o *serverOptions) checkTimes() error {
-	o.election, o.lease = cmp.Or(o.election, o.heartbeat), cmp.Or(o.lease, o.heartbeat/2) //nolint:mnd // half
 	switch {
 	case o.restAfterProof < 0, o.restAfterProof < defaultRest && o.deposits.network != networkCustom:
 		return fmt.Errorf("--rest-after-proof %v: at least %v, but on a custom network", o.restAfterProof, defaultRest)
@@ -236,7 +234,7 @@ func (o *serverOptions) checkTimes() error {
 		return fmt.Errorf("--lease-duration %v: 0, or at least %v, but on a custom network", o.leaseDuration, minLease)
 	case o.lease > o.heartbeat/2:
 		return fmt.Errorf("--lease-timeout %v: at most half of --heartbeat-timeout, %v", o.lease, o.heartbeat)
-	case o.election < o.heartbeat:
+	case o.election != 0 && o.election < o.heartbeat:
 		return fmt.Errorf("--election-timeout %v: at least --heartbeat-timeout, %v", o.election, o.heartbeat)
 	}
 	return nil

@@ -267,14 +267,19 @@ func TestFundingSigner(t *testing.T) {
 	require.Equal(t, "0x00000000219ab540356cBB839Cbe05303d7705Fa", cfg.Funding.Address().Hex())
 }
 
-// Whoever gives one of the times of elections alone gets others that fit.
-func TestElectionTimesFollowTheHeartbeat(t *testing.T) {
+// Whoever gives times of elections that do not fit the others hears of his flag.
+func TestElectionTimesThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	o := serverOptions{heartbeat: 2 * time.Second, restAfterProof: defaultRest}
-	require.NoError(t, o.checkTimes())
-	require.Equal(t, []time.Duration{2 * time.Second, time.Second}, []time.Duration{o.election, o.lease})
-	o = serverOptions{heartbeat: 300 * time.Millisecond, restAfterProof: defaultRest}
-	require.NoError(t, o.checkTimes())
-	o.election = 200 * time.Millisecond
-	require.ErrorContains(t, o.checkTimes(), "--election-timeout")
+	for flag, o := range map[string]serverOptions{
+		"":                   {heartbeat: 2 * time.Second},
+		"--election-timeout": {heartbeat: 300 * time.Millisecond, election: 200 * time.Millisecond},
+		"--lease-timeout":    {heartbeat: 300 * time.Millisecond, lease: 200 * time.Millisecond},
+	} {
+		o.restAfterProof = defaultRest
+		if err := o.checkTimes(); flag == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, flag)
+		}
+	}
 }

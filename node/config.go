@@ -35,8 +35,11 @@ type Config struct {
 
 	// HeartbeatTimeout without word from the leader starts an election.
 	HeartbeatTimeout time.Duration
-	ElectionTimeout  time.Duration
-	// LeaseTimeout without a quorum makes a leader step down; at most half of HeartbeatTimeout.
+	// ElectionTimeout is after how long a candidate tries again; at least HeartbeatTimeout,
+	// which is the default.
+	ElectionTimeout time.Duration
+	// LeaseTimeout without a quorum makes a leader step down; at most half of
+	// HeartbeatTimeout, which is the default.
 	LeaseTimeout time.Duration
 	// TickInterval is how often a leader logs the time that passed.
 	TickInterval time.Duration
@@ -76,11 +79,9 @@ type Vault interface {
 	Usable(view *fsm.View) (reason string, ok bool)
 }
 
-// Defaults of the times; with them a crashed leader is replaced in about a second.
 const (
+	// DefaultHeartbeatTimeout replaces a crashed leader in about a second.
 	DefaultHeartbeatTimeout = 400 * time.Millisecond
-	DefaultElectionTimeout  = 400 * time.Millisecond
-	DefaultLeaseTimeout     = 200 * time.Millisecond
 	defaultTickInterval     = 5 * time.Second
 	defaultCommitTimeout    = 20 * time.Second
 	sealedPatience          = 4 // how much longer a sealed candidate waits before it tries again
@@ -98,8 +99,8 @@ func (c *Config) complete() error {
 		}
 	}
 	fallback(&c.HeartbeatTimeout, DefaultHeartbeatTimeout)
-	fallback(&c.ElectionTimeout, DefaultElectionTimeout)
-	fallback(&c.LeaseTimeout, DefaultLeaseTimeout)
+	fallback(&c.ElectionTimeout, c.HeartbeatTimeout)
+	fallback(&c.LeaseTimeout, c.HeartbeatTimeout/2) //nolint:mnd // half
 	for _, d := range []*time.Duration{&c.HeartbeatTimeout, &c.ElectionTimeout, &c.LeaseTimeout} {
 		*d *= time.Duration(failpoint.Slow())
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -140,6 +141,10 @@ func TestConfig(t *testing.T) {
 	c := good
 	require.NoError(t, c.complete())
 	require.Equal(t, DefaultHeartbeatTimeout, c.HeartbeatTimeout)
+	slow := good
+	slow.HeartbeatTimeout = 2 * time.Second
+	require.NoError(t, slow.complete())
+	require.Equal(t, []time.Duration{2 * time.Second, time.Second}, []time.Duration{slow.ElectionTimeout, slow.LeaseTimeout}, "they follow")
 	require.NotNil(t, c.Logger)
 	for name, spoil := range map[string]func(*Config){
 		"no name":             func(c *Config) { c.Name = "" },

@@ -104,6 +104,37 @@ func TestFaultsOfNodes(t *testing.T) { //nolint:tparallel // one cluster, one af
 	})
 }
 
+// The node that founds the cluster ends if it can not write that down, and founds it when it
+// can: Raft answers nobody whose disk fails just then.
+func TestFoundingWithoutADisk(t *testing.T) {
+	t.Parallel()
+	s := raise(t, local.NodesOptions{}, nil)
+	for i := range 3 {
+		s.inject(s.Kill(i))
+	}
+	for i := range 3 {
+		require.NoError(t, s.EmptyDisk(i))
+	}
+	first, mark := faults.NodeName(0), s.mark(0)
+	require.NoError(t, s.Nodes.StartNode(t.Context(), 0))
+	s.logged(0, mark, "the cluster is not founded yet")
+	require.NoError(t, s.Points.FailLog(first, failpoint.LogBroken))
+	for i := range 3 {
+		require.NoError(t, s.Nodes.StartNode(t.Context(), i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, s.Nodes.AwaitEnd(ctx, 0), "it has no disk to go on with, and does")
+	s.logged(0, mark, "founding the cluster")
+	s.logged(0, mark, "this node can not rely on its disk: it stops")
+	log, err := os.ReadFile(s.Nodes.LogFile(0))
+	require.NoError(t, err)
+	require.NotContains(t, string(log), "what should have ended goes on")
+	require.NoError(t, s.Points.HealLog(first))
+	require.NoError(t, s.Nodes.StartNode(t.Context(), 0))
+	s.well()
+}
+
 // Each damage of the files is found out at the start, and the way out that the node
 // tells of works.
 func TestDamages(t *testing.T) { //nolint:tparallel // one cluster, one after the other
