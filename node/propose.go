@@ -22,7 +22,7 @@ const MaxCommandBytes = 1 << 20
 const (
 	maxBatch       = 256       // commands in one log entry
 	maxBatchBytes  = 512 << 10 // of one log entry, unless a single command is larger
-	maxInFlight    = 4         // log entries on their way to a quorum
+	maxInFlight    = 2         // log entries on their way to a quorum: more are smaller, and cost more
 	enqueueTimeout = 5 * time.Second
 )
 
@@ -90,7 +90,7 @@ func (s *Session) propose(ctx context.Context, cmd *fsmpb.Command) outcome {
 }
 
 // coalesce turns the commands that wait together into one log entry, keeps a
-// few entries on their way, and ends with the session.
+// two entries on their way, and ends with the session.
 func (s *Session) coalesce(ctx context.Context) {
 	slots := make(chan struct{}, maxInFlight)
 	defer func() {
