@@ -89,8 +89,8 @@ func (s *Session) propose(ctx context.Context, cmd *fsmpb.Command) outcome {
 	}
 }
 
-// coalesce turns the commands that wait together into one log entry, keeps a
-// two entries on their way, and ends with the session.
+// coalesce turns the commands that wait together into one log entry, keeps two entries on
+// their way, and ends with the session.
 func (s *Session) coalesce(ctx context.Context) {
 	slots := make(chan struct{}, maxInFlight)
 	defer func() {
