@@ -92,7 +92,9 @@ func restoreProblem(err error) error {
 		}
 	}
 	switch {
-	case errors.Is(err, node.ErrSealed), errors.Is(err, node.ErrUnknownOutcome):
+	case errors.Is(err, node.ErrUnknownOutcome):
+		return newProblem(outcomeUnknown, "the backup may or may not be the state from now on: GET /v1/restore tells, before it is restored again")
+	case errors.Is(err, node.ErrSealed):
 		return err
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return newProblem(malformedBody, "nothing came of the body for %s", stallTimeout)

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -160,6 +161,16 @@ func TestRestoreOfUnknownOutcome(t *testing.T) {
 
 	h.node.onPropose = func(func() (any, error)) (any, error) { return nil, node.ErrNotLeader }
 	requireProblem(t, h.restore(file, "?forceOlder=true"), http.StatusServiceUnavailable, noLeader, "")
+}
+
+// Whoever restores again what was restored gives up what happened since: he is told to look.
+func TestRestoreOfUnknownOutcomeIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	var p *problem
+	require.ErrorAs(t, restoreProblem(fmt.Errorf("finish the restore: %w", node.ErrUnknownOutcome)), &p)
+	require.Equal(t, outcomeUnknown, p.kind)
+	require.Contains(t, p.detail, "GET /v1/restore")
+	require.NotContains(t, p.detail, "safe")
 }
 
 // A cluster of which not all members know how to restore says so.

@@ -39,8 +39,8 @@ var (
 	// ErrUnavailable is wrapped when time ran out and no server had given an answer.
 	ErrUnavailable = errors.New("no server could answer")
 	// ErrOutcomeUnknown is wrapped when a change may or may not have happened.
-	// Repeating the call is safe.
-	ErrOutcomeUnknown = errors.New("the outcome is unknown; repeating the request is safe")
+	// Repeating the call is safe, but for [Client.RestoreBackup].
+	ErrOutcomeUnknown = errors.New("the outcome is unknown")
 	// ErrRedirect is wrapped when a server redirects to what is no member, or from
 	// https to http. Nothing was sent there.
 	ErrRedirect = errors.New("redirect refused")

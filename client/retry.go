@@ -151,10 +151,14 @@ func (t *trial) ended(cause error) error {
 }
 
 func (t *trial) verdict(err error) error {
-	if t.uncertain {
+	switch {
+	case !t.uncertain:
+		return err
+	case t.q.once:
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	default:
+		return fmt.Errorf("%w; repeating the request is safe: %w", ErrOutcomeUnknown, err)
 	}
-	return err
 }
 
 // passing tells whether a status may be another one soon.

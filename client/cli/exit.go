@@ -29,7 +29,7 @@ const (
 	// were on their way. Repeating the command goes on where this one ended.
 	ExitPending = 3
 	// ExitUnknown means that no server could be reached in time, or that nobody knows
-	// whether a change happened. Repeating the command is safe.
+	// whether a change happened. Repeating the command is safe, but for a restore.
 	ExitUnknown = 4
 	// ExitPoolShort means that the pool has too few free keys and that no deposits
 	// are made. Nothing was assigned; it helps to repeat the command once keys were
@@ -39,8 +39,8 @@ const (
 
 const exitHelp = `Exit codes: 0 done; 1 failed; 2 wrong flag, argument or environment variable;
 3 time ran out while keys or certificates were on their way (repeat to go on);
-4 no server could be reached or the outcome is unknown (repeating is safe); 5 the
-pool has too few free keys and deposits are off (nothing was assigned).`
+4 no server could be reached or the outcome is unknown (repeating is safe, but for a
+restore); 5 the pool has too few free keys and deposits are off (nothing was assigned).`
 
 // usageError is a mistake of whoever typed the command.
 type usageError struct{ error }
