@@ -46,7 +46,7 @@ func (l *lane) apply(ctx context.Context, c *connection) error {
 	}
 	o := seen(row, fsmpb.CertificateObservation_KIND_APPLIED, l.others())
 	o.Revision = cloud.GetPlan().GetRevision()
-	if err := l.worker.observer.observe(ctx, o); err != nil {
+	if err := l.conclude(ctx, o); err != nil {
 		return err
 	}
 	if drifted {

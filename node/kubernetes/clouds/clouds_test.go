@@ -26,7 +26,7 @@ func TestOnKubernetes(t *testing.T) { //nolint:tparallel // the last parts have 
 			"namespace missing": testNamespaceMissing, "stuck": testStuck, "sweep": testSweep, "drift": testDrift,
 			"later state": testLaterState, "renewal": testRenewal, "many": testMany, "sealed": testSealed, "one cluster under two names": testTwins,
 			"another cluster": testOtherCluster, "label taken": testLabelTaken, "two Keystewards": testTwoKeystewards, "another role": testOtherRole, "algorithms": testAlgorithms,
-			"traced": testTraced, "leader dies": testLeaderDies, "answer lost": testAnswerLost, "leader paused": testLeaderPaused,
+			"traced": testTraced, "told though nothing is left to do": testToldThoughDone, "leader dies": testLeaderDies, "answer lost": testAnswerLost, "leader paused": testLeaderPaused,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

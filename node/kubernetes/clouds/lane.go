@@ -31,8 +31,11 @@ type lane struct {
 	key    laneKey
 	cancel context.CancelFunc
 	began  time.Time
-	bare   bool   // of a removal: all but the namespace is gone
-	reason reason // why it waits; guarded by the worker's mutex
+	bare   bool // of a removal: all but the namespace is gone
+
+	// Guarded by the worker's mutex.
+	reason    reason // why it waits
+	concludes bool   // what it did is being decided
 }
 
 // run tries until there is nothing left to do or ctx ends.
@@ -77,6 +80,19 @@ func (l *lane) because(r reason) {
 	l.worker.mu.Lock()
 	defer l.worker.mu.Unlock()
 	l.reason = r
+}
+
+// conclude has what the lane did decided. Once it is, nothing is left for the lane to do,
+// and it would be called off before it has told what it did: it is not, until then.
+func (l *lane) conclude(ctx context.Context, o *fsmpb.CertificateObservation) error {
+	concludes := func(yes bool) {
+		l.worker.mu.Lock()
+		defer l.worker.mu.Unlock()
+		l.concludes = yes
+	}
+	concludes(true)
+	defer concludes(false)
+	return l.worker.observer.observe(ctx, o)
 }
 
 // now reads the row again; ok is false if it is of another generation.

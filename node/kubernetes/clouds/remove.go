@@ -36,7 +36,7 @@ func (l *lane) remove(ctx context.Context, c *connection) error {
 	if failpoint.Enabled {
 		failpoint.Reach(PointCloudRemoved)
 	}
-	if err := l.worker.observer.observe(ctx, seen(row, fsmpb.CertificateObservation_KIND_REMOVED, reason{})); err != nil {
+	if err := l.conclude(ctx, seen(row, fsmpb.CertificateObservation_KIND_REMOVED, reason{})); err != nil {
 		return err
 	}
 	l.worker.sweepAfterwards()

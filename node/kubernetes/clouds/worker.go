@@ -96,7 +96,7 @@ func (w *worker) run(ctx context.Context) {
 }
 
 // assign sees that each thing that is to be done has its lane, and ends those whose
-// purpose is gone.
+// purpose is gone, but for those that conclude, which end by themselves.
 func (w *worker) assign(ctx context.Context, owned *sync.WaitGroup) {
 	view := w.session.View()
 	w.mu.Lock()
@@ -104,7 +104,7 @@ func (w *worker) assign(ctx context.Context, owned *sync.WaitGroup) {
 	w.link.check(view.KubernetesCluster(w.key.provider, w.key.name).GetSealed())
 	wanted := w.wantedLocked(view)
 	for key, l := range w.lanes {
-		if !wanted[key] {
+		if !wanted[key] && !l.concludes {
 			l.cancel()
 		}
 	}
