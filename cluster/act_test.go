@@ -55,12 +55,8 @@ func TestActsOfAnOperatorAreOnRecord(t *testing.T) {
 // founders do not look after members, as if each were in the middle of something else.
 func TestPromotionOfAnOperatorIsOnRecord(t *testing.T) {
 	t.Parallel()
-	list := places(t, "n1", "n2", "n3", "west")
+	list := withStranger(t)
 	founders, west := list[:3], list[3]
-	for _, p := range list {
-		p.peers = p.peers[:3]
-	}
-	founded(t, founders)
 	eventually(t, "acts can be on record", func() bool {
 		return founders[0].node.View().Meta().GetFeatureLevel() == fsm.FeatureLevel
 	})

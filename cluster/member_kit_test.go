@@ -21,6 +21,18 @@ import (
 	"github.com/keysteward/keysteward/node/pki/pkitest"
 )
 
+// withStranger returns the three members of a cluster, and behind them a place that they do
+// not know of.
+func withStranger(t *testing.T) []*place {
+	t.Helper()
+	list := places(t, "n1", "n2", "n3", "west")
+	for _, p := range list {
+		p.peers = p.peers[:3]
+	}
+	founded(t, list[:3])
+	return list
+}
+
 // founded brings all up and returns when each has told where its API is, and remembers
 // its cluster.
 func founded(t *testing.T, list []*place) {

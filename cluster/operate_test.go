@@ -39,12 +39,8 @@ func byOperator(p *place, id string) (actions []string) {
 // removed again; the founders stay.
 func TestOperatorLetsInAndRemoves(t *testing.T) {
 	t.Parallel()
-	list := places(t, "n1", "n2", "n3", "west")
+	list := withStranger(t)
 	founders, west := list[:3], list[3]
-	for _, p := range list {
-		p.peers = p.peers[:3]
-	}
-	founded(t, founders)
 	l := leader(t, founders...)
 	join := func(l *place) error { return err2(l.cluster.Join(t.Context(), alice(), west.address)) }
 	requireKept(t, led(t, founders, join), node.KeptOut, "does not answer")
